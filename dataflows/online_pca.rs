@@ -1,0 +1,77 @@
+//! The main job: uploads in, reduced features out.
+//!
+//! ```text
+//!   Kafka ──> source ──> latest ──> extract ──> stage ──────────────> write ──┐
+//!               │  └──── names ────────^          │ └─> rewrite ─┐      ^     ├──> commit ──> s3://…/table
+//!               └─ reports ─> mint ── cuts ───────┘       │      └──────│─────┘
+//!                                                         └─> moments ─> project
+//! ```
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use timely::dataflow::operators::vec::Map;
+use timely::dataflow::operators::{Concat, Probe, probe};
+use timely::worker::Worker;
+
+use crate::job::{Beginning, Job};
+use crate::operators::clock::{Pace, clock};
+use crate::operators::commit::{self, commit};
+use crate::operators::extract::extract;
+use crate::operators::latest::latest;
+use crate::operators::mint::mint;
+use crate::operators::moments::moments;
+use crate::operators::project::project;
+use crate::operators::restore::restore;
+use crate::operators::rewrite::rewrite;
+use crate::operators::source::source;
+use crate::operators::stage::stage;
+use crate::operators::write::write;
+use crate::operators::{Control, Read, Round};
+
+/// Reading pauses when so many epochs' worth of changes wait for their commit.
+const EPOCHS_UNCOMMITTED: u64 = 3;
+
+/// Builds the graph at one worker. `beginning` is worker 0's.
+pub fn online_pca(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>) {
+    let control = Rc::new(Control::default());
+    let (origin, state, ledger, epoch) = match beginning {
+        Some(beginning) => (Some(beginning.origin), Some(beginning.state), Some(beginning.ledger), beginning.epoch),
+        None => (None, None, None, 0),
+    };
+    let limits = &job.config.limits;
+    let pace = Pace {
+        rounds_in_flight: limits.rounds_in_flight as u64,
+        quota_max: limits.events_per_round,
+        uncommitted_max: job.config.publish.rows.saturating_mul(EPOCHS_UNCOMMITTED),
+    };
+    worker.dataflow::<Round, _, _>(|scope| {
+        let behind = probe::Handle::new();
+        let begin = restore(job.clone(), scope, origin);
+        let ticks = clock(scope, pace, control.clone(), behind.clone());
+        let (reads, read_reports) = source(job.clone(), ticks, begin.offsets);
+
+        let events = reads.clone().flat_map(|read| match read {
+            Read::Hint(hint) => Some((hint.key, hint.latest)),
+            Read::Malformed(..) => None,
+        });
+        let known = begin.keys.clone().flat_map(|key| key.latest.map(|latest| (key.key, latest)));
+        let changes = latest(events.concat(known));
+        let (rows, row_reports) = extract(job.clone(), changes, reads, begin.keys.clone());
+        let reports = read_reports.concat(row_reports.probe_with(&behind));
+        let cuts = mint(job.clone(), reports, control.clone(), epoch);
+
+        let staged = stage(rows, cuts.clone(), begin.keys, job.config.table.rows_per_file);
+        let rewritten = rewrite(job.clone(), staged.edits, cuts.clone(), begin.placed);
+        let sums = moments(job.clone(), staged.batches.clone(), rewritten.retracted);
+        let projections = project(job.clone(), sums.inner, cuts.clone(), state);
+        let written = write(job.clone(), staged.batches, projections.projected);
+        let inputs = commit::Inputs {
+            cuts,
+            files: written.concat(rewritten.files),
+            tombstones: staged.tombstones,
+            published: projections.published,
+        };
+        commit(job.clone(), inputs, control, ledger);
+    });
+}

@@ -1,0 +1,143 @@
+//! Timing: beside other engines, by a line protocol that lets them take turns; and layer by layer, for a roofline.
+
+use super::kernels;
+use super::{Backbone, BackboneError, Model, Precision};
+use std::io::{BufRead, Error, Write};
+use std::time::{Duration, Instant};
+
+/// Answers a benchmark's driver. Prints `ready …`; then for each line `b BATCH SECONDS` every one of `threads` independent
+/// workers runs batches of BATCH images, one image after the other, for about that long, and `IMAGES SECONDS` is printed: the
+/// sum of images and the time of all. Any other line ends it.
+///
+/// # Errors
+/// [`BackboneError::Bench`] if input or output fail or a number can't be read.
+pub fn serve(
+    model: &Model,
+    threads: usize,
+    input: impl BufRead,
+    mut output: impl Write,
+) -> Result<(), BackboneError> {
+    let mut workers: Vec<_> = (0..threads.max(1)).map(|_| Timed::new(model)).collect();
+    for worker in &mut workers {
+        worker.run(3, Duration::ZERO)?;
+    }
+    let identity = &model.spec().identity;
+    writeln!(
+        output,
+        "ready eigenflow {identity} threads={}",
+        workers.len()
+    )?;
+    output.flush()?;
+    for line in input.lines() {
+        let line = line?;
+        let mut words = line.split_whitespace();
+        let (Some("b"), Some(batch), Some(seconds)) = (words.next(), words.next(), words.next())
+        else {
+            break;
+        };
+        let batch = batch.parse().map_err(Error::other)?;
+        let seconds: f64 = seconds.parse().map_err(Error::other)?;
+        let span = Duration::try_from_secs_f64(seconds).map_err(Error::other)?;
+        let start = Instant::now();
+        let counts: Vec<Result<usize, BackboneError>> = std::thread::scope(|scope| {
+            let (first, others) = workers.split_first_mut().expect("there is one at least");
+            let others: Vec<_> = (others.iter_mut())
+                .map(|worker| scope.spawn(move || worker.run(batch, span)))
+                .collect();
+            let first = first.run(batch, span);
+            let others = others
+                .into_iter()
+                .map(|o| o.join().expect("workers do not panic"));
+            std::iter::once(first).chain(others).collect()
+        });
+        let images = counts.into_iter().sum::<Result<usize, _>>()?;
+        writeln!(output, "{images} {}", start.elapsed().as_secs_f64())?;
+        output.flush()?;
+    }
+    Ok(())
+}
+
+/// A worker with an image to repeat. Speed does not depend on what is in it.
+struct Timed {
+    backbone: Box<dyn Backbone>,
+    pixels: Vec<u8>,
+    features: Vec<f32>,
+}
+
+impl Timed {
+    fn new(model: &Model) -> Self {
+        let spec = model.spec();
+        Self {
+            backbone: model.worker(),
+            pixels: pattern(spec.side),
+            features: vec![0.0; spec.features],
+        }
+    }
+
+    /// Whole batches until `span` is over, one at least. Returns the images.
+    fn run(&mut self, batch: usize, span: Duration) -> Result<usize, BackboneError> {
+        let start = Instant::now();
+        let mut images = 0;
+        loop {
+            for _ in 0..batch.max(1) {
+                self.backbone.extract(&self.pixels, &mut self.features)?;
+                images += 1;
+            }
+            if start.elapsed() >= span {
+                return Ok(images);
+            }
+        }
+    }
+}
+
+fn pattern(side: usize) -> Vec<u8> {
+    (0..side * side * 3)
+        .map(|i| (i * 7919 % 255) as u8)
+        .collect()
+}
+
+/// The best time of one layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerTime {
+    /// The weights' name and the algorithm.
+    pub name: String,
+    /// Of the fastest of all rounds.
+    pub seconds: f64,
+    /// Floating-point operations of the direct algorithm; 0 where there are none to speak of. Winograd's are fewer, so it may exceed the peak.
+    pub flops: f64,
+}
+
+/// Times each layer of a model over `rounds` images. Empty for `pixels`.
+pub fn layers(model: &Model, rounds: usize) -> Vec<LayerTime> {
+    let Some((network, mut arena)) = model.network() else {
+        return Vec::new();
+    };
+    let pixels = pattern(model.spec().side);
+    let mut features = vec![0.0; model.spec().features];
+    let mut times: Vec<LayerTime> = Vec::new();
+    for _ in 0..rounds {
+        let (mut layer, mut start) = (0, Instant::now());
+        network.forward(&mut arena, &pixels, &mut features, |name, flops| {
+            let seconds = start.elapsed().as_secs_f64();
+            match times.get_mut(layer) {
+                Some(time) => time.seconds = time.seconds.min(seconds),
+                None => times.push(LayerTime {
+                    name: name.into(),
+                    seconds,
+                    flops,
+                }),
+            }
+            layer += 1;
+            start = Instant::now();
+        });
+    }
+    times
+}
+
+/// Floating-point operations a second of the micro-kernel on data in the first-level cache: the ceiling of a core.
+///
+/// # Errors
+/// [`BackboneError::Unsupported`] where this CPU has no kernels for the precision.
+pub fn peak(precision: Precision) -> Result<f64, BackboneError> {
+    kernels::peak(precision)
+}

@@ -1,0 +1,294 @@
+//! Direct convolution as a loop of tiles: packed weights, tables of offsets, and the order in which tiles are visited.
+//!
+//! Activations are rows: `[y][block][x][64 bytes]`, a block being 16 f32 or 32 bf16 channels; where a 3x3 reads, a border
+//! of zeros is stored, which is never written and so never cleared again. A 1x1, a strided 1x1 and a 3x3 then differ only in
+//! the list of runs and the step between pixels: there is no im2col and no pointer per pixel.
+//! The order of loops is panel of 32 outputs, then tiles; while a panel is at work the next one's weights are prefetched.
+
+use super::isa::{Access, Isa};
+use super::memory::Block;
+use super::micro::{BLOCK_WORDS, Kernel, Kernels, PANEL, SEGMENT, Tile};
+
+/// Shape of one image's activations, with `border` zero pixels on every side.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Grid {
+    pub(super) blocks: usize,
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) border: usize,
+}
+
+impl Grid {
+    /// Bytes from one block of channels to the next.
+    pub(super) fn block_pitch(&self) -> usize {
+        (self.width + 2 * self.border) * 64
+    }
+    /// Bytes from one row to the next.
+    pub(super) fn row_pitch(&self) -> usize {
+        self.blocks * self.block_pitch()
+    }
+    pub(super) fn bytes(&self) -> usize {
+        (self.height + 2 * self.border) * self.row_pitch()
+    }
+    /// The first block of pixel (`y`, `x`), counted from the border's corner.
+    pub(super) fn from_corner(&self, y: usize, x: usize) -> usize {
+        y * self.row_pitch() + x * 64
+    }
+    /// The first block of pixel (`y`, `x`).
+    pub(super) fn at(&self, y: usize, x: usize) -> usize {
+        self.from_corner(y + self.border, x + self.border)
+    }
+}
+
+/// Weights `[cout][cin][k][k]` and bias `[cout]`, the BatchNorm that follows folded in.
+pub(super) struct Folded {
+    pub(super) weights: Vec<f32>,
+    pub(super) bias: Vec<f32>,
+    pub(super) cin: usize,
+    pub(super) cout: usize,
+    pub(super) k: usize,
+}
+
+impl Folded {
+    /// Floating-point operations to compute `pixels` outputs directly.
+    pub(super) fn flops(&self, pixels: usize) -> f64 {
+        2.0 * (pixels * self.cin * self.k * self.k * self.cout) as f64
+    }
+}
+
+/// What ends a sum.
+#[derive(Clone, Copy)]
+pub(super) struct Epilogue {
+    /// Add what the output holds: the residual, in place.
+    pub(super) accumulate: bool,
+    pub(super) relu: bool,
+}
+
+impl Epilogue {
+    pub(super) fn floor(self) -> f32 {
+        if self.relu { 0.0 } else { f32::NEG_INFINITY }
+    }
+}
+
+/// bf16 bits, rounded to nearest even. Weights are finite.
+pub(super) fn to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
+}
+
+/// One or two segments of equal length, and the kernel for them.
+struct Place {
+    input: [u32; 2],
+    output: [u32; 2],
+    kernel: Kernel,
+}
+
+/// Byte offsets of one segment.
+#[derive(Clone, Copy)]
+struct Segment {
+    input: usize,
+    output: usize,
+}
+
+/// The tap of weights that a packed value comes from: (input channel, row, column), or none for padding.
+type Tap = Option<(usize, usize, usize)>;
+
+/// A convolution with its weights packed as `[panel of 32 outputs][run][word][32 outputs]`.
+pub(super) struct Direct {
+    weights: Block,
+    panel_bytes: usize,
+    bias: Vec<f32>,
+    runs: Vec<u32>,
+    places: Vec<Place>,
+    /// Bytes of output from one block, and from one panel, to the next.
+    output_pitch: usize,
+    output_panel: usize,
+    epilogue: Epilogue,
+    /// What the buffers must hold at least, for the tables to stay inside them.
+    input_bytes: usize,
+    output_bytes: usize,
+}
+
+impl Direct {
+    /// A convolution over blocked activations, padded by half its kernel. `stride` is 1 or 2.
+    pub(super) fn blocked(
+        isa: Isa,
+        folded: &Folded,
+        stride: usize,
+        epilogue: Epilogue,
+        from: Grid,
+        to: Grid,
+    ) -> Self {
+        let (block, pad) = (isa.block_channels(), folded.k / 2);
+        assert!(from.border >= pad && from.blocks * block == folded.cin);
+        assert!(to.blocks * block == folded.cout && (1..=2).contains(&stride));
+        assert!(to.height == from.height.div_ceil(stride));
+        assert!(to.width == from.width.div_ceil(stride));
+        let (mut runs, mut taps) = (Vec::new(), Vec::new());
+        // Blocks outermost, taps inner: the rows of one block stay in L1.
+        for b in 0..from.blocks {
+            for (ky, kx) in (0..folded.k).flat_map(|y| (0..folded.k).map(move |x| (y, x))) {
+                runs.push((from.from_corner(ky, kx) + b * from.block_pitch()) as u32);
+                taps.extend((b * block..(b + 1) * block).map(|c| Some((c, ky, kx)) as Tap));
+            }
+        }
+        let access = if stride == 1 {
+            Access::Unit
+        } else {
+            Access::Strided
+        };
+        let inset = from.border - pad;
+        let places = places(&isa.kernels(access), to, |y, x| {
+            from.from_corner(y * stride + inset, x * stride + inset)
+        });
+        Self::packed(
+            isa,
+            folded,
+            runs,
+            &taps,
+            places,
+            epilogue,
+            (from.bytes(), to),
+        )
+    }
+
+    /// One output row of the 7x7 stride 2 stem with ReLU, over 7 rows of `row_bytes` of interleaved RGB, padded by 3 pixels:
+    /// a run is a kernel row of 21 values, so no lane is wasted on a fourth channel.
+    pub(super) fn stem_row(isa: Isa, folded: &Folded, row_bytes: usize, to: Grid) -> Self {
+        let (k, values) = (folded.k, folded.k * folded.cin);
+        assert!((k, values) == (7, 21) && to.height == 1);
+        let padded = values.next_multiple_of(isa.per_word());
+        let runs = (0..k).map(|ky| (ky * row_bytes) as u32).collect();
+        let taps: Vec<Tap> = (0..k)
+            .flat_map(|ky| (0..padded).map(move |i| (i < values).then(|| (i % 3, ky, i / 3))))
+            .collect();
+        let places = places(&isa.kernels(Access::Stem), to, |_, x| {
+            2 * x * 3 * isa.value_bytes()
+        });
+        let end = (2 * (to.width - 1) * 3 + padded) * isa.value_bytes();
+        assert!(end <= row_bytes);
+        let epilogue = Epilogue {
+            accumulate: false,
+            relu: true,
+        };
+        Self::packed(
+            isa,
+            folded,
+            runs,
+            &taps,
+            places,
+            epilogue,
+            (k * row_bytes, to),
+        )
+    }
+
+    fn packed(
+        isa: Isa,
+        folded: &Folded,
+        runs: Vec<u32>,
+        taps: &[Tap],
+        places: Vec<Place>,
+        epilogue: Epilogue,
+        (input_bytes, to): (usize, Grid),
+    ) -> Self {
+        assert!(folded.cout.is_multiple_of(PANEL) && folded.bias.len() == folded.cout);
+        assert!(input_bytes.max(to.bytes()) <= u32::MAX as usize);
+        let per_word = isa.per_word();
+        let panel_words = taps.len() / per_word * PANEL;
+        let mut weights = Block::zeroed(folded.cout / PANEL * panel_words * 4);
+        for oc in 0..folded.cout {
+            for (i, tap) in taps.iter().enumerate() {
+                let Some((c, ky, kx)) = *tap else { continue };
+                let value = folded.weights[((oc * folded.cin + c) * folded.k + ky) * folded.k + kx];
+                let word = oc / PANEL * panel_words + i / per_word * PANEL + oc % PANEL;
+                put_value(&mut weights, word, i % per_word, per_word, value);
+            }
+        }
+        Self {
+            weights,
+            panel_bytes: panel_words * 4,
+            bias: folded.bias.clone(),
+            runs,
+            places,
+            output_pitch: to.block_pitch(),
+            output_panel: PANEL / isa.block_channels() * to.block_pitch(),
+            epilogue,
+            input_bytes,
+            output_bytes: to.bytes(),
+        }
+    }
+
+    /// Computes all outputs; `input` and `output` have the grids this convolution was built for.
+    pub(super) fn run(&self, input: &[u8], output: &mut [u8]) {
+        assert!(input.len() >= self.input_bytes && output.len() >= self.output_bytes);
+        let panels = self.bias.len() / PANEL;
+        let (input, output) = (input.as_ptr(), output.as_mut_ptr());
+        let run_lines = (self.panel_bytes / 64).div_ceil(self.places.len() * self.runs.len());
+        for panel in 0..panels {
+            let fetch_lines = if panel + 1 < panels { run_lines } else { 0 };
+            for (t, place) in self.places.iter().enumerate() {
+                // SAFETY: `places` and `runs` lead to pixels of the two grids only, as their constructors show; that the
+                // buffers hold these was asserted. The weights hold `panels` panels, the bias 32 values each.
+                // The kernel was made by the `Isa` of this model.
+                unsafe {
+                    let weights = self.weights.as_ptr().add(panel * self.panel_bytes);
+                    let skip = t * self.runs.len() * fetch_lines * 64;
+                    (place.kernel)(&Tile {
+                        input: place.input.map(|at| input.add(at as usize)),
+                        output: (place.output)
+                            .map(|at| output.add(at as usize + panel * self.output_panel)),
+                        output_pitch: self.output_pitch,
+                        weights: weights.cast(),
+                        bias: self.bias.as_ptr().add(panel * PANEL),
+                        runs: &self.runs,
+                        accumulate: self.epilogue.accumulate,
+                        floor: self.epilogue.floor(),
+                        fetch: weights.wrapping_add(self.panel_bytes + skip),
+                        fetch_lines,
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Stores one weight at 4-byte `word`, as f32 or as half `half` of it in bf16.
+pub(super) fn put_value(to: &mut Block, word: usize, half: usize, per_word: usize, value: f32) {
+    if per_word == 1 {
+        to.words_mut()[word] = value;
+    } else {
+        to.halves_mut()[word * 2 + half] = to_bf16(value);
+    }
+}
+
+/// Cuts every row of `to` into segments of nearly equal length and pairs those of equal length, across rows where need be.
+fn places(kernels: &Kernels, to: Grid, input_at: impl Fn(usize, usize) -> usize) -> Vec<Place> {
+    let mut places = Vec::new();
+    let mut waiting: [Option<Segment>; SEGMENT + 1] = [None; SEGMENT + 1];
+    let place = |a: Segment, b: Segment, kernel| Place {
+        input: [a.input as u32, b.input as u32],
+        output: [a.output as u32, b.output as u32],
+        kernel,
+    };
+    let count = to.width.div_ceil(SEGMENT);
+    for y in 0..to.height {
+        for i in 0..count {
+            let (x, next) = (i * to.width / count, (i + 1) * to.width / count);
+            let segment = Segment {
+                input: input_at(y, x),
+                output: to.at(y, x),
+            };
+            match waiting[next - x].take() {
+                Some(first) => places.push(place(first, segment, kernels.two(next - x))),
+                None => waiting[next - x] = Some(segment),
+            }
+        }
+    }
+    for (pixels, segment) in waiting.into_iter().enumerate() {
+        places.extend(segment.map(|s| place(s, s, kernels.one(pixels))));
+    }
+    places
+}
+
+// `BLOCK_WORDS` words are one block of 64 bytes whatever the precision, so offsets never change with it.
+const _: () = assert!(BLOCK_WORDS * 4 == 64);

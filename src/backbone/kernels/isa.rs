@@ -1,0 +1,168 @@
+//! Which instruction set computes, decided once per model and at run time.
+
+use super::lanes::{Lanes, Portable, Task};
+use super::micro::{BLOCK_WORDS, Kernels};
+#[cfg(target_arch = "x86_64")]
+use super::x86::{Avx2, Avx512, Avx512Bf16};
+use crate::backbone::{BackboneError, Precision};
+use std::fmt;
+
+/// A family of kernels: one instruction set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// 512-bit registers; bf16 needs AVX512-BF16 besides.
+    Avx512,
+    /// 256-bit registers and fused multiply-add; f32 only.
+    Avx2,
+    /// Plain Rust, for any machine; f32 only.
+    Portable,
+}
+
+impl Family {
+    /// All families, the fastest first.
+    pub const ALL: [Self; 3] = [Self::Avx512, Self::Avx2, Self::Portable];
+
+    /// The fastest family of this CPU.
+    pub fn detect() -> Self {
+        let has = |family: &Self| Isa::new(*family, Precision::F32).is_ok();
+        Self::ALL.into_iter().find(has).unwrap_or(Self::Portable)
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Avx512 => "avx512",
+            Self::Avx2 => "avx2",
+            Self::Portable => "portable",
+        })
+    }
+}
+
+/// Proof that this CPU can compute in a family and precision: there is no other way to make one than [`Isa::new`].
+#[derive(Clone, Copy)]
+pub(super) struct Isa(Implementation);
+
+#[derive(Clone, Copy)]
+enum Implementation {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Portable,
+}
+
+/// Evaluates `$body` with `$lanes` as the implementation's type.
+macro_rules! with_lanes {
+    ($isa:expr, $lanes:ident => $body:expr) => {
+        match $isa.0 {
+            #[cfg(target_arch = "x86_64")]
+            Implementation::Avx512 => {
+                type $lanes = Avx512;
+                $body
+            }
+            #[cfg(target_arch = "x86_64")]
+            Implementation::Avx512Bf16 => {
+                type $lanes = Avx512Bf16;
+                $body
+            }
+            #[cfg(target_arch = "x86_64")]
+            Implementation::Avx2 => {
+                type $lanes = Avx2;
+                $body
+            }
+            Implementation::Portable => {
+                type $lanes = Portable;
+                $body
+            }
+        }
+    };
+}
+
+/// How a kernel reads its inputs.
+#[derive(Clone, Copy)]
+pub(super) enum Access {
+    /// Blocked activations, neighbouring pixels.
+    Unit,
+    /// Blocked activations, every second pixel.
+    Strided,
+    /// Interleaved RGB, every second pixel, a run being a kernel row of 7 pixels.
+    Stem,
+    /// As `Unit`, with sums kept in f32.
+    Products,
+}
+
+impl Isa {
+    /// The kernels of a family in a precision.
+    ///
+    /// # Errors
+    /// [`BackboneError::Unsupported`] where this CPU or the family can't.
+    pub(super) fn new(family: Family, precision: Precision) -> Result<Self, BackboneError> {
+        let found = match (family, precision) {
+            #[cfg(target_arch = "x86_64")]
+            (Family::Avx512, Precision::F32) if is_x86_feature_detected!("avx512f") => {
+                Some(Implementation::Avx512)
+            }
+            #[cfg(target_arch = "x86_64")]
+            (Family::Avx512, Precision::Bf16)
+                if is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bf16") =>
+            {
+                Some(Implementation::Avx512Bf16)
+            }
+            #[cfg(target_arch = "x86_64")]
+            (Family::Avx2, Precision::F32)
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") =>
+            {
+                Some(Implementation::Avx2)
+            }
+            (Family::Portable, Precision::F32) => Some(Implementation::Portable),
+            _ => None,
+        };
+        found
+            .map(Self)
+            .ok_or(BackboneError::Unsupported { family, precision })
+    }
+
+    /// Bytes of a stored activation.
+    pub(super) fn value_bytes(self) -> usize {
+        with_lanes!(self, L => L::VALUE_BYTES)
+    }
+
+    /// Channels of a pixel in one block of 64 bytes.
+    pub(super) fn block_channels(self) -> usize {
+        64 / self.value_bytes()
+    }
+
+    /// Activations in a 4-byte word.
+    pub(super) fn per_word(self) -> usize {
+        4 / self.value_bytes()
+    }
+
+    /// The tile kernels for one way of reading.
+    pub(super) fn kernels(self, access: Access) -> Kernels {
+        with_lanes!(self, L => match access {
+            Access::Unit => Kernels::new::<L, 64, BLOCK_WORDS, false>(),
+            Access::Strided => Kernels::new::<L, 128, BLOCK_WORDS, false>(),
+            // Two pixels of three values; seven pixels of them, rounded up to words.
+            Access::Stem => Kernels::new::<
+                L,
+                { 6 * <L as Lanes>::VALUE_BYTES },
+                { (21 * <L as Lanes>::VALUE_BYTES).div_ceil(4) },
+                false,
+            >(),
+            Access::Products => Kernels::new::<L, 64, BLOCK_WORDS, true>(),
+        })
+    }
+
+    /// Runs a task with this instruction set.
+    ///
+    /// # Safety
+    /// The task's pointers must be valid for its extent.
+    pub(super) unsafe fn enter(self, task: impl Task) {
+        // SAFETY: that `self` exists proves the instructions; the caller vouches for the pointers.
+        with_lanes!(self, L => unsafe { L::enter(task) })
+    }
+}

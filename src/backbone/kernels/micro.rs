@@ -1,0 +1,206 @@
+//! The micro-kernel: up to two segments of `P` (1 to 7) pixels times 32 output channels, held in registers for the whole of K.
+//!
+//! A segment is `P` pixels of one output row. Their inputs lie `STEP` bytes apart (64: neighbours; 128: stride 2), so every
+//! address is one of two bases plus a constant. K is a list of runs: `LEN` consecutive 4-byte words (one f32, or two bf16)
+//! at `base + run`; a run is one tap of one channel block. Weights are read strictly in sequence.
+//! The order of summation per output is: bias, then run by run, word by word, whatever the tile and the instruction set.
+//!
+//! AVX-512 holds 14 pixels x 32 outputs in 28 registers. Narrower sets do the tile in parts, each over the whole of K.
+
+use super::lanes::{Lanes, Task, place};
+
+/// The most pixels of a segment. 112, 56, 28, 14 and 7, the widths of a 224-pixel image's layers, are multiples of it.
+pub(super) const SEGMENT: usize = 7;
+/// Output channels of a tile.
+pub(super) const PANEL: usize = 32;
+/// Words of a run that is one tap of one channel block.
+pub(super) const BLOCK_WORDS: usize = 16;
+
+/// Where a tile reads and writes. With one segment the second address is not used.
+pub(super) struct Tile<'a> {
+    pub(super) input: [*const u8; 2],
+    pub(super) output: [*mut u8; 2],
+    /// Bytes from one block of output channels to the next.
+    pub(super) output_pitch: usize,
+    /// `[run][word][32 outputs]`.
+    pub(super) weights: *const f32,
+    /// 32 values.
+    pub(super) bias: *const f32,
+    /// Offsets in bytes.
+    pub(super) runs: &'a [u32],
+    /// Whether what the output holds is added to the sum (the residual).
+    pub(super) accumulate: bool,
+    /// 0 for ReLU, minus infinity for none.
+    pub(super) floor: f32,
+    /// Start of memory to fetch into L2 while this tile is computed, `fetch_lines` lines a run. It may end past its buffer.
+    pub(super) fetch: *const u8,
+    pub(super) fetch_lines: usize,
+}
+
+/// # Safety
+/// The CPU must have the kernel's instructions; inputs must be readable, outputs writable for the tile's extent.
+pub(super) type Kernel = unsafe fn(&Tile);
+
+/// The kernels of one way of reading inputs, by pixels a segment.
+pub(super) struct Kernels {
+    one: [Kernel; SEGMENT],
+    two: [Kernel; SEGMENT],
+}
+
+impl Kernels {
+    /// For inputs `STEP` bytes apart and runs of `LEN` words. `WIDE` sums stay f32 and are neither biased in place nor
+    /// clipped: they are Winograd's products, to be transformed further.
+    pub(super) fn new<L: Lanes, const STEP: usize, const LEN: usize, const WIDE: bool>() -> Self {
+        macro_rules! each {
+            ($segments:literal: $($p:literal)*) => { [$(enter::<L, $p, $segments, STEP, LEN, WIDE>),*] };
+        }
+        Self {
+            one: each!(1: 1 2 3 4 5 6 7),
+            two: each!(2: 1 2 3 4 5 6 7),
+        }
+    }
+
+    pub(super) fn one(&self, pixels: usize) -> Kernel {
+        self.one[pixels - 1]
+    }
+
+    pub(super) fn two(&self, pixels: usize) -> Kernel {
+        self.two[pixels - 1]
+    }
+}
+
+struct Compute<
+    'a,
+    const P: usize,
+    const SEGMENTS: usize,
+    const STEP: usize,
+    const LEN: usize,
+    const WIDE: bool,
+>(&'a Tile<'a>);
+
+unsafe fn enter<
+    L: Lanes,
+    const P: usize,
+    const SEGMENTS: usize,
+    const STEP: usize,
+    const LEN: usize,
+    const WIDE: bool,
+>(
+    tile: &Tile,
+) {
+    // SAFETY: the contract of `Kernel`.
+    unsafe { L::enter(Compute::<P, SEGMENTS, STEP, LEN, WIDE>(tile)) }
+}
+
+/// How `total` pixels are done in parts of at most `most`: even counts keep the parts alike.
+const fn split(total: usize, most: usize) -> [usize; 4] {
+    let mut parts = [0; 4];
+    let (mut left, mut i) = (total, 0);
+    while left > 0 {
+        let even = left.div_ceil(left.div_ceil(most)).next_multiple_of(2);
+        parts[i] = if even > left { left } else { even };
+        left -= parts[i];
+        i += 1;
+    }
+    parts
+}
+
+impl<const P: usize, const SEGMENTS: usize, const STEP: usize, const LEN: usize, const WIDE: bool>
+    Task for Compute<'_, P, SEGMENTS, STEP, LEN, WIDE>
+{
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let [a, b, c, d] = const { split(P * SEGMENTS, L::PIXELS) };
+        for channel in (0..PANEL).step_by(2 * L::WIDTH) {
+            // SAFETY: the parts are disjoint and together the tile, for which the caller vouches.
+            unsafe {
+                part::<L, P, STEP, LEN, WIDE>(self.0, channel, 0, a);
+                if b > 0 {
+                    part::<L, P, STEP, LEN, WIDE>(self.0, channel, a, b);
+                }
+                if c > 0 {
+                    part::<L, P, STEP, LEN, WIDE>(self.0, channel, a + b, c);
+                }
+                if d > 0 {
+                    part::<L, P, STEP, LEN, WIDE>(self.0, channel, a + b + c, d);
+                }
+            }
+        }
+    }
+}
+
+/// Pixels `first..first + count` of the tile (constants once inlined), two registers of outputs from `channel` on.
+#[inline(always)]
+unsafe fn part<L: Lanes, const P: usize, const STEP: usize, const LEN: usize, const WIDE: bool>(
+    tile: &Tile,
+    channel: usize,
+    first: usize,
+    count: usize,
+) {
+    let fetch_lines = if first == 0 && channel == 0 {
+        tile.fetch_lines
+    } else {
+        0
+    };
+    // SAFETY: the caller vouches for the tile's extent: every run of every pixel, all weights of the panel, 32 biases,
+    // and all blocks of every output pixel.
+    unsafe {
+        let bias = tile.bias.add(channel);
+        let mut sums = [[L::load(bias), L::load(bias.add(L::WIDTH))]; 2 * SEGMENT];
+        let mut weights = tile.weights.add(channel);
+        let mut fetch = tile.fetch;
+        for &run in tile.runs {
+            let bases = [
+                tile.input[0].add(run as usize),
+                tile.input[1].wrapping_add(run as usize),
+            ];
+            for word in 0..LEN {
+                if word < fetch_lines {
+                    L::prefetch(fetch);
+                    fetch = fetch.wrapping_add(64);
+                }
+                let w = [L::load(weights), L::load(weights.add(L::WIDTH))];
+                weights = weights.wrapping_add(PANEL);
+                for (i, sum) in sums[..count].iter_mut().enumerate() {
+                    let (segment, pixel) = ((first + i) / P, (first + i) % P);
+                    let x = L::broadcast(bases[segment].add(pixel * STEP + 4 * word));
+                    *sum = [sum[0].dot(w[0], x), sum[1].dot(w[1], x)];
+                }
+            }
+        }
+        let floor = L::splat(tile.floor);
+        for (i, sum) in sums[..count].iter().enumerate() {
+            let (segment, pixel) = ((first + i) / P, (first + i) % P);
+            let output = tile.output[segment].add(pixel * 64);
+            for (j, &sum) in sum.iter().enumerate() {
+                let value_bytes = if WIDE { 4 } else { L::VALUE_BYTES };
+                let (block, byte) = place(channel + j * L::WIDTH, value_bytes);
+                let to = output.add(block * tile.output_pitch + byte);
+                if WIDE {
+                    sum.store(to.cast());
+                } else if tile.accumulate {
+                    sum.add(L::read(to)).max(floor).write(to);
+                } else {
+                    sum.max(floor).write(to);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn every_tile_is_split_into_parts_that_fit_and_add_up() {
+        for most in [4, 6, 14] {
+            for total in (1..=7).chain([8, 10, 12, 14]) {
+                let parts = split(total, most);
+                assert_eq!(parts.iter().sum::<usize>(), total);
+                assert!(parts.iter().all(|&p| p <= most), "{total} in {parts:?}");
+            }
+        }
+        assert_eq!(split(14, 6), [6, 4, 4, 0]);
+    }
+}

@@ -1,0 +1,443 @@
+//! The kernels against naive arithmetic in f64, on every family that this CPU has, over awkward shapes.
+
+use super::conv::{Direct, Epilogue, Folded, Grid, to_bf16};
+use super::isa::{Family, Isa};
+use super::memory::Block;
+use super::network::Network;
+use super::source::Source;
+use super::stem::{MEAN, STD, Stem};
+use super::winograd::{self, Winograd};
+use crate::backbone::{Precision, ResNet, Strides};
+use proptest::prelude::*;
+
+/// Channels, height, width; values in that order.
+#[derive(Clone)]
+struct Image {
+    shape: [usize; 3],
+    values: Vec<f64>,
+}
+
+impl Image {
+    fn of(shape: [usize; 3], value: impl FnMut(usize) -> f64) -> Self {
+        Self {
+            shape,
+            values: (0..shape.iter().product()).map(value).collect(),
+        }
+    }
+    fn get(&self, c: usize, y: isize, x: isize) -> Option<f64> {
+        let [_, h, w] = self.shape;
+        let inside = (0..h as isize).contains(&y) && (0..w as isize).contains(&x);
+        inside.then(|| self.values[(c * h + y as usize) * w + x as usize])
+    }
+    fn plus(mut self, other: &Self) -> Self {
+        assert_eq!(self.shape, other.shape);
+        self.values
+            .iter_mut()
+            .zip(&other.values)
+            .for_each(|(a, b)| *a += b);
+        self
+    }
+    fn relu(mut self) -> Self {
+        self.values.iter_mut().for_each(|v| *v = v.max(0.0));
+        self
+    }
+    /// Padded by half the kernel. With `absolute`, the sum of magnitudes: the scale of rounding errors.
+    fn convolved(&self, f: &Folded, stride: usize, absolute: bool) -> Self {
+        let sign = |v: f64| if absolute { v.abs() } else { v };
+        let [_, h, w] = self.shape;
+        let shape = [f.cout, h.div_ceil(stride), w.div_ceil(stride)];
+        Self::of(shape, |i| {
+            let (o, y, x) = (
+                i / shape[2] / shape[1],
+                i / shape[2] % shape[1],
+                i % shape[2],
+            );
+            let mut sum = sign(f64::from(f.bias[o]));
+            for (c, ky) in (0..f.cin).flat_map(|c| (0..f.k).map(move |ky| (c, ky))) {
+                let row = &f.weights[((o * f.cin + c) * f.k + ky) * f.k..][..f.k];
+                for (kx, weight) in row.iter().enumerate() {
+                    let at =
+                        |out: usize, k: usize| (out * stride + k) as isize - (f.k / 2) as isize;
+                    let value = self.get(c, at(y, ky), at(x, kx)).unwrap_or(0.0);
+                    sum += sign(f64::from(*weight) * value);
+                }
+            }
+            sum
+        })
+    }
+    /// The 3x3 maximum with stride 2, padded by one.
+    fn pooled(&self) -> Self {
+        let [c, h, w] = self.shape;
+        Self::of([c, h / 2, w / 2], |i| {
+            let (c, y, x) = (i / (h / 2 * (w / 2)), i / (w / 2) % (h / 2), i % (w / 2));
+            let near = |v: usize| (0..3).map(move |k| (2 * v + k) as isize - 1);
+            near(y)
+                .flat_map(|y| near(x).filter_map(move |x| self.get(c, y, x)))
+                .fold(f64::NEG_INFINITY, f64::max)
+        })
+    }
+}
+
+fn random(seed: u64) -> impl FnMut() -> f64 {
+    let mut state = seed.wrapping_mul(2).wrapping_add(1);
+    move || {
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (state >> 33) as f64 / (1u64 << 30) as f64 - 1.0
+    }
+}
+
+fn from_bf16(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
+/// What a value becomes when it is stored.
+fn stored(isa: Isa, value: f64) -> f64 {
+    if isa.value_bytes() == 4 {
+        f64::from(value as f32)
+    } else {
+        f64::from(from_bf16(to_bf16(value as f32)))
+    }
+}
+
+fn folded(isa: Isa, [cout, cin, k]: [usize; 3], random: &mut impl FnMut() -> f64) -> Folded {
+    Folded {
+        weights: (0..cout * cin * k * k)
+            .map(|_| stored(isa, random()) as f32)
+            .collect(),
+        bias: (0..cout).map(|_| random() as f32).collect(),
+        cin,
+        cout,
+        k,
+    }
+}
+
+fn grid(isa: Isa, [channels, height, width]: [usize; 3], border: usize) -> Grid {
+    Grid {
+        blocks: channels / isa.block_channels(),
+        height,
+        width,
+        border,
+    }
+}
+
+fn offset(isa: Isa, grid: Grid, c: usize, y: usize, x: usize) -> usize {
+    let (block, lane) = (c / isa.block_channels(), c % isa.block_channels());
+    grid.at(y, x) + block * grid.block_pitch() + lane * isa.value_bytes()
+}
+
+fn pack(isa: Isa, grid: Grid, image: &Image) -> Block {
+    let mut block = Block::zeroed(grid.bytes());
+    let [_, h, w] = image.shape;
+    for (i, &value) in image.values.iter().enumerate() {
+        let at = offset(isa, grid, i / w / h, i / w % h, i % w);
+        if isa.value_bytes() == 4 {
+            block[at..at + 4].copy_from_slice(&(value as f32).to_le_bytes());
+        } else {
+            block[at..at + 2].copy_from_slice(&to_bf16(value as f32).to_le_bytes());
+        }
+    }
+    block
+}
+
+fn unpack(isa: Isa, grid: Grid, block: &[u8]) -> Image {
+    let shape = [grid.blocks * isa.block_channels(), grid.height, grid.width];
+    Image::of(shape, |i| {
+        let (c, y, x) = (
+            i / shape[2] / shape[1],
+            i / shape[2] % shape[1],
+            i % shape[2],
+        );
+        let at = &block[offset(isa, grid, c, y, x)..];
+        f64::from(if isa.value_bytes() == 4 {
+            f32::from_le_bytes(at[..4].try_into().unwrap())
+        } else {
+            from_bf16(u16::from_le_bytes(at[..2].try_into().unwrap()))
+        })
+    })
+}
+
+/// All kernels of this CPU; the portable ones are among them everywhere.
+fn instruction_sets() -> Vec<(String, Isa)> {
+    let precisions = [Precision::F32, Precision::Bf16];
+    let all = Family::ALL
+        .into_iter()
+        .flat_map(|f| precisions.map(|p| (f, p)));
+    all.filter_map(|(f, p)| Some((format!("{f} {p}"), Isa::new(f, p).ok()?)))
+        .collect()
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    seed: u64,
+    height: usize,
+    width: usize,
+    cin: usize,
+    cout: usize,
+    k: usize,
+    stride: usize,
+    relu: bool,
+    accumulate: bool,
+    spare_border: usize,
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let size = (1..18usize, 1..32usize, 1..3usize, 1..4usize);
+    let kind = (
+        any::<bool>(),
+        1..3usize,
+        any::<bool>(),
+        any::<bool>(),
+        0..3usize,
+    );
+    (any::<u64>(), size, kind).prop_map(|(seed, size, kind)| Case {
+        seed,
+        height: size.0,
+        width: size.1,
+        cin: 32 * size.2,
+        cout: 32 * size.3,
+        k: if kind.0 { 3 } else { 1 },
+        stride: kind.1,
+        relu: kind.2,
+        accumulate: kind.3,
+        spare_border: kind.4,
+    })
+}
+
+/// Runs a convolution of either kind and compares; `tolerance` is relative to the sum of magnitudes.
+fn check(name: &str, isa: Isa, case: &Case, m: Option<usize>, tolerance: f64) {
+    let mut random = random(case.seed);
+    let input = Image::of([case.cin, case.height, case.width], |_| {
+        stored(isa, random())
+    });
+    let folded = folded(isa, [case.cout, case.cin, case.k], &mut random);
+    let mut want = input.convolved(&folded, case.stride, false);
+    let mut scale = input.convolved(&folded, case.stride, true);
+    let residual = Image::of(want.shape, |_| stored(isa, random()));
+    if case.accumulate {
+        want = want.plus(&residual);
+        scale.values.iter_mut().for_each(|v| *v += 1.0);
+    }
+    if case.relu {
+        want = want.relu();
+    }
+    let overhang = |side: usize| m.map_or(0, |m| side.next_multiple_of(m) - side);
+    let border = case.k / 2 + case.spare_border + overhang(case.height).max(overhang(case.width));
+    let from = grid(isa, input.shape, border);
+    let to = grid(isa, want.shape, case.spare_border);
+    let input = pack(isa, from, &input);
+    // Without accumulation whatever lies in the output must not matter.
+    let mut output = pack(isa, to, &residual);
+    let epilogue = Epilogue {
+        accumulate: case.accumulate,
+        relu: case.relu,
+    };
+    match m {
+        Some(m) => {
+            let convolution = Winograd::new(isa, &folded, m, epilogue, from, to);
+            let mut scratch = vec![0xff; convolution.scratch_bytes()];
+            convolution.run(&input, &mut output, &mut scratch);
+        }
+        None => {
+            Direct::blocked(isa, &folded, case.stride, epilogue, from, to).run(&input, &mut output);
+        }
+    }
+    let got = unpack(isa, to, &output);
+    for (i, (got, want)) in got.values.iter().zip(&want.values).enumerate() {
+        let bound = tolerance * scale.values[i] + want.abs() * rounding(isa);
+        assert!(
+            (got - want).abs() <= bound,
+            "{name}, value {i}: {got} for {want}, {case:?}"
+        );
+    }
+    let inside = pack(isa, to, &got);
+    assert!(*inside == *output, "{name} wrote into the border, {case:?}");
+}
+
+/// Relative error of storing a result.
+fn rounding(isa: Isa) -> f64 {
+    if isa.value_bytes() == 4 {
+        1.0 / (1 << 24) as f64
+    } else {
+        1.0 / 256.0
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn direct_convolution_is_the_naive_one_on_every_family_and_shape(case in case()) {
+        for (name, isa) in instruction_sets() {
+            check(&name, isa, &case, None, 1e-6);
+        }
+    }
+
+    #[test]
+    fn winograd_convolution_is_the_naive_one_on_every_family_and_shape(case in case(), four in any::<bool>()) {
+        let case = Case { k: 3, stride: 1, ..case };
+        for (name, isa) in instruction_sets() {
+            let m = if four { 4 } else { 2 };
+            // bf16 rounds the transformed inputs and weights, which F(4x4) makes larger.
+            let bf16 = if four { 3e-2 } else { 8e-3 };
+            let tolerance = if isa.value_bytes() == 4 { 1e-5 } else { bf16 };
+            check(&name, isa, &case, Some(m), tolerance);
+        }
+    }
+}
+
+#[test]
+fn fused_families_agree_bit_for_bit() {
+    let both = [Family::Avx512, Family::Avx2].map(|f| Isa::new(f, Precision::F32));
+    let [Ok(wide), Ok(narrow)] = both else {
+        eprintln!("SKIPPED: this CPU has not both AVX-512 and AVX2");
+        return;
+    };
+    let mut random = random(7);
+    let input = Image::of([64, 9, 10], |_| f64::from(random() as f32));
+    let folded = folded(wide, [32, 64, 3], &mut random);
+    let epilogue = Epilogue {
+        accumulate: false,
+        relu: true,
+    };
+    let (from, to) = (grid(wide, input.shape, 4), grid(wide, [32, 9, 10], 0));
+    let input = pack(wide, from, &input);
+    let outputs = [wide, narrow].map(|isa| {
+        let mut outputs = [Block::zeroed(to.bytes()), Block::zeroed(to.bytes())];
+        Direct::blocked(isa, &folded, 1, epilogue, from, to).run(&input, &mut outputs[0]);
+        let winograd = Winograd::new(isa, &folded, 4, epilogue, from, to);
+        winograd.run(
+            &input,
+            &mut outputs[1],
+            &mut vec![0; winograd.scratch_bytes()],
+        );
+        outputs.map(|o| o.to_vec())
+    });
+    assert!(outputs[0] == outputs[1]);
+}
+
+fn normalised(pixels: &[u8], side: usize) -> Image {
+    Image::of([3, side, side], |i| {
+        let (c, at) = (i / (side * side), i % (side * side));
+        (f64::from(pixels[at * 3 + c]) / 255.0 - MEAN[c]) / STD[c]
+    })
+}
+
+fn pixels(side: usize) -> Vec<u8> {
+    let mut random = random(side as u64);
+    (0..side * side * 3)
+        .map(|_| (random() * 127.0 + 127.5) as u8)
+        .collect()
+}
+
+#[test]
+fn stem_is_convolution_relu_and_maximum() {
+    for (name, isa) in instruction_sets() {
+        for side in [32, 36, 96] {
+            let folded = folded(isa, [64, 3, 7], &mut random(1));
+            let want = normalised(&pixels(side), side)
+                .convolved(&folded, 2, false)
+                .relu()
+                .pooled();
+            let to = grid(isa, want.shape, 2);
+            let stem = Stem::new(isa, &folded, side, to);
+            let (mut buffers, mut output) = (stem.buffers(), Block::zeroed(to.bytes()));
+            // Twice: the second image must find nothing of the first.
+            stem.run(&mut buffers, &vec![255; side * side * 3], &mut output);
+            stem.run(&mut buffers, &pixels(side), &mut output);
+            let tolerance = if isa.value_bytes() == 4 { 1e-4 } else { 0.3 };
+            for (got, want) in unpack(isa, to, &output).values.iter().zip(&want.values) {
+                assert!(
+                    (got - want).abs() <= tolerance,
+                    "{name}, side {side}: {got} for {want}"
+                );
+            }
+        }
+    }
+}
+
+/// The paper's network, written down a second time and in f64.
+fn naive(arch: ResNet, source: &Source, pixels: &[u8], side: usize) -> Vec<f64> {
+    let conv = |x: &Image, names: [&str; 2], cout, k, stride| {
+        let folded = source
+            .folded(names[0], names[1], [cout, x.shape[0], k])
+            .unwrap();
+        x.convolved(&folded, stride, false)
+    };
+    let mut x = conv(&normalised(pixels, side), ["conv1", "bn1"], 64, 7, 2)
+        .relu()
+        .pooled();
+    for (stage, blocks) in arch.blocks().into_iter().enumerate() {
+        for block in 0..blocks {
+            let name = |part: &str| format!("layer{}.{block}.{part}", stage + 1);
+            let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+            let layer = |x: &Image, i: usize, cout, k, stride| {
+                let names = [name(&format!("conv{i}")), name(&format!("bn{i}"))];
+                conv(x, [&names[0], &names[1]], cout, k, stride)
+            };
+            let width = 64 << stage;
+            let branch = if arch.bottleneck() {
+                let (first, second) = match arch.strides {
+                    Strides::V1 => (stride, 1),
+                    Strides::V15 => (1, stride),
+                };
+                let y = layer(&x, 1, width, 1, first).relu();
+                let y = layer(&y, 2, width, 3, second).relu();
+                layer(&y, 3, 4 * width, 1, 1)
+            } else {
+                layer(&layer(&x, 1, width, 3, stride).relu(), 2, width, 3, 1)
+            };
+            if branch.shape != x.shape {
+                let names = [name("downsample.0"), name("downsample.1")];
+                x = conv(&x, [&names[0], &names[1]], branch.shape[0], 1, stride);
+            }
+            x = branch.plus(&x).relu();
+        }
+    }
+    let area = x.shape[1] * x.shape[2];
+    x.values
+        .chunks(area)
+        .map(|c| c.iter().sum::<f64>() / area as f64)
+        .collect()
+}
+
+#[test]
+fn whole_networks_are_the_naive_ones_in_f64() {
+    let source = Source::Random(3);
+    for (depth, strides, side) in [
+        (18, Strides::V15, 32),
+        (18, Strides::V15, 96),
+        (50, Strides::V1, 32),
+        (50, Strides::V15, 64),
+    ] {
+        let arch = ResNet { depth, strides };
+        let pixels = pixels(side);
+        let want = naive(arch, &source, &pixels, side);
+        for family in Family::ALL {
+            for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16, 0.05)] {
+                let Ok(network) = Network::load(arch, &source, side, family, precision) else {
+                    continue;
+                };
+                let mut got = vec![0.0; arch.features()];
+                network.forward(&mut network.arena(), &pixels, &mut got, |_, _| ());
+                let pairs = got.iter().zip(&want);
+                let error: f64 = pairs.map(|(g, w)| (f64::from(*g) - w).powi(2)).sum();
+                let norm: f64 = want.iter().map(|w| w * w).sum();
+                let relative = (error / norm).sqrt();
+                assert!(
+                    relative <= tolerance,
+                    "{arch} at {side}, {family} {precision}: {relative}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn borders_reach_as_far_as_the_last_tiles_read() {
+    for height in 1..100 {
+        let m = winograd::tile_side(height).unwrap_or(1);
+        assert!(winograd::border(height) + height > height.next_multiple_of(m));
+    }
+}

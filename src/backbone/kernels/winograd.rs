@@ -1,0 +1,282 @@
+//! Winograd's F(m x m, 3x3) for stride 1, m = 2 or 4: transform tiles of the input, multiply per frequency with the same
+//! micro-kernel as everywhere (its pixels are tiles), transform back. Lavin & Gray 2016, points 0, ±1 (, ±2), ∞.
+//!
+//! For one group of tiles: `V[frequency][channel block][tile]`, then for each panel of 32 outputs
+//! `M[frequency][block][tile]` in f32, which is turned into output pixels at once.
+
+use super::conv::{Epilogue, Folded, Grid, put_value};
+use super::isa::{Access, Isa};
+use super::lanes::{Lanes, Task, place};
+use super::memory::Block;
+use super::micro::{BLOCK_WORDS, Kernels, PANEL, SEGMENT, Tile};
+use super::transform::{input_tile, output_tile, weight_transform};
+
+/// Tiles transformed together: all of a 28x28 image in F(4x4). Other sizes are within 1 %.
+const GROUP: usize = 49;
+
+/// The m that suits an output of this many rows: fewer multiplications against more waste at the edge and more weights.
+/// None where computing directly is best. It depends on nothing but the shape, so neither do the bits.
+pub(super) fn tile_side(height: usize) -> Option<usize> {
+    match height {
+        0..=3 => None,
+        4..=20 => Some(2),
+        _ => Some(4),
+    }
+}
+
+/// The border that a grid of this many rows needs where a 3x3 reads it: the last tiles reach past the edge.
+pub(super) fn border(height: usize) -> usize {
+    1 + tile_side(height).map_or(0, |m| height.next_multiple_of(m) - height)
+}
+
+/// A 3x3 convolution with stride 1, its weights transformed and packed as `[panel][frequency][word][32 outputs]`.
+pub(super) struct Winograd {
+    isa: Isa,
+    kernels: Kernels,
+    m: usize,
+    weights: Block,
+    bias: Vec<f32>,
+    epilogue: Epilogue,
+    from: Grid,
+    to: Grid,
+    /// Tiles in a row of the output, in all, and in a group.
+    across: usize,
+    tiles: usize,
+    group: usize,
+    /// One a channel block of V.
+    runs: Vec<u32>,
+}
+
+impl Winograd {
+    pub(super) fn new(
+        isa: Isa,
+        folded: &Folded,
+        m: usize,
+        epilogue: Epilogue,
+        from: Grid,
+        to: Grid,
+    ) -> Self {
+        let overhang = |side: usize| side.next_multiple_of(m) - side;
+        assert!(from.border > overhang(to.height).max(overhang(to.width)));
+        assert!((from.height, from.width, folded.k) == (to.height, to.width, 3));
+        assert!(from.blocks * isa.block_channels() == folded.cin);
+        assert!(
+            to.blocks * isa.block_channels() == folded.cout && folded.cout.is_multiple_of(PANEL)
+        );
+        let (g, n, per_word) = (weight_transform(m), m + 2, isa.per_word());
+        let words = folded.cin / per_word;
+        let mut weights = Block::zeroed(n * n * words * folded.cout * 4);
+        for (oc, c) in (0..folded.cout).flat_map(|o| (0..folded.cin).map(move |c| (o, c))) {
+            let w = &folded.weights[(oc * folded.cin + c) * 9..][..9];
+            // G w Gᵀ in f64, rounded once.
+            let half: Vec<[f64; 3]> = (g.iter())
+                .map(|g| {
+                    std::array::from_fn(|b| (0..3).map(|a| g[a] * f64::from(w[a * 3 + b])).sum())
+                })
+                .collect();
+            for (i, j) in (0..n).flat_map(|i| (0..n).map(move |j| (i, j))) {
+                let value: f64 = (0..3).map(|b| half[i][b] * g[j][b]).sum();
+                let frequency = oc / PANEL * n * n + i * n + j;
+                let word = (frequency * words + c / per_word) * PANEL + oc % PANEL;
+                put_value(&mut weights, word, c % per_word, per_word, value as f32);
+            }
+        }
+        let across = to.width.div_ceil(m);
+        let tiles = across * to.height.div_ceil(m);
+        let group = tiles.div_ceil(tiles.div_ceil(GROUP));
+        Self {
+            isa,
+            kernels: isa.kernels(Access::Products),
+            m,
+            weights,
+            bias: folded.bias.clone(),
+            epilogue,
+            from,
+            to,
+            across,
+            tiles,
+            group,
+            runs: (0..from.blocks).map(|b| (b * group * 64) as u32).collect(),
+        }
+    }
+
+    /// Working memory that `run` needs.
+    pub(super) fn scratch_bytes(&self) -> usize {
+        self.frequencies() * self.group * 64 * (self.from.blocks + 2)
+    }
+
+    fn frequencies(&self) -> usize {
+        (self.m + 2) * (self.m + 2)
+    }
+
+    /// Computes all outputs; `input` and `output` have the grids this convolution was built for.
+    pub(super) fn run(&self, input: &[u8], output: &mut [u8], scratch: &mut [u8]) {
+        assert!(input.len() >= self.from.bytes() && output.len() >= self.to.bytes());
+        assert!(scratch.len() >= self.scratch_bytes());
+        for first in (0..self.tiles).step_by(self.group) {
+            let group = Group {
+                shape: self,
+                first,
+                count: self.group.min(self.tiles - first),
+                v: scratch.as_mut_ptr(),
+            };
+            // SAFETY: the buffers hold the grids and the scratch, as asserted; the border holds what the last tiles read
+            // past the edge, as `new` asserted; what they would write there is clipped.
+            unsafe {
+                match self.m {
+                    4 => self.group::<6>(&group, input.as_ptr(), output.as_mut_ptr()),
+                    _ => self.group::<4>(&group, input.as_ptr(), output.as_mut_ptr()),
+                }
+            }
+        }
+    }
+
+    unsafe fn group<const N: usize>(&self, group: &Group, input: *const u8, output: *mut u8) {
+        // SAFETY: the caller vouches for the buffers.
+        unsafe {
+            self.isa.enter(Analyse::<N> { group, input });
+            for panel in 0..self.bias.len() / PANEL {
+                self.multiply(panel, group);
+                self.isa.enter(Synthesise::<N> {
+                    group,
+                    panel,
+                    output,
+                });
+            }
+        }
+    }
+
+    /// All products of one panel of outputs.
+    unsafe fn multiply(&self, panel: usize, group: &Group) {
+        const NO_BIAS: [f32; PANEL] = [0.0; PANEL];
+        let step_bytes = self.from.blocks * BLOCK_WORDS * PANEL * 4;
+        let calls = group.count.div_ceil(2 * SEGMENT);
+        let fetch_lines = (step_bytes / 64).div_ceil(calls * self.runs.len());
+        for frequency in 0..self.frequencies() {
+            let step = panel * self.frequencies() + frequency;
+            // SAFETY: V and M lie in the scratch one behind the other, `frequencies` long each; a call's tiles lie within
+            // the group; the weights hold `step_bytes` a panel and frequency.
+            unsafe {
+                let weights = self.weights.as_ptr().add(step * step_bytes);
+                let v = group.v.add(frequency * self.v_pitch());
+                let products = self.products(group.v).add(frequency * self.m_pitch());
+                for call in 0..calls {
+                    let [start, end] = [call, call + 1].map(|c| c * group.count / calls);
+                    // Of an odd number the middle tile is simply computed twice.
+                    let pixels = (end - start).div_ceil(2);
+                    let at = [start * 64, (end - pixels) * 64];
+                    let skip = call * fetch_lines * self.runs.len() * 64;
+                    self.kernels.two(pixels)(&Tile {
+                        input: at.map(|at| v.add(at).cast_const()),
+                        output: at.map(|at| products.add(at)),
+                        output_pitch: self.row(),
+                        weights: weights.cast(),
+                        bias: NO_BIAS.as_ptr(),
+                        runs: &self.runs,
+                        accumulate: false,
+                        floor: f32::NEG_INFINITY,
+                        fetch: weights.wrapping_add(step_bytes + skip),
+                        fetch_lines,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Bytes of one channel block of all tiles of a group.
+    fn row(&self) -> usize {
+        self.group * 64
+    }
+    /// Bytes from one frequency of V, and of M, to the next.
+    fn v_pitch(&self) -> usize {
+        self.from.blocks * self.row()
+    }
+    fn m_pitch(&self) -> usize {
+        2 * self.row()
+    }
+    /// M follows V in the scratch.
+    fn products(&self, v: *mut u8) -> *mut u8 {
+        v.wrapping_add(self.frequencies() * self.v_pitch())
+    }
+}
+
+/// Tiles that are worked on together.
+struct Group<'a> {
+    shape: &'a Winograd,
+    first: usize,
+    count: usize,
+    /// The scratch memory: V, then M.
+    v: *mut u8,
+}
+
+impl Group<'_> {
+    /// The output pixel (y, x) at the corner of the group's tile `t`.
+    fn corner(&self, t: usize) -> (usize, usize) {
+        let (t, shape) = (self.first + t, self.shape);
+        (t / shape.across * shape.m, t % shape.across * shape.m)
+    }
+}
+
+/// Input pixels to V, N = m + 2.
+struct Analyse<'a, const N: usize> {
+    group: &'a Group<'a>,
+    input: *const u8,
+}
+
+impl<const N: usize> Task for Analyse<'_, N> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let shape = self.group.shape;
+        let from = shape.from;
+        for t in 0..self.group.count {
+            let (y, x) = self.group.corner(t);
+            let corner = from.from_corner(y + from.border - 1, x + from.border - 1);
+            for block in 0..from.blocks {
+                for part in (0..64).step_by(L::WIDTH * L::VALUE_BYTES) {
+                    // SAFETY: the N x N pixels lie in the bordered grid, and (block, tile) in every frequency of V.
+                    unsafe {
+                        let input = self.input.add(corner + block * from.block_pitch() + part);
+                        let to = self.group.v.add(block * shape.row() + t * 64 + part);
+                        input_tile::<L, N>(input, from.row_pitch(), to, shape.v_pitch());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// M to output pixels of one panel.
+struct Synthesise<'a, const N: usize> {
+    group: &'a Group<'a>,
+    panel: usize,
+    output: *mut u8,
+}
+
+impl<const N: usize> Task for Synthesise<'_, N> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let shape = self.group.shape;
+        let to = shape.to;
+        let products = shape.products(self.group.v).cast_const();
+        for t in 0..self.group.count {
+            let (y, x) = self.group.corner(t);
+            for channel in (0..PANEL).step_by(L::WIDTH) {
+                let (from_block, from_byte) = place(channel, 4);
+                let (block, byte) = place(self.panel * PANEL + channel, L::VALUE_BYTES);
+                // SAFETY: (block, tile) lies in every frequency of M; only pixels inside the grid are written.
+                unsafe {
+                    output_tile::<L, N>(
+                        products.add(from_block * shape.row() + t * 64 + from_byte),
+                        shape.m_pitch(),
+                        L::load(shape.bias.as_ptr().add(self.panel * PANEL + channel)),
+                        shape.epilogue,
+                        self.output
+                            .add(to.at(y, x) + block * to.block_pitch() + byte),
+                        to.row_pitch(),
+                        [to.height - y, to.width - x],
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! [`Lanes`] on x86-64: AVX-512 in f32 and bf16, AVX2 with FMA.
+//!
+//! Plain intrinsics: from the generic kernels LLVM makes the loops one would write by hand (no spills, loads folded into
+//! the multiply-adds as broadcasts).
+
+use super::lanes::{Lanes, Task};
+use std::arch::x86_64::*;
+use std::mem::transmute;
+
+/// Sixteen f32.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512(__m512);
+
+/// Sixteen sums in f32 of channels that are stored as bf16. A word is two neighbouring channels, multiplied and added
+/// by one instruction.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512Bf16(__m512);
+
+/// Eight f32.
+#[derive(Clone, Copy)]
+pub(super) struct Avx2(__m256);
+
+/// The methods that only name another intrinsic.
+macro_rules! arithmetic {
+    ($splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident, $max:ident, $fmadd:ident, $fnmadd:ident) => {
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            // SAFETY: inside `enter`.
+            Self(unsafe { $splat(value) })
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            // SAFETY: inside `enter`; the caller vouches for the pointer.
+            Self(unsafe { $load(from) })
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            // SAFETY: inside `enter`; the caller vouches for the pointer.
+            unsafe { $store(to, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn broadcast(word: *const u8) -> Self {
+            // SAFETY: inside `enter`; the caller vouches for the pointer.
+            Self(unsafe { $splat(word.cast::<f32>().read_unaligned()) })
+        }
+        #[inline(always)]
+        unsafe fn add(self, other: Self) -> Self {
+            // SAFETY: inside `enter`.
+            Self(unsafe { $add(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn sub(self, other: Self) -> Self {
+            // SAFETY: inside `enter`.
+            Self(unsafe { $sub(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn mul(self, other: Self) -> Self {
+            // SAFETY: inside `enter`.
+            Self(unsafe { $mul(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn max(self, other: Self) -> Self {
+            // SAFETY: inside `enter`.
+            Self(unsafe { $max(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn plus(self, factor: f32, x: Self) -> Self {
+            // SAFETY: inside `enter`.
+            Self(unsafe { $fmadd($splat(factor), x.0, self.0) })
+        }
+        #[inline(always)]
+        unsafe fn minus(self, factor: f32, x: Self) -> Self {
+            // SAFETY: inside `enter`.
+            Self(unsafe { $fnmadd($splat(factor), x.0, self.0) })
+        }
+        #[inline(always)]
+        unsafe fn prefetch(line: *const u8) {
+            // SAFETY: a prefetch never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) }
+        }
+    };
+}
+
+/// Activations stored as f32 are read, written and multiplied as they are.
+macro_rules! stored_as_f32 {
+    ($fmadd:ident) => {
+        #[inline(always)]
+        unsafe fn read(from: *const u8) -> Self {
+            // SAFETY: inside `enter`; the caller vouches for the pointer.
+            unsafe { Self::load(from.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn write(self, to: *mut u8) {
+            // SAFETY: inside `enter`; the caller vouches for the pointer.
+            unsafe { self.store(to.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn dot(self, weights: Self, input: Self) -> Self {
+            // SAFETY: inside `enter`.
+            Self(unsafe { $fmadd(weights.0, input.0, self.0) })
+        }
+    };
+}
+
+impl Lanes for Avx512 {
+    const WIDTH: usize = 16;
+    const PIXELS: usize = 14;
+    const VALUE_BYTES: usize = 4;
+
+    #[target_feature(enable = "avx512f")]
+    unsafe fn enter<T: Task>(task: T) {
+        // SAFETY: the caller has the instructions and vouches for the task's pointers.
+        unsafe { task.run::<Self>() }
+    }
+    arithmetic!(
+        _mm512_set1_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_add_ps,
+        _mm512_sub_ps,
+        _mm512_mul_ps,
+        _mm512_max_ps,
+        _mm512_fmadd_ps,
+        _mm512_fnmadd_ps
+    );
+    stored_as_f32!(_mm512_fmadd_ps);
+}
+
+impl Lanes for Avx512Bf16 {
+    const WIDTH: usize = 16;
+    const PIXELS: usize = 14;
+    const VALUE_BYTES: usize = 2;
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    unsafe fn enter<T: Task>(task: T) {
+        // SAFETY: the caller has the instructions and vouches for the task's pointers.
+        unsafe { task.run::<Self>() }
+    }
+    arithmetic!(
+        _mm512_set1_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_add_ps,
+        _mm512_sub_ps,
+        _mm512_mul_ps,
+        _mm512_max_ps,
+        _mm512_fmadd_ps,
+        _mm512_fnmadd_ps
+    );
+    #[inline(always)]
+    unsafe fn read(from: *const u8) -> Self {
+        // SAFETY: inside `enter`; the caller vouches for the pointer.
+        Self(unsafe {
+            let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves))
+        })
+    }
+    #[inline(always)]
+    unsafe fn write(self, to: *mut u8) {
+        // SAFETY: inside `enter`; the caller vouches for the pointer; the transmuted types are 32 bytes of bits.
+        unsafe {
+            let halves = transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(self.0));
+            _mm256_storeu_si256(to.cast(), halves);
+        }
+    }
+    #[inline(always)]
+    unsafe fn dot(self, weights: Self, input: Self) -> Self {
+        // SAFETY: inside `enter`; the transmuted types are 64 bytes of bits.
+        Self(unsafe {
+            let pairs = |x| transmute::<__m512, __m512bh>(x);
+            _mm512_dpbf16_ps(self.0, pairs(weights.0), pairs(input.0))
+        })
+    }
+}
+
+impl Lanes for Avx2 {
+    const WIDTH: usize = 8;
+    const PIXELS: usize = 6;
+    const VALUE_BYTES: usize = 4;
+
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn enter<T: Task>(task: T) {
+        // SAFETY: the caller has the instructions and vouches for the task's pointers.
+        unsafe { task.run::<Self>() }
+    }
+    arithmetic!(
+        _mm256_set1_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_add_ps,
+        _mm256_sub_ps,
+        _mm256_mul_ps,
+        _mm256_max_ps,
+        _mm256_fmadd_ps,
+        _mm256_fnmadd_ps
+    );
+    stored_as_f32!(_mm256_fmadd_ps);
+}

@@ -1,0 +1,190 @@
+//! From pixels to features: pretrained networks as functions of one image.
+//!
+//! A [`Model`] is a network ready to run: weights read, folded with their BatchNorms, packed for this CPU, and immutable, so that
+//! all workers of a process share it. [`Model::worker`] adds the memory that one image at a time needs and gives a [`Backbone`].
+//! Images never share a pass: on a CPU batching gains nothing (measured within 1 %), and so an image's features cannot
+//! depend on its neighbours.
+//!
+//! - [`ResNet`]: which network. [`Precision`], [`Family`]: how it is computed.
+//! - `model` builds and shares; `forward` is the network as one operation on Candle's tensors; [`kernels`] compute it.
+//! - `pixels` is a backbone without weights, for tests and first steps.
+//! - [`bench`](mod@bench) times it beside other engines, and layer by layer.
+//!
+//! [`Spec::identity`] names all that the bits of a feature depend on. Two specs of the same identity compute the same bits for
+//! the same pixels; states built under different ones must not be mixed.
+
+pub mod architecture;
+pub mod bench;
+pub mod forward;
+pub mod kernels;
+mod model;
+mod pixels;
+pub mod reference;
+pub mod weights;
+
+pub use architecture::{ResNet, Strides};
+pub use kernels::Family;
+pub use model::Model;
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// A function from one image to its features, with the memory that it needs.
+pub trait Backbone: Send {
+    /// What it computes.
+    fn spec(&self) -> &Spec;
+
+    /// Computes the features of one image.
+    ///
+    /// `pixels`: `[side, side, 3]` RGB, row by row; `features`: `[d]`, overwritten. The same pixels give the same bits,
+    /// whatever was computed before and on whichever worker.
+    ///
+    /// # Errors
+    /// [`BackboneError::PixelCount`], [`BackboneError::FeatureCount`] where a length is another than [`Spec`]'s.
+    fn extract(&mut self, pixels: &[u8], features: &mut [f32]) -> Result<(), BackboneError>;
+}
+
+/// What a backbone computes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// The network: `resnet50`, `pixels`.
+    pub name: String,
+    /// Length d of the feature vector.
+    pub features: usize,
+    /// Width and height of the input in pixels.
+    pub side: usize,
+    /// Everything that the bits of the features depend on, for people and for comparison.
+    pub identity: String,
+}
+
+/// Numbers that activations and weights are stored in. Sums are f32 in each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Relative error of features about 4e-6.
+    #[default]
+    F32,
+    /// Twice as fast, cosine to f32 features about 0.9997; needs AVX512-BF16.
+    Bf16,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+impl FromStr for Precision {
+    type Err = BackboneError;
+
+    fn from_str(name: &str) -> Result<Self, BackboneError> {
+        match name {
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err(BackboneError::UnknownPrecision(name.into())),
+        }
+    }
+}
+
+/// Why a network can't be built or run.
+#[derive(Debug, thiserror::Error)]
+pub enum BackboneError {
+    /// No such network.
+    #[error("unknown network `{0}`: choose resnet18, resnet34, resnet50, resnet101 or resnet152")]
+    UnknownNetwork(String),
+    /// No such precision.
+    #[error("unknown precision `{0}`: choose f32 or bf16")]
+    UnknownPrecision(String),
+    /// The input side does not suit the network.
+    #[error("an input side of {0} pixels is not possible: choose a multiple of 32 up to {max}", max = model::SIDE_MAX)]
+    Side(usize),
+    /// The CPU, or the family of kernels, does not compute in this precision.
+    #[error(
+        "this CPU cannot compute {precision} with {family} kernels: {}",
+        match precision {
+            Precision::F32 => "choose another family",
+            Precision::Bf16 => "it needs AVX512-BF16; choose precision f32",
+        }
+    )]
+    Unsupported {
+        /// The kernels asked for.
+        family: Family,
+        /// The precision asked for.
+        precision: Precision,
+    },
+    /// The weights are no safetensors file.
+    #[error("the weights are not a whole safetensors file; fetch them again: {0}")]
+    Malformed(#[source] safetensors::SafeTensorError),
+    /// A tensor that the network needs is not there.
+    #[error("the weights lack the tensor `{0}`: is this file of another network?")]
+    MissingTensor(String),
+    /// A tensor has another shape than the network's.
+    #[error(
+        "the tensor `{name}` is {found:?} where the network needs {expected:?}: is this file of another network?"
+    )]
+    TensorShape {
+        /// The tensor.
+        name: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape needed.
+        expected: Vec<usize>,
+    },
+    /// A tensor holds another type than f32.
+    #[error("the tensor `{name}` holds {found} where f32 is needed: convert the weights to f32")]
+    TensorType {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        found: String,
+    },
+    /// A weight is infinite or not a number.
+    #[error("`{0}` is not finite, so no feature would be: fetch the weights again")]
+    NotFinite(String),
+    /// An image of another size than the network's input.
+    #[error(
+        "an image of {found} bytes where {expected} are needed: resize it to the backbone's side, RGB"
+    )]
+    PixelCount {
+        /// Bytes given.
+        found: usize,
+        /// side * side * 3.
+        expected: usize,
+    },
+    /// Room for another number of features than the network has.
+    #[error("room for {found} features where the backbone has {expected}")]
+    FeatureCount {
+        /// Room given.
+        found: usize,
+        /// [`Spec::features`].
+        expected: usize,
+    },
+    /// Candle refused the operation.
+    #[error("candle: {0}")]
+    Candle(#[from] candle_core::Error),
+    /// The other end of a benchmark is gone, or says what is no command.
+    #[error("the benchmark's input or output: {0}")]
+    Bench(#[from] std::io::Error),
+}
+
+/// That an image and its features have the lengths of `spec`.
+fn check_lengths(spec: &Spec, pixels: &[u8], features: &[f32]) -> Result<(), BackboneError> {
+    let expected = spec.side * spec.side * 3;
+    if pixels.len() != expected {
+        return Err(BackboneError::PixelCount {
+            found: pixels.len(),
+            expected,
+        });
+    }
+    if features.len() != spec.features {
+        return Err(BackboneError::FeatureCount {
+            found: features.len(),
+            expected: spec.features,
+        });
+    }
+    Ok(())
+}

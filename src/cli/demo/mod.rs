@@ -1,0 +1,260 @@
+//! `eigenflow demo`: the whole job on one machine, with nothing installed.
+//!
+//! It starts a Kafka broker and an S3 server inside this process, uploads pictures, sends their events, and runs the very
+//! job that production runs, over TCP and with the same clients.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::runtime::Runtime;
+
+use super::{Failure, log, run, runtime};
+use crate::backbone::weights::{self, Source};
+use crate::config::{Config, Log, LogFormat};
+use crate::embedded::{EmbeddedKafka, EmbeddedS3};
+use crate::job::{self, Job, Layout, Options};
+use crate::storage::Credentials;
+
+mod summary;
+mod uploads;
+
+use uploads::Pictures;
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// A folder of images, whose subfolders are the labels; without it the demo renders its own pictures
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// Where buckets and table go; the table is DIR/eigenflow/table. Without it a folder in the system's temp
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Worker threads of each process; without it as many as there are cores for one process, one for several
+    #[arg(long, value_name = "N")]
+    workers: Option<usize>,
+    /// Processes, which are really spawned
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    processes: usize,
+    /// The network: pixels, resnet18, resnet34, resnet50, resnet101, resnet152
+    #[arg(long, default_value = "resnet50", value_name = "NAME")]
+    backbone: String,
+    /// Its weights, if not its pretrained ones: a .safetensors file, or random:SEED
+    #[arg(long, value_name = "WEIGHTS")]
+    weights: Option<String>,
+    /// Arithmetic of the convolutions: f32 or bf16
+    #[arg(long, default_value = "f32", value_name = "PRECISION")]
+    precision: String,
+    /// Principal components, by number or by the share of variance they explain
+    #[arg(long, default_value = "50", value_name = "K")]
+    components: String,
+    /// Images at most, taken evenly from all
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Afterwards go on serving and reading events until Ctrl-C
+    #[arg(long)]
+    keep_serving: bool,
+}
+
+const BUCKET: &str = "landing";
+const TABLE_BUCKET: &str = "eigenflow";
+const TOPIC: &str = "uploads";
+/// More than an event of the demo has, its key included.
+const EVENT_BYTES: usize = 1024;
+const CREDENTIALS: (&str, &str) = ("demo", "demo-secret");
+
+impl Demo {
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let out = self.prepare_out().map_err(Failure::Usage)?;
+        log::start(&Log { format: LogFormat::Human, filter: "warn".to_owned() })?;
+        self.bring_weights()?;
+        let pictures = Pictures::new(self.images.as_deref(), self.limit).map_err(Failure::Usage)?;
+        let runtime = runtime()?;
+        let credentials = Credentials { access_key: CREDENTIALS.0.into(), secret_key: CREDENTIALS.1.into() };
+        let s3 = EmbeddedS3::start(&out, &credentials).map_err(anyhow::Error::from)?;
+        let kafka = EmbeddedKafka::start(TOPIC, EmbeddedKafka::partitions_for(pictures.len(), pictures.len() * EVENT_BYTES))
+            .map_err(anyhow::Error::from)?;
+        let text = self.config(s3.endpoint(), kafka.brokers(), pictures.len())?;
+        let config = Config::parse(&text, std::iter::empty())?;
+
+        let bar = bar("uploading", pictures.len() as u64);
+        let start = Instant::now();
+        let total = runtime.block_on(pictures.upload(&config, &credentials, &bar))?;
+        bar.finish_and_clear();
+        println!("{total} images uploaded and announced in {:.1} s", start.elapsed().as_secs_f64());
+
+        let start = Instant::now();
+        let job = self.work(&runtime, config.clone(), &text, &out, &credentials, total)?;
+        summary::print(&runtime, &job, &out, total, start.elapsed())?;
+        if self.keep_serving {
+            println!("\nserving until Ctrl-C: S3 {} (key {}, secret {}), Kafka {}, topic {TOPIC}, bucket {BUCKET}", s3.endpoint(), CREDENTIALS.0, CREDENTIALS.1, kafka.brokers());
+            let options = Options { credentials: Some(credentials), ..Options::default() };
+            let job = runtime.block_on(job::open(config, options))?;
+            run::stop_on_signal(&runtime, &job)?;
+            job::run(&job, &Layout::single(1))?;
+        }
+        s3.shutdown().context("the embedded S3 server")?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn prepare_out(&self) -> Result<PathBuf> {
+        ensure!(self.processes > 0 && self.workers != Some(0), "--workers and --processes must be at least 1");
+        let out = match &self.out {
+            Some(out) => out.clone(),
+            None => std::env::temp_dir().join(format!("eigenflow-demo-{}", std::process::id())),
+        };
+        let make = |folder: &Path| {
+            std::fs::create_dir_all(folder).with_context(|| format!("{} can't be made", folder.display()))
+        };
+        make(&out)?;
+        for bucket in [BUCKET, TABLE_BUCKET] {
+            let folder = out.join(bucket);
+            if folder.exists() {
+                bail!("{} is there already: give another --out, or remove it", folder.display());
+            }
+            make(&folder)?;
+        }
+        Ok(std::path::absolute(&out)?)
+    }
+
+    fn bring_weights(&self) -> Result<()> {
+        if self.backbone == "pixels" || self.weights.is_some() {
+            return Ok(());
+        }
+        let cache = weights::cache_dir()?;
+        weights::get(&self.backbone, &Source::Catalogue, &cache, &|line| println!("{line}"))
+            .map(drop)
+            .with_context(|| format!("weights {}", self.backbone))
+    }
+
+    /// The job's configuration, as a user would write it.
+    fn config(&self, endpoint: &str, brokers: &str, images: usize) -> Result<String> {
+        let weights = match &self.weights {
+            Some(weights) => format!("weights = {}\n", quoted(weights)),
+            None => String::new(),
+        };
+        // Some epochs, whatever the number of images.
+        let rows = (images / 4).max(250);
+        Ok(format!(
+            "[kafka]\nbrokers = {}\ntopic = {}\n[s3]\nendpoint = {}\nregion = \"us-east-1\"\nbuckets = [{}]\n\
+             [table]\nuri = {}\n[backbone]\nname = {}\nprecision = {}\n{weights}\
+             [projection]\ncomponents = {}\n[publish]\nrows = {rows}\n",
+            quoted(brokers),
+            quoted(TOPIC),
+            quoted(endpoint),
+            quoted(BUCKET),
+            quoted(&format!("s3://{TABLE_BUCKET}/table")),
+            quoted(&self.backbone),
+            quoted(&self.precision),
+            self.components,
+        ))
+    }
+
+    /// Runs the job to the end of the topic: process 0 here, the others as children.
+    fn work(
+        &self,
+        runtime: &Runtime,
+        config: Config,
+        text: &str,
+        out: &Path,
+        credentials: &Credentials,
+        total: u64,
+    ) -> Result<Arc<Job>, Failure> {
+        let options =
+            Options { until_end: true, credentials: Some(credentials.clone()), ..Options::default() };
+        let layout = self.layout()?;
+        let _children = Children::spawn(&layout, text, out, credentials)?;
+        let job = runtime.block_on(job::open(config, options))?;
+        run::stop_on_signal(runtime, &job)?;
+        let bar = bar("images", total);
+        let (watched, shown) = (Arc::downgrade(&job), bar.clone());
+        let watcher = std::thread::spawn(move || {
+            while let Some(job) = watched.upgrade().filter(|_| !shown.is_finished()) {
+                shown.set_position(job.metrics.settled.load(std::sync::atomic::Ordering::Relaxed));
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let ended = job::run(&job, &layout);
+        bar.finish_and_clear();
+        watcher.join().map_err(|_| anyhow!("the progress bar's thread panicked"))?;
+        ended?;
+        Ok(job)
+    }
+
+    fn layout(&self) -> Result<Layout> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = self.workers.unwrap_or(if self.processes == 1 { cores } else { 1 });
+        if self.processes == 1 {
+            return Ok(Layout::single(workers));
+        }
+        // Bound all at once, so that they differ; free again when the processes bind them.
+        let listeners = (0..self.processes).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
+        let addresses = listeners
+            .iter()
+            .map(|listener| Ok(listener.local_addr()?.to_string()))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Layout { workers, process: 0, addresses })
+    }
+}
+
+/// Text as a TOML string.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+fn bar(what: &'static str, total: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix:10} {wide_bar} {pos}/{len}  {per_sec}  {eta} left")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(total).with_style(style).with_prefix(what)
+}
+
+/// The processes after the first; they end with the job, and with this process.
+struct Children(Vec<Child>);
+
+impl Children {
+    fn spawn(layout: &Layout, config: &str, out: &Path, credentials: &Credentials) -> Result<Self> {
+        let mut children = Children(Vec::new());
+        if layout.addresses.len() < 2 {
+            return Ok(children);
+        }
+        let (file, hosts) = (out.join("job.toml"), out.join("hosts"));
+        std::fs::write(&file, config)?;
+        std::fs::write(&hosts, layout.addresses.join("\n"))?;
+        let program = std::env::current_exe().context("this program's own path")?;
+        for process in 1..layout.addresses.len() {
+            let child = Command::new(&program)
+                .args(["run", "--until-end", "--config"])
+                .arg(&file)
+                .args(["--workers", &layout.workers.to_string()])
+                .args(["--processes", &layout.addresses.len().to_string()])
+                .args(["--process", &process.to_string(), "--hostfile"])
+                .arg(&hosts)
+                .env("AWS_ACCESS_KEY_ID", &credentials.access_key)
+                .env("AWS_SECRET_ACCESS_KEY", &credentials.secret_key)
+                .env("EIGENFLOW__LOG__FILTER", "warn")
+                .spawn()
+                .with_context(|| format!("process {process}"))?;
+            children.0.push(child);
+        }
+        Ok(children)
+    }
+}
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            // They end by themselves when the job ends; this is for when it did not begin or end well.
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while Instant::now() < deadline && matches!(child.try_wait(), Ok(None)) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

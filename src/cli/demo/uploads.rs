@@ -1,0 +1,94 @@
+//! The demo's images: uploads, and their events.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use futures::stream::{self, StreamExt};
+use futures::TryStreamExt;
+use indicatif::ProgressBar;
+use rdkafka::producer::FutureProducer;
+use tokio::runtime::Handle;
+
+use super::BUCKET;
+use crate::cli::replay;
+use crate::config::Config;
+use crate::job;
+use crate::operators::kafka;
+use crate::pictures;
+use crate::storage::{Credentials, FolderUploads, Uploads};
+
+/// Pictures that the demo renders where it is given none.
+const RENDERED: usize = 400;
+const SEED: u64 = 20_261_101;
+const UPLOADS_IN_FLIGHT: usize = 16;
+/// No image the job would take is larger.
+const IMAGE_BYTES_MAX: u64 = 32 << 20;
+
+/// Where the images come from.
+pub enum Pictures {
+    /// Files of a folder: their keys.
+    Folder(FolderUploads, Vec<String>),
+    /// So many rendered ones.
+    Rendered(usize),
+}
+
+impl Pictures {
+    /// `limit` of the files of `images`, evenly spread, or rendered pictures.
+    pub fn new(images: Option<&Path>, limit: Option<usize>) -> Result<Self> {
+        let Some(folder) = images else { return Ok(Pictures::Rendered(limit.unwrap_or(RENDERED))) };
+        let uploads = FolderUploads::new(BUCKET, folder).with_context(|| format!("--images {}", folder.display()))?;
+        let listed: Vec<_> = futures::executor::block_on_stream(uploads.list(BUCKET, "", None))
+            .map(|object| object.map(|meta| meta.key))
+            .collect::<Result<_, _>>()?;
+        ensure!(!listed.is_empty(), "--images {} holds no files", folder.display());
+        let wanted = limit.unwrap_or(listed.len()).min(listed.len());
+        let keys = (0..wanted).map(|i| listed[i * listed.len() / wanted].clone()).collect();
+        Ok(Pictures::Folder(uploads, keys))
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        match self {
+            Pictures::Folder(_, keys) => keys.len(),
+            Pictures::Rendered(count) => *count,
+        }
+    }
+
+    /// Uploads all and sends their events; how many.
+    pub async fn upload(&self, config: &Config, credentials: &Credentials, bar: &ProgressBar) -> Result<u64> {
+        let to = job::uploads::open(config, Some(credentials)).await?;
+        let producer = kafka::producer(&config.kafka)?;
+        let one = |index: usize| {
+            let (to, producer) = (to.clone(), producer.clone());
+            async move {
+                let (key, bytes) = self.picture(index).await?;
+                let meta = to.put(BUCKET, &key, bytes).await?;
+                announce(&producer, config, meta).await?;
+                bar.inc(1);
+                anyhow::Ok(())
+            }
+        };
+        stream::iter(0..self.len()).map(one).buffer_unordered(UPLOADS_IN_FLIGHT).try_for_each(|()| async { Ok(()) }).await?;
+        Ok(self.len() as u64)
+    }
+
+    async fn picture(&self, index: usize) -> Result<(String, bytes::Bytes)> {
+        match self {
+            Pictures::Folder(folder, keys) => {
+                let key = keys[index].clone();
+                let upload = folder.get(BUCKET, &key, IMAGE_BYTES_MAX).await?;
+                Ok((key, upload.bytes))
+            }
+            Pictures::Rendered(_) => {
+                let classes = pictures::classes();
+                let (class, number) = (index % classes.len(), index / classes.len());
+                let rendered = Handle::current().spawn_blocking(move || pictures::render(SEED, class, number)).await?;
+                Ok((format!("{}/{number:04}.jpg", classes[class]), rendered.into()))
+            }
+        }
+    }
+}
+
+async fn announce(producer: &FutureProducer, config: &Config, meta: crate::storage::UploadMeta) -> Result<()> {
+    replay::send(producer, &config.kafka.topic, replay::event(BUCKET, meta)).await
+}

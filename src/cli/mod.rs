@@ -1,0 +1,181 @@
+//! The command line: what can be asked, and how answers end.
+//!
+//! Exit codes: 0 for success, 1 for a failure while at work (or a difference that `verify` found), 2 for what was asked
+//! wrongly: arguments and configuration.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Config, ConfigError, Said};
+use crate::storage::S3Config;
+
+mod demo;
+mod export;
+mod inspect;
+mod log;
+mod replay;
+mod run;
+mod weights;
+
+/// Images in an object store, as an always up-to-date, exact table of PCA-reduced CNN features.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true, after_help = AFTER_HELP)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "Start with `eigenflow demo`: it brings its own Kafka, S3 and pictures.
+For your own: `eigenflow config example > job.toml`, edit it, then `eigenflow run --config job.toml`.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Shows the whole job on this machine: embedded Kafka and S3, pictures, events, table
+    Demo(demo::Demo),
+    /// Runs the job: events in, table out
+    Run(run::Run),
+    /// Sends an event for every object of a bucket, so that old images join the stream
+    Replay(replay::Replay),
+    /// Says what the last commit of a table holds
+    Inspect(inspect::Inspect),
+    /// Writes the table's rows to a file of another format
+    Export(export::Export),
+    /// Brings, lists and checks pretrained weights
+    #[command(subcommand)]
+    Weights(weights::Command),
+    /// Explains and checks configurations
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Checks a configuration and lists all that is wrong with it
+    Check {
+        /// The TOML file
+        file: PathBuf,
+    },
+    /// Prints an annotated configuration to start from
+    Example,
+    /// Prints every key as a markdown table
+    Docs,
+}
+
+/// Where the store is, for commands on a table without a job's configuration.
+#[derive(Debug, Args)]
+struct StoreArguments {
+    /// Address of an S3-compatible store; without it AWS_ENDPOINT_URL, then AWS itself
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<String>,
+    /// Region of the store; without it the standard AWS chain decides
+    #[arg(long)]
+    region: Option<String>,
+}
+
+impl StoreArguments {
+    fn config(&self) -> S3Config {
+        S3Config { endpoint: self.endpoint.clone(), region: self.region.clone(), ..S3Config::default() }
+    }
+}
+
+/// Why a command did not succeed.
+#[derive(Debug)]
+pub enum Failure {
+    /// It was asked wrongly.
+    Usage(anyhow::Error),
+    /// It failed while at work.
+    Work(anyhow::Error),
+}
+
+impl Failure {
+    /// The process's exit code.
+    pub fn code(&self) -> ExitCode {
+        match self {
+            Failure::Usage(_) => ExitCode::from(2),
+            Failure::Work(_) => ExitCode::from(1),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    /// One line: the error and its causes.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Failure::Usage(error) | Failure::Work(error)) = self;
+        write!(out, "{error:#}")
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Failure::Work(error)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Failure::Usage(error.into())
+    }
+}
+
+/// Carries out a command.
+///
+/// # Errors
+/// [`Failure`], which knows its exit code.
+pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    match arguments.command {
+        Command::Demo(demo) => demo.run(),
+        Command::Run(run) => run.run(),
+        Command::Replay(replay) => replay.run(),
+        Command::Inspect(inspect) => inspect.run(),
+        Command::Export(export) => export.run(),
+        Command::Weights(command) => command.run(),
+        Command::Config(command) => command.run(),
+    }
+}
+
+impl ConfigCommand {
+    fn run(self) -> Result<ExitCode, Failure> {
+        match self {
+            ConfigCommand::Check { file } => {
+                load(&file, &[])?;
+                println!("{}: fine", file.display());
+            }
+            ConfigCommand::Example => print!("{}", Config::example()),
+            ConfigCommand::Docs => print!("{}", Config::docs()),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A file's configuration under the environment's overrides and `flags` of (key, TOML value, flag) over both.
+fn load(file: &Path, flags: &[(&str, String, &str)]) -> Result<Config, Failure> {
+    let mut said = Said::load(file, config::environment())?;
+    for (key, value, flag) in flags {
+        said.set(key, value, flag);
+    }
+    Ok(said.resolve()?)
+}
+
+/// The runtime of a command. Operators do the work; its threads wait for stores and do what must not hold operators up.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    built.map_err(|error| Failure::Work(anyhow::anyhow!("the runtime can't start its threads: {error}")))
+}
+
+/// Timely is fail-stop: a worker or a connection that panics takes the process with it, so that a supervisor, or the
+/// other processes of the job, notice. Decoders contain their panics and never come here.
+pub fn end_with_the_process_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = panic.payload_as_str().unwrap_or_default();
+        if message.starts_with("timely communication error") {
+            eprintln!("eigenflow: another process of the job is gone ({message}); this one ends, too");
+        } else {
+            report(panic);
+        }
+        std::process::exit(1);
+    }));
+}

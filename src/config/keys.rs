@@ -1,0 +1,220 @@
+//! The one definition of every configuration key.
+//!
+//! Parsing, environment overrides, `config example` and the documentation all read this table, so none of them can
+//! disagree with another. Defaults and samples are TOML text and go through the same parser as a user's file.
+
+/// What a key takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A whole number within these bounds.
+    Count {
+        /// The smallest number that makes sense.
+        min: u64,
+        /// The largest.
+        max: u64,
+    },
+    /// A time in milliseconds, at least 1; text with a unit (`"30s"`) is accepted as well.
+    Milliseconds,
+    /// `true` or `false`.
+    Flag,
+    /// A list of texts.
+    List,
+    /// A table of free names, each with a text, a number or a boolean.
+    Properties,
+    /// How many components to keep: a whole number, or the share of variance they must explain, between 0 and 1.
+    Components,
+}
+
+impl Kind {
+    /// The kind in words, as errors and the documentation say it.
+    pub fn describe(self) -> String {
+        match self {
+            Kind::Text => "text".into(),
+            Kind::Choice(words) => {
+                let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
+                quoted.join(" or ")
+            }
+            Kind::Count { min, max: u64::MAX } => format!("a whole number, at least {min}"),
+            Kind::Count { min, max } => format!("a whole number from {min} to {max}"),
+            Kind::Milliseconds => "milliseconds, or text such as \"30s\", \"5m\", \"7d\"".into(),
+            Kind::Flag => "true or false".into(),
+            Kind::List => "a list of texts".into(),
+            Kind::Properties => "a table".into(),
+            Kind::Components => {
+                "a whole number, at least 1, or a share of variance between 0 and 1".into()
+            }
+        }
+    }
+}
+
+/// What holds when nobody says anything. The text is TOML.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsaid {
+    /// It is an error; the text is a sample.
+    Required(&'static str),
+    /// This value.
+    Default(&'static str),
+    /// Something that depends on other keys, as the key's line of documentation says; the text is a sample.
+    Derived(&'static str),
+}
+
+impl Unsaid {
+    /// A value of the right kind, as TOML: the default, or a sample where there is none.
+    pub fn sample(self) -> &'static str {
+        match self {
+            Unsaid::Required(text) | Unsaid::Default(text) | Unsaid::Derived(text) => text,
+        }
+    }
+}
+
+/// One key of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// The table it stands in.
+    pub section: &'static str,
+    /// Its name there.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// What holds without it.
+    pub unsaid: Unsaid,
+    /// What it does, in one line.
+    pub doc: &'static str,
+}
+
+impl Key {
+    /// `section.name`.
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.section, self.name)
+    }
+
+    /// The environment variable that overrides it.
+    pub fn variable(&self) -> String {
+        format!("{VARIABLE_PREFIX}{}__{}", self.section, self.name).to_uppercase()
+    }
+}
+
+/// What every overriding environment variable begins with.
+pub const VARIABLE_PREFIX: &str = "EIGENFLOW__";
+
+/// The sections in the order of the tour, each with what it is about.
+pub const SECTIONS: &[(&str, &str)] = &[
+    ("kafka", "Where the events of the uploads arrive."),
+    ("s3", "The object store that holds the images."),
+    ("table", "Where the result goes."),
+    ("backbone", "The network that turns pixels into features."),
+    ("label", "How an object's key becomes its label."),
+    (
+        "projection",
+        "Standardisation and principal components of the features.",
+    ),
+    ("publish", "When a new version of the table is committed."),
+    (
+        "limits",
+        "Bounds on what one image, one worker or one process may take.",
+    ),
+    ("log", "What is said on standard error."),
+];
+
+const fn at_least(min: u64) -> Kind {
+    Kind::Count { min, max: u64::MAX }
+}
+
+const fn key(
+    section: &'static str,
+    name: &'static str,
+    kind: Kind,
+    unsaid: Unsaid,
+    doc: &'static str,
+) -> Key {
+    Key {
+        section,
+        name,
+        kind,
+        unsaid,
+        doc,
+    }
+}
+
+use Unsaid::{Default, Derived, Required};
+
+/// Every key, in the order of [`SECTIONS`].
+#[rustfmt::skip]
+pub const KEYS: &[Key] = &[
+    key("kafka", "brokers", Kind::Text, Required("\"localhost:9092\""), "Bootstrap brokers, \"host:port,host:port\"."),
+    key("kafka", "topic", Kind::Text, Required("\"uploads\""), "The topic of the object events."),
+    key("kafka", "group", Kind::Text, Default("\"eigenflow\""), "Consumer group in which progress is shown to the ordinary lag tools; the table's commit is what counts."),
+    key("kafka", "properties", Kind::Properties, Default("{}"), "Any librdkafka property, passed through: security.protocol, sasl.username, ssl.ca.location, …"),
+    key("kafka", "start", Kind::Choice(&["earliest", "latest"]), Default("\"earliest\""), "Where to begin when no commit of the table names an offset."),
+    key("kafka", "on_lost_offsets", Kind::Choice(&["fail", "earliest"]), Default("\"fail\""), "When Kafka no longer holds the committed offset: stop, or go on from the earliest and miss what was dropped."),
+
+    key("s3", "endpoint", Kind::Text, Derived("\"http://localhost:9000\""), "Address of an S3-compatible store; without it AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, then AWS itself."),
+    key("s3", "region", Kind::Text, Derived("\"eu-central-1\""), "Region; without it the standard AWS chain decides."),
+    key("s3", "path_style", Kind::Flag, Derived("true"), "Bucket in the path, not in the host name; without it true exactly when an endpoint is set."),
+    key("s3", "buckets", Kind::List, Required("[\"landing\"]"), "Only objects of these buckets are ever fetched."),
+
+    key("table", "uri", Kind::Text, Required("\"s3://warehouse/eigenflow/table\""), "The Delta table: s3://bucket/prefix, or a folder."),
+    key("table", "rows_per_file", at_least(1), Default("10000"), "Rows of one Parquet file at most."),
+
+    key("backbone", "name", Kind::Choice(&["pixels", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]), Default("\"resnet50\""), "The network."),
+    key("backbone", "weights", Kind::Text, Derived("\"resnet50\""), "Name of cached weights, path of a .safetensors file, or \"random:SEED\"; without it the network's name."),
+    key("backbone", "precision", Kind::Choice(&["f32", "bf16"]), Default("\"f32\""), "Arithmetic of the convolutions."),
+    key("backbone", "input_side", Kind::Count { min: 32, max: 4096 }, Derived("224"), "Side of the square input in pixels; without it the network's own."),
+    key("backbone", "fit", Kind::Choice(&["stretch", "center-crop"]), Default("\"stretch\""), "How an image becomes square."),
+    key("backbone", "crop_resize", Kind::Count { min: 32, max: 4096 }, Default("256"), "The shorter side in pixels before the crop, for fit = \"center-crop\"."),
+
+    key("label", "rule", Kind::Choice(&["parent", "none", "regex"]), Default("\"parent\""), "Label from the key: the parent folder, nothing, or what a pattern captures."),
+    key("label", "pattern", Kind::Text, Derived("\"^([^/]+)/\""), "Regular expression with one capture, for rule = \"regex\"."),
+
+    key("projection", "components", Kind::Components, Default("50"), "Components to keep: how many (50), or the share of variance to explain (0.95)."),
+    key("projection", "standardise", Kind::Flag, Default("true"), "Divide each feature by its standard deviation, too, not only centre it."),
+    key("projection", "ddof", Kind::Count { min: 0, max: 1 }, Default("1"), "Delta degrees of freedom of the standard deviation: 1 as Spark, 0 as scikit-learn."),
+
+    key("publish", "interval_ms", Kind::Milliseconds, Default("30000"), "A version is published after this time, …"),
+    key("publish", "rows", at_least(1), Default("20000"), "… or after this many changed rows, whichever comes first."),
+    key("publish", "reproject_at_end", Kind::Flag, Default("true"), "At the end of the stream, rewrite every row under the final projection."),
+
+    key("limits", "image_bytes", at_least(1), Default("33554432"), "Largest object that is fetched."),
+    key("limits", "image_pixels", at_least(1), Default("50000000"), "Largest width × height that is decoded."),
+    key("limits", "image_dimension", at_least(1), Default("30000"), "Largest width or height that is decoded, in pixels."),
+    key("limits", "fetches_in_flight", at_least(1), Default("16"), "Concurrent fetches of one worker."),
+    key("limits", "fetch_bytes_in_flight", at_least(1), Default("134217728"), "Fetched bytes that wait for their worker, per process; at least image_bytes."),
+    key("limits", "events_per_round", at_least(1), Default("4096"), "Events that one worker reads before it lets the dataflow move."),
+    key("limits", "rounds_in_flight", at_least(1), Default("4"), "Rounds that may be unfinished before no more events are read."),
+    key("limits", "retry_ms", Kind::Milliseconds, Default("600000"), "How long a failing fetch is retried before the job stops."),
+    key("limits", "tombstone_retention_ms", Kind::Milliseconds, Default("604800000"), "How long a deleted key is remembered against late events."),
+
+    key("log", "format", Kind::Choice(&["auto", "human", "json"]), Default("\"auto\""), "auto: human on a terminal, json elsewhere."),
+    key("log", "filter", Kind::Text, Default("\"info\""), "Which lines, as tracing's EnvFilter: \"info,eigenflow=debug\"."),
+];
+
+/// The key of this section and name.
+pub fn find(section: &str, name: &str) -> Option<&'static Key> {
+    KEYS.iter()
+        .find(|key| key.section == section && key.name == name)
+}
+
+/// The known word with the smallest edit distance to an unknown one.
+pub(super) fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known.min_by_key(|word| edit_distance(unknown, word))
+}
+
+/// Levenshtein's distance, one row at a time.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,311 @@
+//! The configuration of a job, in two stages: what was said, and what it means.
+//!
+//! ```text
+//! job.toml ──┐
+//! EIGENFLOW__… ──> Said (typed, with places) ──> resolve ──> Config (defaults, bounds, relations between keys)
+//! flags ─────┘
+//! ```
+//! [`keys::KEYS`] is the one definition of all keys; the file, the variables, [`Config::example`] and [`Config::docs`]
+//! follow from it. Every problem of both stages is reported at once ([`ConfigError::Invalid`]).
+//!
+//! A flag overrides by [`Said::set`]:
+//! ```ignore
+//! let mut said = Said::load(path, config::environment())?;
+//! said.set("projection.components", "20", "--components");
+//! let config = said.resolve()?;
+//! ```
+
+mod error;
+pub mod keys;
+mod render;
+mod resolve;
+mod said;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+pub use error::{ConfigError, Problem};
+pub use said::Said;
+
+/// What a job is to do. Every field is valid on its own and together with the others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where the events arrive.
+    pub kafka: Kafka,
+    /// The object store.
+    pub s3: S3,
+    /// Where the result goes.
+    pub table: Table,
+    /// The network.
+    pub backbone: Backbone,
+    /// From key to label.
+    pub label: LabelRule,
+    /// Statistics of the features.
+    pub projection: Projection,
+    /// When to commit.
+    pub publish: Publish,
+    /// Bounds.
+    pub limits: Limits,
+    /// Logging.
+    pub log: Log,
+}
+
+/// Where the events of the uploads arrive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kafka {
+    /// `host:port,host:port`.
+    pub brokers: String,
+    /// The topic of the events.
+    pub topic: String,
+    /// The group in which progress is shown to lag tools.
+    pub group: String,
+    /// librdkafka properties to pass through.
+    pub properties: Properties,
+    /// Where to begin without a commit.
+    pub start: Start,
+    /// What to do when the committed offset is gone.
+    pub on_lost_offsets: LostOffsets,
+}
+
+/// librdkafka properties. `Debug` hides the values that are secret.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Properties(pub BTreeMap<String, String>);
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.0.iter().map(|(name, value)| {
+            let value = if is_secret(name) { "(hidden)" } else { value };
+            (name, value)
+        });
+        out.debug_map().entries(shown).finish()
+    }
+}
+
+/// Passwords, client secrets, private keys in PEM, and JAAS-like configurations that contain them.
+fn is_secret(property: &str) -> bool {
+    let property = property.to_lowercase();
+    [
+        "password",
+        "secret",
+        "key.pem",
+        "oauthbearer.config",
+        "jaas",
+    ]
+    .iter()
+    .any(|part| property.contains(part))
+}
+
+/// Where to begin when no commit names an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the oldest event that Kafka still holds.
+    Earliest,
+    /// With what arrives from now on.
+    Latest,
+}
+
+/// What to do when Kafka no longer holds the committed offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostOffsets {
+    /// Stop: events were lost, only `replay` can make up for them.
+    Fail,
+    /// Go on from the earliest event.
+    Earliest,
+}
+
+/// The object store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct S3 {
+    /// `http(s)://…` of a store other than AWS.
+    pub endpoint: Option<String>,
+    /// Region, if not left to the AWS chain.
+    pub region: Option<String>,
+    /// Bucket in the path rather than in the host name.
+    pub path_style: bool,
+    /// The only buckets that are fetched from; never empty.
+    pub buckets: Vec<String>,
+}
+
+/// Where the result goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// `s3://bucket/prefix` or a folder.
+    pub uri: String,
+    /// Rows of one Parquet file at most.
+    pub rows_per_file: usize,
+}
+
+/// The network that turns pixels into features.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backbone {
+    /// `resnet50` and so on.
+    pub name: String,
+    /// Its weights.
+    pub weights: Weights,
+    /// Arithmetic of the convolutions.
+    pub precision: Precision,
+    /// Side of the input in pixels, if not the network's own.
+    pub input_side: Option<usize>,
+    /// How an image becomes square.
+    pub fit: Fit,
+}
+
+/// Where weights come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// Pretrained, from the cache, by name.
+    Named(String),
+    /// A local safetensors file; it existed when the configuration was read.
+    File(PathBuf),
+    /// Random, from this seed.
+    Random(u64),
+}
+
+/// Arithmetic of the convolutions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Single precision.
+    F32,
+    /// bfloat16 products, f32 sums.
+    Bf16,
+}
+
+/// How an image becomes square.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// Resized to the input's side in both directions.
+    Stretch,
+    /// The shorter side resized, then the centre cut out.
+    CenterCrop {
+        /// The shorter side in pixels before the cut; at least the input's side where that is configured.
+        resize: usize,
+    },
+}
+
+/// How an object's key becomes its label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LabelRule {
+    /// The parent folder's name.
+    Parent,
+    /// No label.
+    None,
+    /// What the one capture of this regular expression matches. Its syntax is checked where it is compiled.
+    Regex(String),
+}
+
+/// Standardisation and principal components.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Projection {
+    /// How many to keep.
+    pub components: Components,
+    /// Correlation rather than covariance.
+    pub standardise: bool,
+    /// Delta degrees of freedom of the standard deviation, 0 or 1.
+    pub ddof: u64,
+}
+
+/// How many components to keep.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Components {
+    /// This many, at least 1.
+    Count(usize),
+    /// As many as explain this share of the variance; between 0 and 1, exclusive.
+    Ratio(f64),
+}
+
+/// When a version is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// After this time, …
+    pub interval_ms: u64,
+    /// … or this many changed rows.
+    pub rows: u64,
+    /// Whether the end of the stream brings every row under the final projection.
+    pub reproject_at_end: bool,
+}
+
+/// Bounds; all at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest object that is fetched.
+    pub image_bytes: u64,
+    /// Largest width × height that is decoded.
+    pub image_pixels: u64,
+    /// Largest width or height that is decoded, in pixels.
+    pub image_dimension: u64,
+    /// Concurrent fetches of one worker.
+    pub fetches_in_flight: usize,
+    /// Fetched bytes that wait, per process; at least `image_bytes`.
+    pub fetch_bytes_in_flight: u64,
+    /// Events that one worker reads at a time.
+    pub events_per_round: usize,
+    /// Unfinished rounds before reading pauses.
+    pub rounds_in_flight: usize,
+    /// How long a failing fetch is retried.
+    pub retry_ms: u64,
+    /// How long a deleted key is remembered.
+    pub tombstone_retention_ms: u64,
+}
+
+/// What is said on standard error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// For whom.
+    pub format: LogFormat,
+    /// tracing's `EnvFilter`.
+    pub filter: String,
+}
+
+/// For whom the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Human on a terminal, JSON elsewhere.
+    Auto,
+    /// A person.
+    Human,
+    /// A log collector.
+    Json,
+}
+
+impl Config {
+    /// The configuration of a file, overridden by `environment` (see [`environment`]).
+    ///
+    /// # Errors
+    /// [`ConfigError`]: unreadable, no TOML, or every problem of its content at once.
+    pub fn load(
+        path: &Path,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        Said::load(path, environment)?.resolve()
+    }
+
+    /// As [`Config::load`], from a text.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: no TOML, or every problem of its content at once.
+    pub fn parse(
+        text: &str,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        Said::parse(text, environment)?.resolve()
+    }
+
+    /// An annotated configuration to start from: required keys with samples, all others commented out.
+    pub fn example() -> String {
+        render::example()
+    }
+
+    /// Every key as a markdown table.
+    pub fn docs() -> String {
+        render::docs()
+    }
+}
+
+/// The process's environment; variables that are not Unicode are left out, as no key can mean them.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}

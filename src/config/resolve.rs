@@ -1,0 +1,370 @@
+//! The second stage: what it means. Defaults are filled in, and what only holds between values is checked.
+
+use std::path::PathBuf;
+
+use super::error::ConfigError;
+use super::keys::{KEYS, Unsaid};
+use super::said::{Said, Value};
+use super::{
+    Backbone, Components, Config, Fit, Kafka, LabelRule, Limits, Log, LogFormat, LostOffsets,
+    Precision, Projection, Properties, Publish, S3, Start, Table, Weights,
+};
+
+/// Kafka properties that are eigenflow's own to set, each with the place to say them instead.
+const OWN_PROPERTIES: &[(&str, &str)] = &[
+    ("bootstrap.servers", "`kafka.brokers` sets it"),
+    ("metadata.broker.list", "`kafka.brokers` sets it"),
+    ("group.id", "`kafka.group` sets it"),
+    (
+        "auto.offset.reset",
+        "`kafka.start` and `kafka.on_lost_offsets` decide that",
+    ),
+    ("enable.auto.commit", "offsets are committed with the table"),
+];
+
+impl Said {
+    /// The configuration that was meant.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] with every problem, of the first stage as well.
+    pub fn resolve(mut self) -> Result<Config, ConfigError> {
+        self.hear_defaults();
+        let config = Config {
+            kafka: self.kafka(),
+            s3: self.s3(),
+            table: self.table(),
+            backbone: self.backbone(),
+            label: self.label(),
+            projection: self.projection(),
+            publish: self.publish(),
+            limits: self.limits(),
+            log: self.log(),
+        };
+        if self.problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError::Invalid(self.problems))
+        }
+    }
+
+    /// A key that was said but not understood counts as missing here: it is reported once already.
+    fn hear_defaults(&mut self) {
+        for key in KEYS {
+            let path = key.path();
+            if self.statements.contains_key(&path) {
+                continue;
+            }
+            match key.unsaid {
+                Unsaid::Default(text) => self.set_toml(key, text),
+                Unsaid::Required(sample) if !self.mentioned(&path) => {
+                    let message = format!("is required, such as {} = {sample}", key.name);
+                    self.complain(&path, message);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn mentioned(&self, path: &str) -> bool {
+        let quoted = format!("`{path}`");
+        self.problems.iter().any(|p| p.message.starts_with(&quoted))
+    }
+
+    fn kafka(&mut self) -> Kafka {
+        let brokers = self.text("kafka.brokers");
+        for broker in brokers.split(',').filter(|_| !brokers.is_empty()) {
+            if !is_host_and_port(broker.trim()) {
+                self.wrong(
+                    "kafka.brokers",
+                    &format!("takes \"host:port,host:port\"; {broker:?} is not host:port"),
+                );
+            }
+        }
+        let topic = self.text("kafka.topic");
+        let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if topic.len() > 249 || !topic.chars().all(legal) {
+            self.wrong(
+                "kafka.topic",
+                "takes at most 249 letters, digits, '.', '_' and '-'",
+            );
+        }
+        let properties = match self.value("kafka.properties") {
+            Some(Value::Properties(properties)) => properties,
+            _ => Default::default(),
+        };
+        for (name, instead) in OWN_PROPERTIES {
+            if properties.contains_key(*name) {
+                self.wrong(
+                    "kafka.properties",
+                    &format!("cannot hold {name}: {instead}"),
+                );
+            }
+        }
+        Kafka {
+            brokers,
+            topic,
+            group: self.text("kafka.group"),
+            properties: Properties(properties),
+            start: match self.text("kafka.start").as_str() {
+                "latest" => Start::Latest,
+                _ => Start::Earliest,
+            },
+            on_lost_offsets: match self.text("kafka.on_lost_offsets").as_str() {
+                "earliest" => LostOffsets::Earliest,
+                _ => LostOffsets::Fail,
+            },
+        }
+    }
+
+    fn s3(&mut self) -> S3 {
+        let endpoint = self.optional_text("s3.endpoint");
+        if let Some(url) = &endpoint {
+            let host = url
+                .strip_prefix("http://")
+                .or_else(|| url.strip_prefix("https://"));
+            if host.is_none_or(str::is_empty) {
+                self.wrong("s3.endpoint", "takes http://host:port or https://host");
+            }
+        }
+        let buckets = match self.value("s3.buckets") {
+            Some(Value::List(buckets)) => {
+                if buckets.is_empty() {
+                    self.wrong(
+                        "s3.buckets",
+                        "takes at least one bucket: no other is ever fetched from",
+                    );
+                }
+                buckets
+            }
+            _ => Vec::new(),
+        };
+        for bucket in &buckets {
+            if !is_bucket(bucket) {
+                let message = format!(
+                    "takes names of buckets, without s3:// or a prefix; {bucket:?} cannot be one"
+                );
+                self.wrong("s3.buckets", &message);
+            }
+        }
+        S3 {
+            path_style: match self.value("s3.path_style") {
+                Some(Value::Flag(flag)) => flag,
+                _ => endpoint.is_some(),
+            },
+            endpoint,
+            region: self.optional_text("s3.region"),
+            buckets,
+        }
+    }
+
+    fn table(&mut self) -> Table {
+        let uri = self.text("table.uri");
+        let acceptable = match uri.split_once("://") {
+            Some(("s3", rest)) => rest.split_once('/').is_some_and(|(bucket, prefix)| {
+                is_bucket(bucket) && !prefix.trim_matches('/').is_empty()
+            }),
+            Some(_) => false,
+            None => true,
+        };
+        if !acceptable {
+            self.wrong(
+                "table.uri",
+                "takes s3://bucket/prefix, or the path of a folder",
+            );
+        }
+        Table {
+            uri,
+            rows_per_file: self.size("table.rows_per_file"),
+        }
+    }
+
+    fn backbone(&mut self) -> Backbone {
+        let name = self.text("backbone.name");
+        let input_side = match self.value("backbone.input_side") {
+            Some(Value::Count(side)) => usize::try_from(side).ok(),
+            _ => None,
+        };
+        let resize = self.size("backbone.crop_resize");
+        let fit = match self.text("backbone.fit").as_str() {
+            "center-crop" => Fit::CenterCrop { resize },
+            _ => Fit::Stretch,
+        };
+        if let (Fit::CenterCrop { .. }, Some(side)) = (fit, input_side)
+            && side > resize
+        {
+            let message = format!("must be at least `backbone.input_side`, {side}");
+            self.wrong("backbone.crop_resize", &message);
+        }
+        Backbone {
+            weights: self.weights(&name),
+            name,
+            precision: match self.text("backbone.precision").as_str() {
+                "bf16" => Precision::Bf16,
+                _ => Precision::F32,
+            },
+            input_side,
+            fit,
+        }
+    }
+
+    fn weights(&mut self, backbone: &str) -> Weights {
+        let Some(text) = self.optional_text("backbone.weights") else {
+            return Weights::Named(backbone.to_owned());
+        };
+        if let Some(seed) = text.strip_prefix("random:") {
+            return Weights::Random(seed.parse().unwrap_or_else(|_| {
+                self.wrong(
+                    "backbone.weights",
+                    "takes a whole number after random:, such as \"random:1\"",
+                );
+                0
+            }));
+        }
+        if !text.contains(['/', '\\']) && !text.ends_with(".safetensors") {
+            return Weights::Named(text);
+        }
+        let path = PathBuf::from(&text);
+        if !text.ends_with(".safetensors") {
+            self.wrong(
+                "backbone.weights",
+                &format!("takes a .safetensors file; {text:?} is none"),
+            );
+        } else if !path.is_file() {
+            self.wrong(
+                "backbone.weights",
+                &format!("names a file that is not there: {text:?}"),
+            );
+        }
+        Weights::File(path)
+    }
+
+    fn label(&mut self) -> LabelRule {
+        let pattern = self.optional_text("label.pattern");
+        match (self.text("label.rule").as_str(), pattern) {
+            ("regex", Some(pattern)) => LabelRule::Regex(pattern),
+            ("regex", None) => {
+                if !self.mentioned("label.pattern") {
+                    let message =
+                        "is required with rule = \"regex\", such as pattern = '^([^/]+)/'";
+                    self.complain("label.pattern", message.into());
+                }
+                LabelRule::None
+            }
+            ("none", _) => LabelRule::None,
+            _ => LabelRule::Parent,
+        }
+    }
+
+    fn projection(&mut self) -> Projection {
+        Projection {
+            components: match self.value("projection.components") {
+                Some(Value::Ratio(share)) => Components::Ratio(share),
+                _ => Components::Count(self.size("projection.components")),
+            },
+            standardise: self.flag("projection.standardise"),
+            ddof: self.count("projection.ddof"),
+        }
+    }
+
+    fn publish(&mut self) -> Publish {
+        Publish {
+            interval_ms: self.count("publish.interval_ms"),
+            rows: self.count("publish.rows"),
+            reproject_at_end: self.flag("publish.reproject_at_end"),
+        }
+    }
+
+    fn limits(&mut self) -> Limits {
+        let limits = Limits {
+            image_bytes: self.count("limits.image_bytes"),
+            image_pixels: self.count("limits.image_pixels"),
+            image_dimension: self.count("limits.image_dimension"),
+            fetches_in_flight: self.size("limits.fetches_in_flight"),
+            fetch_bytes_in_flight: self.count("limits.fetch_bytes_in_flight"),
+            events_per_round: self.size("limits.events_per_round"),
+            rounds_in_flight: self.size("limits.rounds_in_flight"),
+            retry_ms: self.count("limits.retry_ms"),
+            tombstone_retention_ms: self.count("limits.tombstone_retention_ms"),
+        };
+        if limits.fetch_bytes_in_flight < limits.image_bytes {
+            let message = format!(
+                "must be at least `limits.image_bytes`, {}, or such an image could never be fetched",
+                limits.image_bytes
+            );
+            self.wrong("limits.fetch_bytes_in_flight", &message);
+        }
+        limits
+    }
+
+    fn log(&mut self) -> Log {
+        Log {
+            format: match self.text("log.format").as_str() {
+                "human" => LogFormat::Human,
+                "json" => LogFormat::Json,
+                _ => LogFormat::Auto,
+            },
+            filter: self.text("log.filter"),
+        }
+    }
+
+    /// Reports a value that was understood, but cannot be meant.
+    fn wrong(&mut self, path: &str, message: &str) {
+        let place = match self.statements.get(path) {
+            Some(statement) => statement.place.clone(),
+            None => path.to_owned(),
+        };
+        self.complain(&place, format!("`{path}` {message}"));
+    }
+
+    fn value(&self, path: &str) -> Option<Value> {
+        self.statements.get(path).map(|s| s.value.clone())
+    }
+
+    fn optional_text(&self, path: &str) -> Option<String> {
+        match self.value(path) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    // The accessors below stand in with an empty value only where a problem is on record already, and a configuration
+    // with problems is never returned.
+
+    fn text(&self, path: &str) -> String {
+        self.optional_text(path).unwrap_or_default()
+    }
+
+    fn count(&self, path: &str) -> u64 {
+        match self.value(path) {
+            Some(Value::Count(count)) => count,
+            _ => 0,
+        }
+    }
+
+    fn size(&self, path: &str) -> usize {
+        usize::try_from(self.count(path)).unwrap_or(usize::MAX)
+    }
+
+    fn flag(&self, path: &str) -> bool {
+        matches!(self.value(path), Some(Value::Flag(true)))
+    }
+}
+
+/// `host:port`, `[v6]:port`, each optionally after `PROTOCOL://`, as librdkafka takes them.
+fn is_host_and_port(broker: &str) -> bool {
+    let address = broker.split_once("://").map_or(broker, |(_, rest)| rest);
+    let Some((host, port)) = address.rsplit_once(':') else {
+        return false;
+    };
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    let plain = !host.is_empty() && !host.contains([':', '/', ' ', '[', ']']);
+    (bracketed || plain) && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+/// Whether S3 could have a bucket of this name (older buckets may have capitals and underscores).
+fn is_bucket(name: &str) -> bool {
+    (3..=255).contains(&name.len())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c))
+}

@@ -1,0 +1,442 @@
+//! Limits, completeness, hostile mutations, and Pillow's pixels.
+
+use std::{
+    io::Cursor,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use ::image::{DynamicImage, ImageFormat, RgbImage};
+
+use super::*;
+
+/// The folder of shared test data, or `None` with a loud word when it isn't there.
+fn shared() -> Option<PathBuf> {
+    let root = std::env::var_os("EIGENFLOW_SHARED").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")),
+        PathBuf::from,
+    );
+    if root.join("data").exists() {
+        return Some(root);
+    }
+    eprintln!("SKIPPED: no shared data; set EIGENFLOW_SHARED to the shared folder");
+    None
+}
+
+/// A picture with structure at every scale, so that a lost part shows.
+fn pattern(width: u32, height: u32) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| {
+        let noise = (x.wrapping_mul(2_654_435_761) ^ y.wrapping_mul(2_246_822_519)) >> 27;
+        ::image::Rgb([
+            (x * 3 + noise) as u8,
+            (y * 5 + noise) as u8,
+            ((x + y) * 2 + noise) as u8,
+        ])
+    })
+}
+
+fn encoded(format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    DynamicImage::ImageRgb8(pattern(61, 47))
+        .write_to(&mut bytes, format)
+        .expect("encodes");
+    bytes.into_inner()
+}
+
+const FORMATS: [ImageFormat; 6] = [
+    ImageFormat::Jpeg,
+    ImageFormat::Png,
+    ImageFormat::WebP,
+    ImageFormat::Gif,
+    ImageFormat::Bmp,
+    ImageFormat::Tiff,
+];
+
+fn reason(bytes: &[u8], limits: &Limits) -> &'static str {
+    decode(bytes, limits)
+        .as_ref()
+        .map_or_else(DecodeError::reason, |_| "decode")
+}
+
+#[test]
+fn every_format_decodes_and_the_lossless_ones_exactly() {
+    let expected = pattern(61, 47).into_raw();
+    for format in FORMATS {
+        let picture = decode(&encoded(format), &Limits::default()).expect("a good image");
+        assert_eq!((picture.width, picture.height), (61, 47), "{format:?}");
+        assert_eq!(picture.rgb.len(), expected.len(), "{format:?}");
+        if !matches!(format, ImageFormat::Jpeg | ImageFormat::Gif) {
+            assert_eq!(picture.rgb, expected, "{format:?}");
+        }
+    }
+}
+
+/// A cut file is refused, or had lost nothing that counts. It never gives other pixels.
+#[test]
+fn a_cut_file_never_gives_other_pixels() {
+    for format in FORMATS {
+        let whole = encoded(format);
+        let picture = decode(&whole, &Limits::default()).expect("a good image");
+        for length in (0..whole.len()).step_by(1 + whole.len() / 300) {
+            if let Ok(cut) = decode(&whole[..length], &Limits::default()) {
+                assert_eq!(
+                    cut,
+                    picture,
+                    "{format:?} cut to {length} of {} bytes",
+                    whole.len()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_jpeg_is_complete_only_with_its_end_marker() {
+    let jpeg = encoded(ImageFormat::Jpeg);
+    assert_eq!(reason(&jpeg, &Limits::default()), "decode");
+    for length in (2..jpeg.len())
+        .step_by(37)
+        .chain([jpeg.len() - 2, jpeg.len() - 1])
+    {
+        let refused = reason(&jpeg[..length], &Limits::default());
+        let wanted = if length < 3 {
+            "unsupported-format"
+        } else {
+            "truncated"
+        };
+        assert_eq!(refused, wanted, "{length} of {} bytes", jpeg.len());
+    }
+    let followed = [&jpeg[..], b"trailing \xFF\xD8 rubbish"].concat();
+    assert_eq!(reason(&followed, &Limits::default()), "decode");
+}
+
+#[test]
+fn each_limit_is_judged_with_its_own_reason() {
+    let standard = Limits::default();
+    for format in FORMATS {
+        let bytes = encoded(format);
+        let length = bytes.len() as u64;
+        let with = |change: fn(&mut Limits)| {
+            let mut limits = standard;
+            change(&mut limits);
+            reason(&bytes, &limits)
+        };
+        assert_eq!(
+            reason(
+                &bytes,
+                &Limits {
+                    bytes: length,
+                    ..standard
+                }
+            ),
+            "decode",
+            "{format:?}"
+        );
+        assert_eq!(
+            reason(
+                &bytes,
+                &Limits {
+                    bytes: length - 1,
+                    ..standard
+                }
+            ),
+            "too-many-bytes"
+        );
+        assert_eq!(
+            with(|limits| limits.pixels = 61 * 47),
+            "decode",
+            "{format:?}"
+        );
+        assert_eq!(
+            with(|limits| limits.pixels = 61 * 47 - 1),
+            "too-many-pixels",
+            "{format:?}"
+        );
+        assert_eq!(with(|limits| limits.dimension = 61), "decode", "{format:?}");
+        assert_eq!(
+            with(|limits| limits.dimension = 60),
+            "side-too-long",
+            "{format:?}"
+        );
+        assert_eq!(
+            with(|limits| limits.memory_bytes = 61 * 47 * 3 - 1),
+            "too-much-memory",
+            "{format:?}"
+        );
+    }
+}
+
+/// A scan costs a pass over all pixels and a handful of bytes.
+#[test]
+fn a_jpeg_of_endless_scans_is_refused_before_it_is_decoded() {
+    let Some(shared) = shared() else { return };
+    let jpeg = std::fs::read(shared.join("data/bad-inputs/33_progressive.jpg")).expect("file");
+    let last_scan = jpeg
+        .windows(2)
+        .rposition(|pair| pair == [0xFF, 0xDA])
+        .expect("a scan");
+    let (head, scan) = (&jpeg[..jpeg.len() - 2], &jpeg[last_scan..jpeg.len() - 2]);
+    let bomb = [head, &scan.repeat(100), b"\xFF\xD9"].concat();
+    assert_eq!(reason(&bomb, &Limits::default()), "too-many-scans");
+    let tight = Limits {
+        pixels: 100 * 100,
+        ..Limits::default()
+    };
+    let bomb = [head, &scan.repeat(15), b"\xFF\xD9"].concat();
+    assert_eq!(reason(&bomb, &tight), "too-many-scans");
+    assert_eq!(reason(&jpeg, &tight), "decode");
+}
+
+/// Flips, cuts, doubles and splices good files. Runs in the seconds it is given, and no single image takes long.
+#[test]
+fn mutated_files_never_panic_and_never_take_long() {
+    let mut samples: Vec<_> = FORMATS.map(encoded).into();
+    if let Some(shared) = shared() {
+        for entry in std::fs::read_dir(shared.join("data/bad-inputs")).expect("folder") {
+            samples.push(std::fs::read(entry.expect("entry").path()).expect("sample"));
+        }
+    }
+    samples.retain(|sample| (8..40_000).contains(&sample.len()));
+    samples.sort();
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below.max(1) as u64) as usize
+    };
+    // Dimensions mutate too: a small limit keeps the honest cost of a large picture out of the measurement.
+    let limits = Limits {
+        pixels: 1_000_000,
+        memory_bytes: 32 << 20,
+        ..Limits::default()
+    };
+    let iterations = if cfg!(debug_assertions) {
+        2_000
+    } else {
+        20_000
+    };
+    let (mut decoded, mut refused, mut panicked) = (0, 0, 0);
+    let mut slowest = Duration::ZERO;
+    for _ in 0..iterations {
+        let mut bytes = samples[random(samples.len())].clone();
+        for _ in 0..1 + random(6) {
+            // Headers are short and decide most, so half of the changes go there.
+            let length = bytes.len();
+            let at = if random(2) == 0 {
+                random(length.min(200))
+            } else {
+                random(length)
+            };
+            match random(6) {
+                0 | 1 if length > 0 => bytes[at] ^= 1 << random(8),
+                2 if length > 0 => bytes[at] = [0, 1, 0x7F, 0x80, 0xFE, 0xFF][random(6)],
+                3 => bytes.truncate(at.max(4)),
+                4 => {
+                    let part = bytes[at..at + random(length - at)].to_vec();
+                    bytes.splice(at..at, part);
+                }
+                _ => {
+                    let end = at + random((length - at).min(16));
+                    bytes.drain(at..end);
+                }
+            }
+        }
+        let start = Instant::now();
+        match decode(&bytes, &limits) {
+            Ok(picture) => {
+                decoded += 1;
+                assert_eq!(
+                    picture.rgb.len() as u64,
+                    u64::from(picture.width) * u64::from(picture.height) * 3
+                );
+            }
+            Err(DecodeError::DecoderPanic(_)) => panicked += 1,
+            Err(_) => refused += 1,
+        }
+        slowest = slowest.max(start.elapsed());
+    }
+    eprintln!(
+        "{decoded} decoded, {refused} refused, {panicked} panics contained, slowest {slowest:?}"
+    );
+    assert!(
+        decoded > 0 && refused > 0,
+        "the mutations should be neither harmless nor hopeless"
+    );
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+}
+
+/// Decoders differ by a level or two from libjpeg's, no more.
+#[test]
+fn the_square_is_pillows() {
+    let Some(shared) = shared() else { return };
+    let file = std::fs::read(shared.join("reference/from_pixels.safetensors")).expect("reference");
+    let (_, metadata) = safetensors::SafeTensors::read_metadata(&file).expect("safetensors");
+    let paths = metadata.metadata().as_ref().expect("metadata")["paths"].clone();
+    let paths: Vec<String> = serde_json::from_str(&paths).expect("paths");
+    let tensors = safetensors::SafeTensors::deserialize(&file).expect("safetensors");
+    let pixels = tensors.tensor("pixels").expect("pixels");
+    assert_eq!(pixels.shape(), [paths.len(), 224, 224, 3]);
+
+    let stretch = Preprocess {
+        side: 224,
+        fit: Fit::Stretch,
+    };
+    let (mut resizer, mut square) = (Resizer::new(), Vec::new());
+    let (mut worst_mean, mut worst) = (0.0_f64, 0);
+    for (path, reference) in paths.iter().zip(pixels.data().chunks(224 * 224 * 3)) {
+        let picture = decode_file(&shared.join("data").join(path));
+        resizer
+            .apply(&picture, &stretch, &mut square)
+            .expect("a good picture");
+        let differences = || square.iter().zip(reference).map(|(a, b)| a.abs_diff(*b));
+        let mean = differences().map(f64::from).sum::<f64>() / square.len() as f64;
+        worst_mean = worst_mean.max(mean);
+        worst = worst.max(differences().max().unwrap_or(0));
+        assert!(mean < 1.0, "{path}: mean difference {mean}");
+    }
+    eprintln!(
+        "{} files: mean difference at most {worst_mean:.4}, largest {worst}",
+        paths.len()
+    );
+}
+
+fn decode_file(path: &Path) -> Picture {
+    decode(&std::fs::read(path).expect("file"), &Limits::default()).expect("a good image")
+}
+
+fn pattern_picture(width: u32, height: u32) -> Picture {
+    Picture {
+        width,
+        height,
+        rgb: pattern(width, height).into_raw(),
+    }
+}
+
+fn square(picture: &Picture, side: u32, fit: Fit) -> Vec<u8> {
+    let mut out = Vec::new();
+    Resizer::new()
+        .apply(picture, &Preprocess { side, fit }, &mut out)
+        .expect("a good picture");
+    out
+}
+
+#[test]
+fn a_picture_of_the_right_size_is_left_alone() {
+    let picture = pattern_picture(224, 224);
+    assert_eq!(square(&picture, 224, Fit::Stretch), picture.rgb);
+    assert_eq!(
+        square(&picture, 224, Fit::CenterCrop { resize: 224 }),
+        picture.rgb
+    );
+}
+
+#[test]
+fn a_centre_crop_is_the_middle_of_the_scaled_picture() {
+    // 400 x 300 at half size, so that the crop's edges fall between source pixels that both ways can name.
+    let picture = pattern_picture(400, 300);
+    let cropped = square(&picture, 101, Fit::CenterCrop { resize: 150 });
+    let tall = Picture {
+        width: 300,
+        height: 300,
+        rgb: Vec::new(),
+    };
+    let rows = picture.rgb.chunks(400 * 3);
+    let middle = Picture {
+        rgb: rows
+            .flat_map(|row| &row[50 * 3..350 * 3])
+            .copied()
+            .collect(),
+        ..tall
+    };
+    let scaled = square(&middle, 150, Fit::Stretch);
+    // torchvision rounds the odd margins (200 - 101) / 2 = 49.5 to 50 and (150 - 101) / 2 = 24.5 to 24.
+    let left = 50 - 25;
+    let expected: Vec<u8> = scaled
+        .chunks(150 * 3)
+        .skip(24)
+        .take(101)
+        .flat_map(|row| &row[left * 3..(left + 101) * 3])
+        .copied()
+        .collect();
+    assert_eq!(cropped, expected);
+}
+
+#[test]
+fn extreme_shapes_fit_any_square() {
+    for (width, height) in [
+        (1, 1),
+        (1, 5000),
+        (5000, 1),
+        (1, 30_000),
+        (2, 3),
+        (223, 225),
+    ] {
+        let picture = pattern_picture(width, height);
+        for fit in [
+            Fit::Stretch,
+            Fit::CenterCrop { resize: 256 },
+            Fit::CenterCrop { resize: 224 },
+        ] {
+            assert_eq!(
+                square(&picture, 224, fit).len(),
+                224 * 224 * 3,
+                "{width} x {height} {fit:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_a_resizer_did_before_does_not_show() {
+    let preprocess = Preprocess {
+        side: 224,
+        fit: Fit::Stretch,
+    };
+    let (mut resizer, mut out) = (Resizer::new(), Vec::new());
+    for (width, height) in [(700, 500), (10, 900), (61, 47), (300, 300)] {
+        let picture = pattern_picture(width, height);
+        resizer
+            .apply(&picture, &preprocess, &mut out)
+            .expect("a good picture");
+        assert_eq!(out, square(&picture, 224, Fit::Stretch));
+    }
+}
+
+#[test]
+fn squares_that_cannot_be_are_errors() {
+    let picture = pattern_picture(10, 10);
+    let apply = |picture: &Picture, side, fit| {
+        Resizer::new().apply(picture, &Preprocess { side, fit }, &mut Vec::new())
+    };
+    let too_large = PreprocessError::CropTooLarge {
+        side: 224,
+        resize: 200,
+    };
+    assert_eq!(
+        apply(&picture, 224, Fit::CenterCrop { resize: 200 }),
+        Err(too_large)
+    );
+    assert_eq!(
+        apply(&picture, 0, Fit::Stretch),
+        Err(PreprocessError::Side { side: 0 })
+    );
+    let hollow = Picture {
+        width: 10,
+        height: 11,
+        rgb: picture.rgb.clone(),
+    };
+    assert!(matches!(
+        apply(&hollow, 8, Fit::Stretch),
+        Err(PreprocessError::Picture { .. })
+    ));
+    let nothing = Picture {
+        width: 0,
+        height: 0,
+        rgb: Vec::new(),
+    };
+    assert!(matches!(
+        apply(&nothing, 8, Fit::Stretch),
+        Err(PreprocessError::Picture { .. })
+    ));
+}

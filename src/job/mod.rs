@@ -1,0 +1,145 @@
+//! A job in one process: what its operators share, and what its last commit says.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::backbone::Model;
+use crate::config::Config;
+use crate::image::{Limits, Preprocess};
+use crate::observe::Metrics;
+use crate::projection;
+use crate::storage::Uploads;
+
+mod label;
+mod model;
+mod open;
+mod origin;
+mod reprojection;
+mod run;
+pub mod state;
+mod tables;
+pub mod uploads;
+
+pub use label::Labeller;
+pub use open::{Options, PATIENCE_MS, open, open_tables, s3_config};
+pub use origin::{Beginning, Origin, read_moments, read_projection};
+pub use reprojection::Reprojection;
+pub use run::run;
+pub use tables::{Summary, Tables};
+
+/// Everything that the operators of a process share.
+pub struct Job {
+    /// As it was said and meant.
+    pub config: Config,
+    /// Where tasks run.
+    pub runtime: Handle,
+    /// The images.
+    pub uploads: Arc<dyn Uploads>,
+    /// The tables.
+    pub tables: Tables,
+    /// The network, loaded once a process.
+    pub model: Model,
+    /// What the bits of the features depend on.
+    pub identity: String,
+    /// Features of an image.
+    pub features: usize,
+    /// From key to label.
+    pub labeller: Labeller,
+    /// Fitting of images to the network's input.
+    pub preprocess: Preprocess,
+    /// What is no longer an image but an attack.
+    pub image_limits: Limits,
+    /// How the projection is fitted.
+    pub projection_options: projection::Options,
+    /// Ends where the topic ended at the start.
+    pub until_end: bool,
+    /// This run's name in the commits it makes.
+    pub writer: String,
+    /// Set by a signal: finish the rounds in flight, publish, end.
+    pub stop: AtomicBool,
+    /// The first error that ends the job.
+    pub failure: Failure,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+    fetch_budget: Arc<Semaphore>,
+}
+
+/// One permit of the fetch budget.
+const BUDGET_UNIT_BYTES: u64 = 4096;
+
+impl Job {
+    /// Waits until `bytes` more may be in flight in this process. An object larger than the whole budget gets all of it.
+    pub async fn fetch_budget(&self, bytes: u64) -> OwnedSemaphorePermit {
+        let all = budget_units(self.config.limits.fetch_bytes_in_flight);
+        let permits = budget_units(bytes).min(all);
+        match self.fetch_budget.clone().acquire_many_owned(permits).await {
+            Ok(permit) => permit,
+            Err(_) => unreachable!("the budget is never closed"),
+        }
+    }
+}
+
+fn budget_units(bytes: u64) -> u32 {
+    bytes.div_ceil(BUDGET_UNIT_BYTES).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize) as u64) as u32
+}
+
+/// The first error, which ends the job in this process; the loss of its connections ends it in the others.
+#[derive(Debug, Default)]
+pub struct Failure(Mutex<(bool, Option<anyhow::Error>)>);
+
+impl Failure {
+    /// Ends the job, if nothing has ended it yet.
+    pub fn set(&self, error: anyhow::Error) {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !slot.0 {
+            *slot = (true, Some(error));
+        }
+    }
+
+    /// Whether the job has failed.
+    pub fn is_set(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Takes the error, once.
+    pub fn take(&self) -> Option<anyhow::Error> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.take()
+    }
+}
+
+/// Where a job's processes and workers are.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Worker threads of each process.
+    pub workers: usize,
+    /// This process.
+    pub process: usize,
+    /// `host:port` of every process; one entry or none for a single process.
+    pub addresses: Vec<String>,
+}
+
+impl Layout {
+    /// One process.
+    pub fn single(workers: usize) -> Self {
+        Layout { workers, process: 0, addresses: Vec::new() }
+    }
+
+    /// Timely's form of it.
+    pub fn timely(&self) -> timely::Config {
+        let communication = match (self.addresses.len(), self.workers) {
+            (0 | 1, 1) => timely::CommunicationConfig::Thread,
+            (0 | 1, workers) => timely::CommunicationConfig::Process(workers),
+            _ => timely::CommunicationConfig::Cluster {
+                threads: self.workers,
+                process: self.process,
+                addresses: self.addresses.clone(),
+                report: false,
+                zerocopy: false,
+            },
+        };
+        timely::Config { communication, worker: timely::WorkerConfig::default() }
+    }
+}

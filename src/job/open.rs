@@ -1,0 +1,118 @@
+//! Opening a job: network, store and tables, before any worker starts.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use super::{Failure, Job, Labeller, Tables, budget_units, model, uploads};
+use crate::backbone::weights;
+use crate::config::{self, Config};
+use crate::image::{Fit, Limits, Preprocess};
+use crate::observe::Metrics;
+use crate::projection;
+use crate::storage::{Credentials, Location, Patience, Place, S3Config};
+
+/// What a job is given beside its configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Ends where the topic ended at the start.
+    pub until_end: bool,
+    /// For the store, instead of those of the standard chain.
+    pub credentials: Option<Credentials>,
+    /// Where weights are cached, instead of the user's cache folder.
+    pub cache: Option<PathBuf>,
+}
+
+/// How long commands other than jobs wait out a store's faults.
+pub const PATIENCE_MS: u64 = 30_000;
+
+/// Loads the network and connects to the store. Nothing is read or written yet.
+///
+/// # Errors
+/// Weights that are absent or wrong, no credentials, an impossible address.
+pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
+    let cache = match options.cache {
+        Some(cache) => cache,
+        None => weights::cache_dir()?,
+    };
+    let model = model::load(&config.backbone, &cache)?;
+    let s3 = s3_config(&config, options.credentials.as_ref());
+    let limits = &config.limits;
+    let (features, side, identity) = (model.spec().features, model.spec().side, model.spec().identity.clone());
+    let fit = match config.backbone.fit {
+        config::Fit::Stretch => Fit::Stretch,
+        config::Fit::CenterCrop { resize } => Fit::CenterCrop { resize: resize as u32 },
+    };
+    let preprocess = Preprocess { side: side as u32, fit };
+    preprocess.check()?;
+    Ok(Arc::new(Job {
+        runtime: Handle::current(),
+        uploads: uploads::open(&config, options.credentials.as_ref()).await?,
+        tables: open_tables(&config.table.uri, &s3, limits.retry_ms).await?,
+        features,
+        // The pixels that the network sees depend on how an image is fitted, so the features do.
+        identity: format!("{identity}; {}", fitting(&preprocess)),
+        labeller: Labeller::new(&config.label)?,
+        preprocess,
+        image_limits: Limits {
+            bytes: limits.image_bytes,
+            pixels: limits.image_pixels,
+            dimension: u32::try_from(limits.image_dimension).unwrap_or(u32::MAX),
+            ..Limits::default()
+        },
+        projection_options: projection_options(&config.projection),
+        until_end: options.until_end,
+        writer: uuid::Uuid::new_v4().simple().to_string(),
+        stop: AtomicBool::new(false),
+        failure: Failure::default(),
+        metrics: Arc::new(Metrics::default()),
+        fetch_budget: Arc::new(Semaphore::new(budget_units(limits.fetch_bytes_in_flight) as usize)),
+        model,
+        config,
+    }))
+}
+
+/// The tables at `uri`. Nothing is read yet.
+///
+/// # Errors
+/// An address that can't be one, no credentials.
+pub async fn open_tables(uri: &str, s3: &S3Config, patience_ms: u64) -> Result<Tables> {
+    let patience = Patience { limit: Duration::from_millis(patience_ms) };
+    Tables::at(Place::open(&Location::parse(uri)?, s3, patience).await?)
+}
+
+/// The store of a configuration.
+pub fn s3_config(config: &Config, credentials: Option<&Credentials>) -> S3Config {
+    let s3 = &config.s3;
+    let endpoint = s3.endpoint.clone().filter(|endpoint| !endpoint.starts_with("file:"));
+    S3Config {
+        path_style: endpoint.as_ref().map(|_| s3.path_style),
+        endpoint,
+        region: s3.region.clone(),
+        credentials: credentials.cloned(),
+    }
+}
+
+fn fitting(preprocess: &Preprocess) -> String {
+    match preprocess.fit {
+        Fit::Stretch => "stretch".to_owned(),
+        Fit::CenterCrop { resize } => format!("center-crop {resize}"),
+    }
+}
+
+fn projection_options(config: &config::Projection) -> projection::Options {
+    projection::Options {
+        components: match config.components {
+            config::Components::Count(count) => projection::Components::Count(count),
+            config::Components::Ratio(ratio) => projection::Components::Ratio(ratio),
+        },
+        standardise: config.standardise,
+        ddof: config.ddof as u8,
+        ..projection::Options::default()
+    }
+}

@@ -1,0 +1,122 @@
+//! What a job goes on from: the last commit, as worker 0 found it.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result, bail};
+
+use super::state::{FORMAT, JobState, decode_moments, decode_tombstones};
+use super::{Job, Tables};
+use crate::event::Version;
+use crate::moments::Moments;
+use crate::operators::commit::Ledger;
+use crate::operators::project::{Published, State};
+use crate::operators::{Epoch, Key, Placed, Slot, Which};
+use crate::projection::Stored;
+
+/// Worker 0's beginning. The default is that of the workers which learn all through the dataflow.
+#[derive(Default)]
+pub struct Origin {
+    /// Files of both tables.
+    pub placed: Vec<Placed>,
+    /// (partition, next offset).
+    pub offsets: Vec<(i32, i64)>,
+    /// Removals that are remembered.
+    pub tombstones: Vec<(Key, Version)>,
+}
+
+/// [`Origin`], and what the operators of worker 0 go on from.
+pub struct Beginning {
+    /// For `restore`.
+    pub origin: Origin,
+    /// For `project`.
+    pub state: State,
+    /// For `commit`.
+    pub ledger: Ledger,
+    /// The last committed epoch.
+    pub epoch: Epoch,
+}
+
+impl Beginning {
+    /// Opens the tables of `job`, creating them if need be, and reads the last commit.
+    pub async fn read(job: &Job) -> Result<Self> {
+        let found = job.tables.open().await?;
+        let state = match found.state {
+            Some(state) => {
+                check(&state, job)?;
+                state
+            }
+            None => JobState {
+                format: FORMAT,
+                backbone: job.identity.clone(),
+                features: job.features,
+                topic: job.config.kafka.topic.clone(),
+                ..JobState::default()
+            },
+        };
+        let slots = |which| move |file| Placed { slot: Slot::new(which), file: Some(file) };
+        let placed = found.rows.into_iter().map(slots(Which::Main));
+        let placed = placed.chain(found.rejects.into_iter().map(slots(Which::Rejects))).collect();
+        let moments = read_moments(&job.tables, &state).await?;
+        let projection = read_projection(&job.tables, &state).await?;
+        let tombstones = match &state.tombstones {
+            Some(object) => decode_tombstones(job.tables.objects.get(object).await?)?,
+            None => HashMap::new(),
+        };
+        let offsets = state.offsets.iter().map(|(partition, next)| (*partition, *next)).collect();
+        let published = Published { moments: state.moments.clone(), projection: state.projection.clone() };
+        Ok(Beginning {
+            origin: Origin {
+                placed,
+                offsets,
+                tombstones: tombstones.iter().map(|(key, version)| (*key, *version)).collect(),
+            },
+            state: State::new(moments, projection, published),
+            epoch: state.epoch,
+            ledger: Ledger { state, tombstones },
+        })
+    }
+}
+
+/// Refuses to go on with a state that this job would corrupt.
+fn check(state: &JobState, job: &Job) -> Result<()> {
+    if state.backbone != job.identity {
+        bail!(
+            "the table was made with the backbone {}, this job has {}: features of both can't share a table. Go back to the \
+             old backbone, or choose another table.uri and replay the bucket",
+            state.backbone,
+            job.identity
+        );
+    }
+    if state.topic != job.config.kafka.topic {
+        bail!(
+            "the table's offsets are of topic {}, this job reads {}: choose another table.uri, or go back to the topic",
+            state.topic,
+            job.config.kafka.topic
+        );
+    }
+    Ok(())
+}
+
+/// The moments that a commit names, checked against its digest.
+pub async fn read_moments(tables: &Tables, state: &JobState) -> Result<Moments> {
+    let Some(named) = &state.moments else { return Ok(Moments::empty(state.features)?) };
+    let bytes = tables.objects.get(&named.object).await?;
+    let moments = decode_moments(state.features, bytes).with_context(|| named.object.clone())?;
+    let found = moments.sha256();
+    if found != named.sha256 {
+        bail!("{} is damaged: its moments have sha256 {found}, the commit names {}", named.object, named.sha256);
+    }
+    Ok(moments)
+}
+
+/// The projection that a commit names, checked against its digest.
+pub async fn read_projection(tables: &Tables, state: &JobState) -> Result<Option<Stored>> {
+    let Some(named) = &state.projection else { return Ok(None) };
+    let bytes = tables.objects.get(&named.object).await?;
+    let stored = Stored::from_safetensors(&bytes).with_context(|| named.object.clone())?;
+    let found = stored.projection.sha256();
+    if found != named.sha256 {
+        bail!("{} is damaged: its projection has sha256 {found}, the commit names {}", named.object, named.sha256);
+    }
+    Ok(Some(stored))
+}

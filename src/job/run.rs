@@ -1,0 +1,81 @@
+//! Running a job: workers, signals, and the end.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use timely::worker::Worker;
+
+use super::{Beginning, Job, Layout, Reprojection};
+use crate::dataflows::online_pca::online_pca;
+use crate::dataflows::reproject::reproject;
+
+/// How often a parked worker looks whether another one has failed.
+const WATCH: Duration = Duration::from_millis(200);
+
+/// Runs the main job in this process until it ends, by its end, a signal or an error. Blocks; not for a runtime's thread.
+///
+/// # Errors
+/// The first error in this process. Other processes of the job then end by the loss of the connection.
+pub fn run(job: &Arc<Job>, layout: &Layout) -> Result<()> {
+    let beginning = match layout.process {
+        0 => Some(job.runtime.block_on(Beginning::read(job))?),
+        _ => None,
+    };
+    let beginning = Mutex::new(beginning);
+    let (ended, ends) = channel();
+    let ended = Mutex::new(ended);
+    let shared = job.clone();
+    let guards = timely::execute(layout.timely(), move |worker| {
+        let ended = ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mine = match worker.index() {
+            0 => beginning.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            _ => None,
+        };
+        let result = work(worker, &shared, mine);
+        // The receiver is gone only when another worker has failed already.
+        let _ = ended.send(result);
+    })
+    .map_err(|error| anyhow!("the processes of the job could not be connected: {error}"))?;
+    for _ in 0..layout.workers {
+        let result = ends.recv().map_err(|_| anyhow!("a worker died"));
+        if let Err(error) = result.and_then(|result| result) {
+            // Joining would wait for other processes, which wait for this one: leave them behind.
+            std::mem::forget(guards);
+            return Err(error);
+        }
+    }
+    drop(guards);
+    Ok(())
+}
+
+fn work(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>) -> Result<()> {
+    online_pca(worker, job, beginning);
+    finish(worker, job)?;
+    if job.until_end && job.config.publish.reproject_at_end {
+        // Every worker builds the graph; whether there is anything to do in it, worker 0 knows.
+        let plan = match worker.index() {
+            0 if !job.stop.load(Relaxed) => job.runtime.block_on(Reprojection::plan(job))?,
+            _ => None,
+        };
+        reproject(worker, job, plan);
+        finish(worker, job)?;
+    }
+    Ok(())
+}
+
+/// Steps until the dataflows have ended or the job has failed.
+fn finish(worker: &mut Worker, job: &Job) -> Result<()> {
+    while worker.has_dataflows() && !job.failure.is_set() {
+        worker.step_or_park(Some(WATCH));
+    }
+    if !job.failure.is_set() {
+        return Ok(());
+    }
+    for dataflow in worker.installed_dataflows() {
+        worker.drop_dataflow(dataflow);
+    }
+    Err(job.failure.take().unwrap_or_else(|| anyhow!("another worker failed")))
+}

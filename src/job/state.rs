@@ -1,0 +1,175 @@
+//! What a commit says beside its files: the job's state, as JSON in the table's domain metadata.
+
+use std::collections::{BTreeMap, HashMap};
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::event::Version;
+use crate::moments::{Moments, Part, Sums};
+use crate::operators::{Epoch, Key};
+use crate::projection::Stored;
+use crate::table::state::{MomentsPart, Tombstone};
+use crate::table::{self, DataFile};
+
+/// Of this layout; another number is refused.
+pub const FORMAT: u32 = 1;
+
+/// The state of a job as of a commit. Everything that a restart needs and the files don't hold is here or named here.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct JobState {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Counts the commits of jobs on this table.
+    pub epoch: Epoch,
+    /// The run that made the commit.
+    pub writer: String,
+    /// What the bits of the features depend on.
+    pub backbone: String,
+    /// Features of a row.
+    pub features: usize,
+    /// The topic of the offsets.
+    pub topic: String,
+    /// The next offset to read, by partition.
+    pub offsets: BTreeMap<i32, i64>,
+    /// The moments of the table's rows.
+    pub moments: Option<MomentsRef>,
+    /// The newest projection.
+    pub projection: Option<ProjectionRef>,
+    /// The object with the removals that are remembered.
+    pub tombstones: Option<String>,
+    /// What the rejects table's commit of this epoch adds and removes: written ahead, as it follows this one.
+    pub rejects_commit: FileList,
+}
+
+/// Files that a commit adds and removes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FileList {
+    /// New files.
+    pub adds: Vec<DataFile>,
+    /// Names of files that go.
+    pub removes: Vec<String>,
+}
+
+/// The moments of a commit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MomentsRef {
+    /// The object, beside the table.
+    pub object: String,
+    /// Of the canonical bytes of the moments, not of the object.
+    pub sha256: String,
+    /// Rows.
+    pub n: u64,
+}
+
+/// The projection of a commit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProjectionRef {
+    /// The epoch that made it; `projection_version` of the rows reduced by it.
+    pub version: Epoch,
+    /// The object, beside the table.
+    pub object: String,
+    /// Of what the projection computes, not of the object.
+    pub sha256: String,
+    /// Principal components.
+    pub components: usize,
+    /// Of each component.
+    pub explained_variance_ratio: Vec<f64>,
+    /// The largest principal angle to the projection before.
+    pub drift_rad: Option<f64>,
+}
+
+impl ProjectionRef {
+    /// For a projection that lies in `object`.
+    pub fn new(object: String, stored: &Stored) -> Self {
+        let projection = &stored.projection;
+        ProjectionRef {
+            version: stored.version,
+            object,
+            sha256: projection.sha256(),
+            components: projection.n_components(),
+            explained_variance_ratio: projection.explained_variance_ratio().to_vec(),
+            drift_rad: stored.drift.as_ref().and_then(|drift| drift.angles_rad.iter().copied().reduce(f64::max)),
+        }
+    }
+
+    /// The share of the variance that all components together explain.
+    pub fn explained(&self) -> f64 {
+        self.explained_variance_ratio.iter().sum()
+    }
+}
+
+impl JobState {
+    /// From the JSON of a commit.
+    pub fn parse(json: &str) -> Result<Self> {
+        let state: JobState = serde_json::from_str(json)?;
+        ensure!(
+            state.format == FORMAT,
+            "its format is {}, this eigenflow writes {FORMAT}: use the version that made the table",
+            state.format
+        );
+        Ok(state)
+    }
+}
+
+/// The moments as a Parquet file: one row a part.
+///
+/// # Errors
+/// A sum that no decimal holds, which the bounds of the moments exclude.
+pub fn encode_moments(moments: &Moments) -> Result<Vec<u8>> {
+    let parts = moments.to_parts().into_iter().map(|(part, sums)| {
+        let (kind, key) = match part {
+            Part::Count => (COUNT, String::new()),
+            Part::Columns(block) => (COLUMNS, block.to_string()),
+            Part::Label(label) => (LABEL, label),
+        };
+        MomentsPart { kind: kind.to_owned(), key, values: sums.into() }
+    });
+    Ok(table::state::encode_moments(&parts.collect::<Vec<_>>())?)
+}
+
+/// The moments of `features` features from their Parquet file.
+///
+/// # Errors
+/// Bytes that are no such file.
+pub fn decode_moments(features: usize, bytes: Bytes) -> Result<Moments> {
+    let mut parts = Vec::new();
+    for MomentsPart { kind, key, values } in table::state::decode_moments(bytes)? {
+        let part = match kind.as_str() {
+            COUNT => Part::Count,
+            COLUMNS => Part::Columns(key.parse().with_context(|| format!("column block {key:?}"))?),
+            LABEL => Part::Label(key),
+            _ => bail!("unknown kind of part {kind:?}"),
+        };
+        parts.push((part, Sums::from(values)));
+    }
+    Ok(Moments::from_parts(features, parts)?)
+}
+
+const COUNT: &str = "count";
+const COLUMNS: &str = "columns";
+const LABEL: &str = "label";
+
+/// Removals as a Parquet file, in the order of keys.
+///
+/// # Errors
+/// None that the input causes.
+pub fn encode_tombstones(tombstones: &HashMap<Key, Version>) -> Result<Vec<u8>> {
+    let mut sorted: Vec<Tombstone> = tombstones
+        .iter()
+        .map(|(key, version)| Tombstone { key_hash: *key, time_ms: version.time_ms, sequencer: version.sequencer })
+        .collect();
+    sorted.sort_unstable();
+    Ok(table::state::encode_tombstones(&sorted)?)
+}
+
+/// Removals from their Parquet file.
+///
+/// # Errors
+/// Bytes that are no such file.
+pub fn decode_tombstones(bytes: Bytes) -> Result<HashMap<Key, Version>> {
+    let tombstones = table::state::decode_tombstones(bytes)?;
+    let version = |t: &Tombstone| Version { time_ms: t.time_ms, sequencer: t.sequencer };
+    Ok(tombstones.iter().map(|tombstone| (tombstone.key_hash, version(tombstone))).collect())
+}

@@ -1,0 +1,157 @@
+//! The two tables of a job and what lies beside them.
+
+use anyhow::{Context, Result};
+use tokio::sync::Mutex;
+
+use super::state::{FileList, JobState};
+use crate::operators::Which;
+use crate::storage::Place;
+use crate::table::state::Objects;
+use crate::table::{self, Commit, DataFile, DataFiles, Reject, Row, Snapshot, Table};
+
+/// The main table, the rejects table beside it, and the objects of the job's state.
+pub struct Tables {
+    /// Files of the main table.
+    pub rows: DataFiles<Row>,
+    /// Files of the rejects table.
+    pub rejects: DataFiles<Reject>,
+    /// What lies beside them.
+    pub objects: Objects,
+    place: Place,
+    /// Only worker 0 opens the logs.
+    logs: Mutex<Option<Logs>>,
+}
+
+struct Logs {
+    main: Log<Row>,
+    rejects: Log<Reject>,
+}
+
+struct Log<R> {
+    table: Table<R>,
+    base: Snapshot,
+}
+
+/// The tables' contents as of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Rows of the main table.
+    pub rows: u64,
+    /// Rows of the rejects table.
+    pub rejects: u64,
+}
+
+/// The tables as they were found.
+pub struct Found {
+    /// Version of the main table.
+    pub version: u64,
+    /// What the last commit said, if a job ever committed.
+    pub state: Option<JobState>,
+    /// Files of the main table.
+    pub rows: Vec<DataFile>,
+    /// Files of the rejects table.
+    pub rejects: Vec<DataFile>,
+}
+
+impl Tables {
+    /// The tables at `place` and beside it. Nothing is read yet.
+    pub fn at(place: Place) -> Result<Self> {
+        Ok(Tables {
+            rows: DataFiles::new(place.clone()),
+            rejects: DataFiles::new(place.beside("rejects")?),
+            objects: Objects::beside(&place)?,
+            place,
+            logs: Mutex::new(None),
+        })
+    }
+
+    /// Opens the logs, creating what isn't there, and carries out a rejects commit that a crash left undone.
+    pub async fn open(&self) -> Result<Found> {
+        let main = Log::<Row>::open_or_create(self.place.clone()).await?;
+        let rejects = Log::<Reject>::open_or_create(self.place.beside("rejects")?).await?;
+        self.found(Logs { main, rejects }).await
+    }
+
+    /// Opens the logs of tables that must be there.
+    pub async fn open_existing(&self) -> Result<Found> {
+        let missing = || format!("{} holds no table; check the address, or run a job that makes one", self.place);
+        let main = Log::<Row>::open(self.place.clone()).await?.with_context(missing)?;
+        let rejects = Log::<Reject>::open(self.place.beside("rejects")?).await?.with_context(missing)?;
+        self.found(Logs { main, rejects }).await
+    }
+
+    async fn found(&self, mut logs: Logs) -> Result<Found> {
+        let state = match &logs.main.base.job {
+            Some(json) => Some(JobState::parse(json).with_context(|| format!("{}: the last commit's state", self.place))?),
+            None => None,
+        };
+        if let Some(state) = &state
+            && logs.rejects.base.txn.unwrap_or(0) < state.epoch
+        {
+            logs.rejects.commit(state.epoch, state.rejects_commit.clone(), String::new()).await?;
+        }
+        let found = Found {
+            version: logs.main.base.version,
+            state,
+            rows: logs.main.base.files.clone(),
+            rejects: logs.rejects.base.files.clone(),
+        };
+        *self.logs.lock().await = Some(logs);
+        Ok(found)
+    }
+
+    /// Makes an epoch true: the main table's commit, then the rejects table's, which the first one holds written ahead.
+    pub async fn commit(&self, state: &JobState, main: FileList) -> Result<Summary> {
+        let mut logs = self.logs.lock().await;
+        let logs = logs.as_mut().context("the tables' logs were not opened in this process")?;
+        logs.main.commit(state.epoch, main, serde_json::to_string(state)?).await?;
+        logs.rejects.commit(state.epoch, state.rejects_commit.clone(), String::new()).await?;
+        Ok(Summary { rows: logs.main.rows(), rejects: logs.rejects.rows() })
+    }
+
+    /// The last commit, and the main table's files as of it; `None` before a job has committed.
+    pub async fn committed(&self) -> Result<Option<(JobState, Vec<DataFile>)>> {
+        let logs = self.logs.lock().await;
+        let base = &logs.as_ref().context("the tables' logs were not opened in this process")?.main.base;
+        let Some(json) = &base.job else { return Ok(None) };
+        Ok(Some((JobState::parse(json)?, base.files.clone())))
+    }
+
+    /// The key columns of a file.
+    pub async fn read_keys(&self, which: Which, file: &DataFile) -> Result<Vec<table::Key>> {
+        Ok(match which {
+            Which::Main => self.rows.read_keys(file).await?,
+            Which::Rejects => self.rejects.read_keys(file).await?,
+        })
+    }
+
+}
+
+impl<R: table::Record> Log<R> {
+    async fn open(place: Place) -> Result<Option<Self>> {
+        match Table::open(place).await? {
+            Some(table) => Ok(Some(Log { base: table.snapshot().await?, table })),
+            None => Ok(None),
+        }
+    }
+
+    async fn open_or_create(place: Place) -> Result<Self> {
+        match Self::open(place.clone()).await? {
+            Some(log) => Ok(log),
+            None => {
+                let table = Table::create(place).await?;
+                Ok(Log { base: table.snapshot().await?, table })
+            }
+        }
+    }
+
+    async fn commit(&mut self, epoch: i64, files: FileList, job: String) -> Result<()> {
+        let commit = Commit { adds: files.adds, removes: files.removes, epoch, job };
+        self.base = self.table.commit(&self.base, commit).await?;
+        Ok(())
+    }
+
+    fn rows(&self) -> u64 {
+        self.base.files.iter().map(|file| file.rows).sum()
+    }
+}

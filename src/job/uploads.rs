@@ -1,0 +1,78 @@
+//! Where a job's images are: S3, or folders that stand for buckets.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+
+use super::open::s3_config;
+use crate::config::Config;
+use crate::storage::{Credentials, FetchError, FolderUploads, S3Uploads, Upload, UploadMeta, Uploads};
+
+/// The folder whose subfolders are the buckets, where `s3.endpoint` is a `file://` URL.
+pub fn root(config: &Config) -> Option<PathBuf> {
+    let url = url::Url::parse(config.s3.endpoint.as_deref()?).ok()?;
+    (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten()
+}
+
+/// Opens the store of the configuration's buckets.
+pub async fn open(config: &Config, credentials: Option<&Credentials>) -> Result<Arc<dyn Uploads>> {
+    let Some(root) = root(config) else {
+        return Ok(Arc::new(S3Uploads::new(s3_config(config, credentials).client().await?)));
+    };
+    let folders = config.s3.buckets.iter().map(|bucket| {
+        let folder = root.join(bucket);
+        let uploads = FolderUploads::new(bucket, &folder)
+            .with_context(|| format!("bucket {bucket} of s3.buckets is to be the folder {}", folder.display()))?;
+        Ok((bucket.clone(), uploads))
+    });
+    Ok(Arc::new(Folders(folders.collect::<Result<_>>()?)))
+}
+
+/// One folder a bucket.
+struct Folders(BTreeMap<String, FolderUploads>);
+
+impl Folders {
+    fn bucket(&self, bucket: &str, key: &str) -> Result<&FolderUploads, FetchError> {
+        self.0.get(bucket).ok_or_else(|| FetchError::Denied {
+            object: format!("s3://{bucket}/{key}"),
+            reason: "the bucket is not among s3.buckets".to_owned(),
+        })
+    }
+}
+
+#[async_trait]
+impl Uploads for Folders {
+    async fn get(&self, bucket: &str, key: &str, limit_bytes: u64) -> Result<Upload, FetchError> {
+        self.bucket(bucket, key)?.get(bucket, key, limit_bytes).await
+    }
+
+    async fn head(&self, bucket: &str, key: &str) -> Result<Option<UploadMeta>, FetchError> {
+        self.bucket(bucket, key)?.head(bucket, key).await
+    }
+
+    fn list(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> BoxStream<'static, Result<UploadMeta, FetchError>> {
+        match self.bucket(bucket, prefix) {
+            Ok(folder) => folder.list(bucket, prefix, after),
+            Err(error) => stream::once(std::future::ready(Err(error))).boxed(),
+        }
+    }
+
+    async fn put(&self, bucket: &str, key: &str, bytes: Bytes) -> Result<UploadMeta, FetchError> {
+        self.bucket(bucket, key)?.put(bucket, key, bytes).await
+    }
+
+    async fn delete(&self, bucket: &str, key: &str) -> Result<(), FetchError> {
+        self.bucket(bucket, key)?.delete(bucket, key).await
+    }
+}

@@ -1,0 +1,46 @@
+//! Images in an object store, as an always up-to-date, exact table of PCA-reduced CNN features.
+//!
+//! Uploads land in an object store; each one's event lands in a Kafka topic. eigenflow fetches and decodes each image, runs
+//! it through a pretrained network, keeps exact integer moments of the features, standardises and projects them on their
+//! principal components, and publishes rows and projection as one atomic, versioned Delta table.
+//!
+//! **The one promise**: the published state is a pure function of the set of live objects, not of the number of workers,
+//! the order of arrival, duplicates, where an epoch was cut, or how often the job was killed.
+//!
+//! # Tour
+//! In the order of one image's way:
+//!
+//! - [`event`]: dialects of object events, and the order of versions
+//! - [`storage`]: the uploads, and places of our own, in S3 or a folder
+//! - [`image`]: bytes to pixels, within limits
+//! - [`backbone`]: pixels to features; [`backbone::kernels`] are the convolutions, [`backbone::weights`] the pretrained networks
+//! - [`moments`]: exact sums of features, as a group
+//! - [`projection`]: standardisation, principal components, drift
+//! - [`table`]: rows as Parquet, commits as Delta Lake
+//!
+//! These seven know nothing of dataflows, Kafka or each other (but that `table` uses `storage`), and can be used alone.
+//!
+//! - [`operators`]: the timely and differential operators, one a file
+//! - [`dataflows`]: the graphs, wiring only
+//! - [`job`]: what the operators of a process share; opening, running, resuming
+//! - [`config`], [`observe`], [`cli`]: what is said, counted and asked
+//! - [`embedded`], [`pictures`]: the demo's servers and images
+
+#![warn(missing_docs)]
+
+pub mod backbone;
+pub mod cli;
+pub mod config;
+#[path = "../dataflows/mod.rs"]
+pub mod dataflows;
+pub mod embedded;
+pub mod event;
+pub mod image;
+pub mod job;
+pub mod moments;
+pub mod observe;
+pub mod operators;
+pub mod pictures;
+pub mod projection;
+pub mod storage;
+pub mod table;

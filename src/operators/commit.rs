@@ -1,0 +1,195 @@
+//! One commit makes an epoch true.
+//!
+//! On worker 0, when everything of an epoch has arrived: files of all workers, moments, projection, offsets, tombstones.
+//! All of it, or its name, goes into one Delta commit, which is one conditional PUT. The rejects table is a second Delta
+//! table and can't be part of that PUT, so its commit is written ahead inside the first one and carried out after it; a
+//! crash between the two is made good at the next start.
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rdkafka::consumer::BaseConsumer;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+use super::project::Published;
+use super::stage::Tombstone;
+use super::{Control, Cut, Epoch, FileChange, Key, Placed, Round, Tasks, Which, kafka};
+use crate::event::Version;
+use crate::job::Job;
+use crate::job::state::{FileList, JobState, encode_tombstones};
+use crate::table::state::STATE;
+
+/// Worker 0's view of what is committed.
+pub struct Ledger {
+    /// The last commit.
+    pub state: JobState,
+    /// Removals that are remembered.
+    pub tombstones: HashMap<Key, Version>,
+}
+
+/// Everything of one epoch.
+#[derive(Default)]
+struct Parts {
+    cut: Option<(Capability<Round>, Cut)>,
+    files: Vec<FileChange>,
+    tombstones: Vec<Tombstone>,
+    published: Option<Published>,
+}
+
+/// The inputs of [`commit`], at any worker.
+pub struct Inputs<'scope> {
+    /// The cuts.
+    pub cuts: StreamVec<'scope, Round, Cut>,
+    /// Files that come and go.
+    pub files: StreamVec<'scope, Round, FileChange>,
+    /// Removals and returns.
+    pub tombstones: StreamVec<'scope, Round, Tombstone>,
+    /// Moments and projection.
+    pub published: StreamVec<'scope, Round, Published>,
+}
+
+/// Commits every epoch in turn; the stream of what is committed, at worker 0. `ledger` is worker 0's.
+pub fn commit<'scope>(
+    job: Arc<Job>,
+    inputs: Inputs<'scope>,
+    control: Rc<Control>,
+    ledger: Option<Ledger>,
+) -> StreamVec<'scope, Round, JobState> {
+    let scope = inputs.cuts.scope();
+    let mut builder = OperatorBuilder::new("Commit".to_owned(), scope);
+    let mut tasks: Tasks<anyhow::Result<(Ledger, Vec<Placed>)>> =
+        Tasks::new(&scope.worker(), &builder.operator_info().address, job.runtime.clone());
+    let mut cuts = builder.new_input(inputs.cuts, Pipeline);
+    let mut files = builder.new_input(inputs.files, Exchange::new(|_: &FileChange| 0));
+    let mut tombstones = builder.new_input(inputs.tombstones, Exchange::new(|_: &Tombstone| 0));
+    let mut published = builder.new_input(inputs.published, Exchange::new(|_: &Published| 0));
+    let (output, committed) = builder.new_output();
+    let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<JobState>>>::from(output);
+    builder.build(move |_| {
+        let mut ledger = ledger;
+        let here = ledger.is_some();
+        let mut epochs: BTreeMap<Round, Parts> = BTreeMap::new();
+        let mut committing: Option<(Capability<Round>, Vec<(i32, i64)>, Instant)> = None;
+        let mut group = None;
+        move |frontiers| {
+            cuts.for_each(|time, data| {
+                for cut in data.drain(..).filter(|_| here) {
+                    epochs.entry(*time.time()).or_default().cut = Some((time.retain(0), cut));
+                }
+            });
+            files.for_each(|time, data| epochs.entry(*time.time()).or_default().files.append(data));
+            tombstones.for_each(|time, data| epochs.entry(*time.time()).or_default().tombstones.append(data));
+            published.for_each(|time, data| epochs.entry(*time.time()).or_default().published = data.pop());
+            if let Some(result) = tasks.finished()
+                && let Some((at, offsets, start)) = committing.take()
+            {
+                match result {
+                    Ok((now, placed)) => {
+                        job.metrics.committed.record(start.elapsed());
+                        control.committed.set(now.state.epoch);
+                        control.placed.replace(placed);
+                        publish_offsets(&job, &mut group, &offsets);
+                        output.activate().session(&at).give(now.state.clone());
+                        ledger = Some(now);
+                    }
+                    Err(error) => return job.failure.set(error),
+                }
+            }
+            if ledger.is_some()
+                && let Some(entry) = epochs.first_entry()
+                && frontiers.iter().all(|frontier| !frontier.less_equal(entry.key()))
+            {
+                let parts = entry.remove();
+                if let (Some((at, cut)), Some(ledger)) = (parts.cut, ledger.take()) {
+                    committing = Some((at, cut.offsets.clone(), Instant::now()));
+                    let job = job.clone();
+                    let published = parts.published.unwrap_or_default();
+                    tasks.spawn(async move { ledger.commit(&job, cut, parts.files, parts.tombstones, published).await });
+                }
+            }
+        }
+    });
+    committed
+}
+
+/// For the ordinary lag tools; a failure costs nothing but their accuracy.
+fn publish_offsets(job: &Job, group: &mut Option<BaseConsumer>, offsets: &[(i32, i64)]) {
+    let published = match group {
+        Some(consumer) => kafka::publish_offsets(consumer, &job.config.kafka.topic, offsets),
+        None => kafka::consumer(&job.config.kafka).and_then(|consumer| {
+            kafka::publish_offsets(group.insert(consumer), &job.config.kafka.topic, offsets)
+        }),
+    };
+    if let Err(error) = published {
+        tracing::debug!(%error, "offsets were not published to the consumer group");
+    }
+}
+
+impl Ledger {
+    async fn commit(
+        mut self,
+        job: &Arc<Job>,
+        cut: Cut,
+        files: Vec<FileChange>,
+        tombstones: Vec<Tombstone>,
+        published: Published,
+    ) -> anyhow::Result<(Self, Vec<Placed>)> {
+        let (mut main, mut rejects) = (FileList::default(), FileList::default());
+        for change in &files {
+            let list = if change.placed.slot.which == Which::Main { &mut main } else { &mut rejects };
+            list.adds.extend(change.placed.file.clone());
+            list.removes.extend(change.replaces.clone());
+        }
+        let object = self.bury(job, cut.epoch, tombstones).await?;
+        let state = &mut self.state;
+        state.epoch = cut.epoch;
+        state.writer.clone_from(&job.writer);
+        state.offsets.extend(cut.offsets);
+        state.moments = published.moments;
+        state.projection = published.projection;
+        state.tombstones = object;
+        state.rejects_commit = rejects;
+        let summary = job.tables.commit(state, main).await?;
+        tracing::info!(
+            epoch = state.epoch,
+            rows = summary.rows,
+            rejects = summary.rejects,
+            files = files.len(),
+            components = state.projection.as_ref().map(|projection| projection.components),
+            explained = state.projection.as_ref().map(|projection| projection.explained()),
+            drift_rad = state.projection.as_ref().and_then(|projection| projection.drift_rad),
+            "committed"
+        );
+        Ok((self, files.into_iter().map(|change| change.placed).collect()))
+    }
+
+    /// Takes in removals and returns; forgets what is older than the retention. The object that holds the rest.
+    async fn bury(&mut self, job: &Arc<Job>, epoch: Epoch, news: Vec<Tombstone>) -> anyhow::Result<Option<String>> {
+        if news.is_empty() {
+            return Ok(self.state.tombstones.clone());
+        }
+        for (key, removed) in news {
+            match removed {
+                Some(version) => self.tombstones.insert(key, version),
+                None => self.tombstones.remove(&key),
+            };
+        }
+        // By the clock of the events, not ours: a replayed history must be remembered the same.
+        let newest_ms = self.tombstones.values().map(|version| version.time_ms).max().unwrap_or(0);
+        let oldest_ms = newest_ms.saturating_sub_unsigned(job.config.limits.tombstone_retention_ms);
+        self.tombstones.retain(|_, version| version.time_ms >= oldest_ms);
+        if self.tombstones.is_empty() {
+            return Ok(None);
+        }
+        let bytes = encode_tombstones(&self.tombstones)?.into();
+        let label = format!("tombstones-{epoch:010}");
+        Ok(Some(job.tables.objects.put(STATE, label, "parquet", bytes).await?))
+    }
+}

@@ -1,0 +1,23 @@
+//! What the three operators of worker 0 that steer the job tell each other.
+//!
+//! `clock` lets rounds begin, `mint` closes epochs, `commit` makes them true. All three live on worker 0, so plain
+//! cells are enough; everything that crosses workers travels through the dataflow.
+
+use std::cell::{Cell, RefCell};
+
+use super::{Epoch, Placed};
+
+/// Shared by the steering operators of worker 0; on every other worker it is inert.
+#[derive(Debug, Default)]
+pub struct Control {
+    /// Nothing more is to be read: the clock ends, and with it, round by round, the dataflow.
+    pub stop: Cell<bool>,
+    /// Some source met its quota in the latest round: there is a backlog, so the next round need not wait.
+    pub backlog: Cell<bool>,
+    /// Changes that are extracted and not yet committed; the clock pauses while there are too many.
+    pub uncommitted: Cell<u64>,
+    /// The last epoch that is committed.
+    pub committed: Cell<Epoch>,
+    /// Files that the last commit made part of a table; the next cut tells them to the workers that may edit them.
+    pub placed: RefCell<Vec<Placed>>,
+}

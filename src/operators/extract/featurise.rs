@@ -1,0 +1,90 @@
+//! An object's bytes to its row: decode, fit to the network's input, run the network.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use super::look::{Fetched, Unreadable};
+use crate::backbone::Backbone;
+use crate::event::Version;
+use crate::image::{self, Preprocess, Resizer};
+use crate::job::Job;
+use crate::moments;
+use crate::operators::{Hint, path_of};
+use crate::table::{Reject, Row};
+
+/// One worker's decoder and network.
+pub struct Featuriser {
+    job: Arc<Job>,
+    backbone: Box<dyn Backbone>,
+    resizer: Resizer,
+    preprocess: Preprocess,
+    /// The network's input, `[side, side, 3]`.
+    pixels: Vec<u8>,
+    grid: Vec<i32>,
+}
+
+impl Featuriser {
+    /// With scratch memory of its own; the weights are the job's.
+    pub fn new(job: &Arc<Job>) -> Self {
+        let backbone = job.model.worker();
+        let width = backbone.spec().features;
+        Featuriser {
+            job: job.clone(),
+            backbone,
+            resizer: Resizer::default(),
+            preprocess: job.preprocess,
+            pixels: Vec::new(),
+            grid: vec![0; width],
+        }
+    }
+
+    /// The row of a readable image, without its reduced features.
+    pub fn row(&mut self, hint: &Hint, version: Version, fetched: &Fetched) -> Result<Row, Unreadable> {
+        let metrics = self.job.metrics.clone();
+        let start = Instant::now();
+        let upload = &fetched.upload;
+        let picture = image::decode(&upload.bytes, &self.job.image_limits)
+            .map_err(|error| Unreadable { reason: error.reason(), detail: error.to_string() })?;
+        self.resizer
+            .apply(&picture, &self.preprocess, &mut self.pixels)
+            .map_err(|error| Unreadable { reason: "unfit", detail: error.to_string() })?;
+        metrics.decoded.record(start.elapsed());
+        let start = Instant::now();
+        let mut features = vec![0.0; self.grid.len()];
+        self.backbone
+            .extract(&self.pixels, &mut features)
+            .map_err(|error| Unreadable { reason: "extraction-failed", detail: error.to_string() })?;
+        metrics.extracted.record(start.elapsed());
+        // Features that the moments can't hold must not reach the table either.
+        moments::quantise(&features, &mut self.grid)
+            .map_err(|error| Unreadable { reason: "features-off-grid", detail: error.to_string() })?;
+        metrics.rows.fetch_add(1, Relaxed);
+        Ok(Row {
+            path: path_of(&hint.bucket, &hint.object),
+            label: self.job.labeller.label(&hint.object),
+            etag: upload.meta.etag.clone(),
+            event_time_ms: version.time_ms,
+            version: version.to_string(),
+            width: picture.width,
+            height: picture.height,
+            features,
+            reduced_features: None,
+            projection_version: None,
+        })
+    }
+
+    /// The reject of an object that has no row.
+    pub fn reject(&self, hint: &Hint, version: Version, etag: Option<String>, why: Unreadable) -> Reject {
+        self.job.metrics.rejects.fetch_add(1, Relaxed);
+        Reject {
+            path: path_of(&hint.bucket, &hint.object),
+            reason: why.reason.to_owned(),
+            detail: why.detail,
+            etag,
+            event_time_ms: version.time_ms,
+            version: version.to_string(),
+            event: None,
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! One look at an object: a GET that is repeated until the store has answered.
+//!
+//! Faults of the store are not the object's: they are retried with jittered back-off while the change waits, and with it
+//! the frontier; when they outlast `limits.retry_ms` the job ends, and resumes from its last commit. Only what the store
+//! says of the object itself is an answer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::job::Job;
+use crate::operators::{Hint, path_of};
+use crate::storage::{Backoff, FetchError, Upload};
+
+/// What a look found.
+pub enum Seen {
+    /// An object. The permits return its bytes to the budget when it is dropped.
+    Object(Fetched),
+    /// Nothing.
+    Gone,
+    /// Something that may not be read.
+    Unreadable(Unreadable),
+}
+
+/// An object's bytes and their share of the budget.
+pub struct Fetched {
+    /// The object.
+    pub upload: Upload,
+    _budget: OwnedSemaphorePermit,
+}
+
+/// Why an object has no row.
+pub struct Unreadable {
+    /// A word to group by.
+    pub reason: &'static str,
+    /// A sentence.
+    pub detail: String,
+}
+
+/// What is set aside for an object whose size no event tells.
+const UNKNOWN_SIZE_BYTES: u64 = 1 << 20;
+
+/// Looks at the object that `hint` names.
+pub async fn look(job: &Arc<Job>, hint: &Hint) -> anyhow::Result<Seen> {
+    let limit_bytes = job.config.limits.image_bytes;
+    let mut set_aside_bytes = hint.size_bytes.unwrap_or(UNKNOWN_SIZE_BYTES).clamp(1, limit_bytes);
+    let (start, mut backoff) = (Instant::now(), None);
+    loop {
+        let budget = job.fetch_budget(set_aside_bytes).await;
+        let asked = Instant::now();
+        let error = match job.uploads.get(&hint.bucket, &hint.object, set_aside_bytes).await {
+            Ok(upload) => {
+                job.metrics.fetched.record(asked.elapsed());
+                return Ok(Seen::Object(Fetched { upload, _budget: budget }));
+            }
+            Err(FetchError::NotFound { .. }) => return Ok(Seen::Gone),
+            // The event told less than there is: set aside what there is, if it is within the limit.
+            Err(FetchError::TooLarge { bytes, .. }) if bytes <= limit_bytes && bytes > set_aside_bytes => {
+                set_aside_bytes = bytes;
+                continue;
+            }
+            Err(error @ FetchError::TooLarge { .. }) => return Ok(unreadable("too-many-bytes", &error)),
+            Err(error @ FetchError::Invalid { .. }) => return Ok(unreadable("invalid-key", &error)),
+            Err(error) => error,
+        };
+        drop(budget);
+        job.metrics.retries.fetch_add(1, Relaxed);
+        if start.elapsed() > Duration::from_millis(job.config.limits.retry_ms) {
+            if let FetchError::Denied { .. } = error {
+                return Ok(unreadable("access-denied", &error));
+            }
+            let path = path_of(&hint.bucket, &hint.object);
+            let tried = start.elapsed().as_secs();
+            return Err(error).with_context(|| format!("{path}: gave up after {tried} s of retries (limits.retry_ms)"));
+        }
+        if backoff.is_none() {
+            tracing::warn!(%error, "the store is unwell; retrying");
+        }
+        tokio::time::sleep(backoff.get_or_insert_with(Backoff::default).next_delay()).await;
+    }
+}
+
+fn unreadable(reason: &'static str, error: &FetchError) -> Seen {
+    Seen::Unreadable(Unreadable { reason, detail: error.to_string() })
+}

@@ -1,0 +1,283 @@
+//! Images to rows: look at the object, decode it, run the network.
+//!
+//! An event is only a hint that its key may have changed; what the object is now, the store says. So every change of
+//! `latest` becomes one plain GET of the live object, and its answer decides: the etag that the row has already is no
+//! change, another etag is a new row (or a reject, with its reason), nothing there removes the row. Events that lie, come
+//! late or describe what was overwritten meanwhile thus all end in the state of the store.
+//!
+//! I/O runs on the runtime with a bound on objects and bytes in flight; the network runs here, one image per schedule,
+//! so that one worker is one core. The capability of a change is held until its row is out. Two changes of one key are
+//! looked at in turn, never at once.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use differential_dataflow::{Hashable, VecCollection, consolidation};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+use super::latest::{Content, Latest};
+use super::restore::Restored;
+use super::{Change, Hint, Key, Read, Report, Round, Tasks, digest};
+use crate::job::Job;
+use crate::table::Reject;
+
+mod featurise;
+mod look;
+
+use featurise::Featuriser;
+use look::{Seen, look};
+
+/// Turns changes of `latest` into changes of the table. `reads` names the objects that the changes are about.
+pub fn extract<'scope>(
+    job: Arc<Job>,
+    changes: VecCollection<'scope, Round, (Key, Latest), isize>,
+    reads: StreamVec<'scope, Round, Read>,
+    restored: StreamVec<'scope, Round, Restored>,
+) -> (StreamVec<'scope, Round, (Key, Change)>, StreamVec<'scope, Round, Report>) {
+    let scope = reads.scope();
+    let mut builder = OperatorBuilder::new("Extract".to_owned(), scope);
+    let info = builder.operator_info();
+    let activator = scope.activator_for(info.address.clone());
+    let tasks = Tasks::new(&scope.worker(), &info.address, job.runtime.clone());
+    let mut changes = builder.new_input(changes.inner, Pipeline);
+    let mut reads = builder.new_input(reads, Exchange::new(|read: &Read| read.key().hashed()));
+    let mut restored = builder.new_input(restored, Exchange::new(|restored: &Restored| restored.key.hashed()));
+    let (rows_out, rows) = builder.new_output();
+    let (reports_out, reports) = builder.new_output();
+    let mut rows_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<(Key, Change)>>>::from(rows_out);
+    let mut reports_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Report>>>::from(reports_out);
+    builder.build(move |_| {
+        let mut rounds: BTreeMap<Round, Arrivals> = BTreeMap::new();
+        let mut extract = Extract::new(job, tasks);
+        move |frontiers| {
+            restored.for_each(|_, data| data.drain(..).for_each(|restored| extract.restore(restored)));
+            changes.for_each(|time, data| {
+                // Round 0 is what the table holds already.
+                if *time.time() == 0 {
+                    return;
+                }
+                let arrivals = rounds.entry(*time.time()).or_default();
+                arrivals.hold(|| [time.retain(0), time.retain(1)]);
+                arrivals.changes.extend(data.drain(..).map(|(change, _, diff)| (change, diff)));
+            });
+            reads.for_each(|time, data| {
+                let arrivals = rounds.entry(*time.time()).or_default();
+                arrivals.hold(|| [time.retain(0), time.retain(1)]);
+                arrivals.reads.append(data);
+            });
+            while let Some(entry) = rounds.first_entry() {
+                if frontiers.iter().any(|frontier| frontier.less_equal(entry.key())) {
+                    break;
+                }
+                extract.open(entry.remove());
+            }
+            if extract.job.failure.is_set() {
+                return extract.abandon();
+            }
+            extract.fetch();
+            let mut give = |done: Done| {
+                if let Some(change) = done.change {
+                    rows_out.activate().session(&done.at[0]).give((done.key, change));
+                    reports_out.activate().session(&done.at[1]).give(Report::Extracted(1));
+                }
+            };
+            extract.ready.drain(..).for_each(&mut give);
+            if let Some(done) = extract.next() {
+                give(done);
+                activator.activate();
+            }
+        }
+    });
+    (rows, reports)
+}
+
+/// Where a change may go out: the capabilities of both outputs.
+type At = [Capability<Round>; 2];
+
+/// One round's input, until the round is sealed.
+#[derive(Default)]
+struct Arrivals {
+    at: Option<At>,
+    changes: Vec<((Key, Latest), isize)>,
+    reads: Vec<Read>,
+}
+
+impl Arrivals {
+    fn hold(&mut self, retain: impl FnOnce() -> At) {
+        if self.at.is_none() {
+            self.at = Some(retain());
+        }
+    }
+}
+
+/// A key to look at.
+struct Task {
+    hint: Hint,
+    latest: Latest,
+    at: At,
+}
+
+struct Done {
+    key: Key,
+    at: At,
+    change: Option<Change>,
+}
+
+struct Extract {
+    job: Arc<Job>,
+    featuriser: Featuriser,
+    tasks: Tasks<(Key, anyhow::Result<Seen>)>,
+    /// The etag of each live key's row or reject.
+    etags: HashMap<Key, u128>,
+    /// To be fetched, in the order of rounds.
+    queue: VecDeque<Task>,
+    /// Being fetched: the task, and the newest that waits for it. What a newer look will see subsumes the ones between.
+    fetching: HashMap<Key, (Task, Option<Task>)>,
+    /// Changes that need no look.
+    ready: Vec<Done>,
+}
+
+impl Extract {
+    fn new(job: Arc<Job>, tasks: Tasks<(Key, anyhow::Result<Seen>)>) -> Self {
+        let featuriser = Featuriser::new(&job);
+        Extract {
+            job,
+            featuriser,
+            tasks,
+            etags: HashMap::new(),
+            queue: VecDeque::new(),
+            fetching: HashMap::new(),
+            ready: Vec::new(),
+        }
+    }
+
+    fn restore(&mut self, restored: Restored) {
+        if restored.slot.is_some() {
+            let etag = match restored.latest.map(|latest| latest.content) {
+                Some(Content::Present(etag)) => etag,
+                _ => digest(b""),
+            };
+            self.etags.insert(restored.key, etag);
+        }
+    }
+
+    /// Takes in the net changes of a sealed round.
+    fn open(&mut self, mut arrivals: Arrivals) {
+        let Some(at) = arrivals.at else { return };
+        let mut hints: HashMap<Key, Hint> = HashMap::new();
+        for read in arrivals.reads {
+            match read {
+                Read::Hint(hint) => {
+                    hints.insert(hint.key, hint);
+                }
+                Read::Malformed(key, reject) => self.malformed(key, reject, &at),
+            }
+        }
+        consolidation::consolidate(&mut arrivals.changes);
+        for ((key, latest), diff) in arrivals.changes {
+            // Each change stems from an event of its own round, so the hint is there.
+            if diff > 0
+                && let Some(hint) = hints.remove(&key)
+            {
+                self.queue.push_back(Task { hint, latest, at: at.clone() });
+            }
+        }
+    }
+
+    fn malformed(&mut self, key: Key, reject: Reject, at: &At) {
+        if self.etags.insert(key, digest(b"")).is_none() {
+            let change = Some(Change::Reject(Box::new(reject)));
+            self.ready.push(Done { key, at: at.clone(), change });
+        }
+    }
+
+    /// Starts as many looks as may be in flight.
+    fn fetch(&mut self) {
+        while self.tasks.running() < self.job.config.limits.fetches_in_flight
+            && let Some(task) = self.queue.pop_front()
+        {
+            let key = task.hint.key;
+            if let Some((_, waiting)) = self.fetching.get_mut(&key) {
+                *waiting = Some(task);
+            } else if let Some(change) = self.known(&task) {
+                self.ready.push(Done { key, at: task.at, change: Some(change) });
+            } else {
+                self.start(task);
+            }
+        }
+    }
+
+    fn start(&mut self, task: Task) {
+        let (key, hint, job) = (task.hint.key, task.hint.clone(), self.job.clone());
+        self.fetching.insert(key, (task, None));
+        self.tasks.spawn(async move { (key, look(&job, &hint).await) });
+    }
+
+    /// The change by an event that tells of the content which the row has already.
+    fn known(&self, task: &Task) -> Option<Change> {
+        let same = matches!(task.latest.content, Content::Present(etag) if self.etags.get(&task.hint.key) == Some(&etag));
+        same.then_some(Change::Touch(task.latest.version))
+    }
+
+    /// What the next look that has ended comes to; an image is put through the network.
+    fn next(&mut self) -> Option<Done> {
+        let (key, outcome) = self.tasks.finished()?;
+        let (task, waiting) = self.fetching.remove(&key)?;
+        let change = match outcome {
+            Ok(seen) => self.judge(&task, seen),
+            Err(error) => {
+                self.job.failure.set(error);
+                None
+            }
+        };
+        if let Some(newer) = waiting {
+            match self.known(&newer) {
+                Some(change) => self.ready.push(Done { key, at: newer.at, change: Some(change) }),
+                None => self.start(newer),
+            }
+        }
+        Some(Done { key, at: task.at, change })
+    }
+
+    /// What the object that was seen makes of its key.
+    fn judge(&mut self, task: &Task, seen: Seen) -> Option<Change> {
+        let (key, version) = (task.hint.key, task.latest.version);
+        match seen {
+            Seen::Gone => {
+                let known = self.etags.remove(&key).is_some();
+                // An object that came and went before it was seen is nothing; a removal is kept, as its creation may follow.
+                (known || task.latest.content == Content::Removed).then_some(Change::Remove(version))
+            }
+            Seen::Unreadable(unreadable) => {
+                self.etags.insert(key, digest(b""));
+                Some(Change::Reject(Box::new(self.featuriser.reject(&task.hint, version, None, unreadable))))
+            }
+            Seen::Object(fetched) => {
+                let meta = &fetched.upload.meta;
+                let etag = digest(meta.etag.as_bytes());
+                if self.etags.insert(key, etag) == Some(etag) {
+                    return Some(Change::Touch(version));
+                }
+                Some(match self.featuriser.row(&task.hint, version, &fetched) {
+                    Ok(row) => Change::Row(Box::new(row)),
+                    Err(unreadable) => {
+                        let etag = Some(meta.etag.clone());
+                        Change::Reject(Box::new(self.featuriser.reject(&task.hint, version, etag, unreadable)))
+                    }
+                })
+            }
+        }
+    }
+
+    /// The job failed: drop all that is held, so that nothing more of it becomes true.
+    fn abandon(&mut self) {
+        self.queue.clear();
+        self.fetching.clear();
+        self.ready.clear();
+    }
+}

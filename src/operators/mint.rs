@@ -1,0 +1,147 @@
+//! Epochs: which rounds the next commit makes true.
+//!
+//! On worker 0. The frontier of its reports is the frontier behind `source` and `extract` of all workers: what lies
+//! below it is complete everywhere. When enough time or changes have passed, that frontier becomes the upper end of the
+//! epoch, and every worker is told by a [`Cut`]. No source takes part in the decision, nothing stops for it, and the
+//! offsets of a cut are exactly those of the rounds below it.
+//!
+//! One epoch is in flight at a time: the next cut waits for the commit of the one before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::vec::Broadcast;
+
+use super::clock::FIRST_ROUND;
+use super::{Control, Cut, Epoch, Report, Round};
+use crate::job::Job;
+
+/// While an epoch is in flight, and otherwise.
+const POLL_BUSY: Duration = Duration::from_millis(10);
+const POLL_IDLE: Duration = Duration::from_millis(100);
+
+/// The cuts, at every worker. `last` is the last committed epoch at the start.
+pub fn mint<'scope>(
+    job: Arc<Job>,
+    reports: StreamVec<'scope, Round, Report>,
+    control: Rc<Control>,
+    last: Epoch,
+) -> StreamVec<'scope, Round, Cut> {
+    let scope = reports.scope();
+    let (index, peers) = (scope.index(), scope.peers());
+    let mut builder = OperatorBuilder::new("Mint".to_owned(), scope);
+    let activator = scope.activator_for(builder.operator_info().address);
+    let mut reports = builder.new_input_connection(reports, Exchange::new(|_| 0), []);
+    let (output, cuts) = builder.new_output_connection([]);
+    let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Cut>>>::from(output);
+    builder.build(move |mut capabilities| {
+        let mut capability = capabilities.pop().filter(|_| index == 0);
+        if let Some(capability) = &mut capability {
+            capability.downgrade(&FIRST_ROUND);
+        }
+        let mut ledger = Ledger::default();
+        let mut minted = last;
+        let mut since = Instant::now();
+        control.committed.set(last);
+        move |frontiers| {
+            reports.for_each(|time, data| {
+                for report in data.drain(..) {
+                    match report {
+                        Report::Extracted(changes) => drop(job.metrics.settled.fetch_add(changes, Relaxed)),
+                        // Told to any process, it holds for the job.
+                        Report::Read { stop: true, .. } => job.stop.store(true, Relaxed),
+                        Report::Read { .. } => {}
+                    }
+                    ledger.record(*time.time(), report, &control);
+                }
+            });
+            let Some(held) = &mut capability else { return };
+            if job.stop.load(Relaxed) || (job.until_end && ledger.ended.len() == peers) {
+                control.stop.set(true);
+            }
+            if control.committed.get() == minted {
+                let upper = frontiers[0].frontier().first().copied();
+                let (changes, moved) = ledger.below(upper);
+                let due = upper.is_none()
+                    || changes >= job.config.publish.rows
+                    || since.elapsed() >= Duration::from_millis(job.config.publish.interval_ms);
+                if due && (changes > 0 || moved) {
+                    minted += 1;
+                    since = Instant::now();
+                    let end = upper.unwrap_or(Round::MAX);
+                    let cut = Cut {
+                        epoch: minted,
+                        upper: end,
+                        placed: control.placed.take(),
+                        offsets: ledger.close(upper, &control),
+                    };
+                    output.activate().session(&held).give(cut);
+                    held.downgrade(&end);
+                } else if upper.is_none() {
+                    capability = None;
+                    return;
+                }
+            }
+            let busy = control.committed.get() != minted || control.stop.get();
+            activator.activate_after(if busy { POLL_BUSY } else { POLL_IDLE });
+        }
+    });
+    cuts.broadcast()
+}
+
+/// What was reported and is in no epoch yet.
+#[derive(Default)]
+struct Ledger {
+    changes: BTreeMap<Round, u64>,
+    moves: BTreeMap<Round, Vec<(i32, i64)>>,
+    offsets: BTreeMap<i32, i64>,
+    ended: BTreeSet<usize>,
+    /// The latest round that a source told of.
+    latest: Round,
+}
+
+impl Ledger {
+    fn record(&mut self, round: Round, report: Report, control: &Control) {
+        match report {
+            Report::Extracted(changes) => {
+                *self.changes.entry(round).or_default() += changes;
+                control.uncommitted.set(control.uncommitted.get() + changes);
+            }
+            Report::Read { worker, offsets, ended, full, .. } => {
+                self.moves.entry(round).or_default().extend(offsets);
+                if ended {
+                    self.ended.insert(worker);
+                }
+                let latest = round > self.latest;
+                self.latest = self.latest.max(round);
+                control.backlog.set(full || (control.backlog.get() && !latest));
+            }
+        }
+    }
+
+    /// Changes below the frontier, and whether offsets moved. `None` is the end of all rounds.
+    fn below(&self, upper: Option<Round>) -> (u64, bool) {
+        let upper = upper.unwrap_or(Round::MAX);
+        let moved = self.moves.range(..upper).any(|(_, offsets)| !offsets.is_empty());
+        (self.changes.range(..upper).map(|(_, changes)| changes).sum(), moved)
+    }
+
+    /// Takes what lies below the frontier into an epoch: the offsets it reaches.
+    fn close(&mut self, upper: Option<Round>, control: &Control) -> Vec<(i32, i64)> {
+        let upper = upper.unwrap_or(Round::MAX);
+        let later = self.changes.split_off(&upper);
+        let closed: u64 = std::mem::replace(&mut self.changes, later).into_values().sum();
+        control.uncommitted.set(control.uncommitted.get() - closed);
+        let later = self.moves.split_off(&upper);
+        self.offsets.extend(std::mem::replace(&mut self.moves, later).into_values().flatten());
+        self.offsets.iter().map(|(partition, next)| (*partition, *next)).collect()
+    }
+}

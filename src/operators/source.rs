@@ -1,0 +1,230 @@
+//! Kafka in: one consumer a worker, partition p on worker p mod peers, no consumer group to rebalance.
+//!
+//! A tick is the permission to take up to so many messages; their events leave at the tick's round. Where to begin comes
+//! with round 0 from the table's last commit. A message that names no object becomes a reject with its place in the
+//! topic, so that nothing is lost.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use rdkafka::Message;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+use super::clock::Tick;
+use super::latest::{Content, Latest};
+use super::{Hint, Read, Report, Round, digest, kafka, key_of, path_of};
+use crate::event::{self, Change, ObjectEvent};
+use crate::job::Job;
+use crate::table::Reject;
+
+/// Most of an undecodable message that is kept in its reject.
+const EXCERPT_BYTES: usize = 1024;
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Reads what the `ticks` permit, beginning at the (partition, next offset) pairs of `begin` at round 0.
+pub fn source<'scope>(
+    job: Arc<Job>,
+    ticks: StreamVec<'scope, Round, Tick>,
+    begin: StreamVec<'scope, Round, (i32, i64)>,
+) -> (StreamVec<'scope, Round, Read>, StreamVec<'scope, Round, Report>) {
+    let scope = ticks.scope();
+    let (index, peers) = (scope.index(), scope.peers());
+    let mut builder = OperatorBuilder::new("Source".to_owned(), scope);
+    let mut ticks = builder.new_input(ticks, Pipeline);
+    let mut begin = builder.new_input(begin, Pipeline);
+    let (reads_out, reads) = builder.new_output();
+    let (reports_out, reports) = builder.new_output();
+    let mut reads_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Read>>>::from(reads_out);
+    let mut reports_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Report>>>::from(reports_out);
+    builder.build(move |_| {
+        let mut offsets = BTreeMap::new();
+        let mut reader = None;
+        let mut due: Vec<(Capability<Round>, Capability<Round>, Tick)> = Vec::new();
+        move |frontiers| {
+            begin.for_each(|_, data| offsets.extend(data.drain(..)));
+            ticks.for_each(|time, data| due.extend(data.drain(..).map(|tick| (time.retain(0), time.retain(1), tick))));
+            if job.failure.is_set() {
+                due.clear();
+            }
+            if due.is_empty() || frontiers[1].less_equal(&0) {
+                return;
+            }
+            if reader.is_none() {
+                match Reader::open(&job, index, peers, &offsets) {
+                    Ok(opened) => reader = Some(opened),
+                    Err(error) => return job.failure.set(error),
+                }
+            }
+            let Some(reader) = &mut reader else { return };
+            for (reads_at, reports_at, tick) in due.drain(..) {
+                let mut output = reads_out.activate();
+                let mut session = output.session(&reads_at);
+                match reader.round(&job, tick.quota, |read| session.give(read)) {
+                    Ok(Some(report)) => reports_out.activate().session(&reports_at).give(report),
+                    Ok(None) => {}
+                    Err(error) => return job.failure.set(error),
+                }
+            }
+        }
+    });
+    (reads, reports)
+}
+
+/// One worker's partitions.
+struct Reader {
+    worker: usize,
+    consumer: BaseConsumer,
+    /// Of each partition: the next offset, and where it ended when the job began.
+    places: HashMap<i32, Place>,
+    /// What was reported last; nothing yet at first.
+    told: Option<[bool; 3]>,
+    ended: bool,
+    warned: Option<Instant>,
+}
+
+struct Place {
+    next: i64,
+    end: i64,
+}
+
+impl Reader {
+    fn open(job: &Job, index: usize, peers: usize, begin: &BTreeMap<i32, i64>) -> anyhow::Result<Self> {
+        let config = &job.config.kafka;
+        let consumer = kafka::consumer(config)?;
+        let mine: Vec<i32> =
+            kafka::partitions(&consumer, &config.topic)?.into_iter().filter(|p| *p as usize % peers == index).collect();
+        let mut places = HashMap::new();
+        for &partition in &mine {
+            let (low, high) = kafka::watermarks(&consumer, &config.topic, partition)?;
+            let next = kafka::first_offset(config, partition, begin.get(&partition).copied(), low, high)?;
+            places.insert(partition, Place { next, end: high });
+        }
+        kafka::assign(&consumer, &config.topic, places.iter().map(|(partition, place)| (*partition, place.next)))?;
+        tracing::debug!(worker = index, partitions = ?mine, "reading");
+        Ok(Reader { worker: index, consumer, places, told: None, ended: false, warned: None })
+    }
+
+    /// Takes up to `quota` messages that are there; a report if there is anything to tell.
+    fn round(&mut self, job: &Job, quota: usize, mut give: impl FnMut(Read)) -> anyhow::Result<Option<Report>> {
+        let mut moved = BTreeSet::new();
+        let mut taken = 0;
+        while taken < quota && !(job.until_end && self.ended) {
+            match self.consumer.poll(Duration::ZERO) {
+                None => break,
+                Some(Ok(message)) => {
+                    taken += 1;
+                    read(job, &message, &mut give);
+                    if let Some(place) = self.places.get_mut(&message.partition()) {
+                        place.next = message.offset() + 1;
+                        moved.insert(message.partition());
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    // Behind the last record there may be control records, which are never delivered.
+                    if let Some(place) = self.places.get_mut(&partition) {
+                        place.end = place.end.min(place.next);
+                    }
+                }
+                Some(Err(error)) => self.judge(job, error)?,
+            }
+        }
+        self.ended = self.places.values().all(|place| place.next >= place.end);
+        let (ended, full, stop) = (self.ended, taken == quota, job.stop.load(Relaxed));
+        let news = self.told.replace([ended, full, stop]) != Some([ended, full, stop]) || taken > 0;
+        let offsets = moved.into_iter().map(|partition| (partition, self.places[&partition].next)).collect();
+        Ok(news.then_some(Report::Read { worker: self.worker, offsets, ended, full, stop }))
+    }
+
+    /// Errors that end the job are returned; the others pass by themselves, as librdkafka retries.
+    fn judge(&mut self, job: &Job, error: KafkaError) -> anyhow::Result<()> {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => Err(kafka::lost(&error)),
+            Some(
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::SaslAuthenticationFailed
+                | RDKafkaErrorCode::Fatal,
+            ) => Err(anyhow::anyhow!("topic {}: {error}", job.config.kafka.topic)),
+            _ => {
+                job.metrics.kafka_errors.fetch_add(1, Relaxed);
+                if self.warned.is_none_or(|at| at.elapsed() > WARNING_INTERVAL) {
+                    self.warned = Some(Instant::now());
+                    tracing::warn!(%error, "Kafka is unwell; reading goes on when it recovers");
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Turns a message into hints and rejects.
+fn read(job: &Job, message: &BorrowedMessage, give: &mut impl FnMut(Read)) {
+    // A compacted topic's null value: the message was withdrawn, and with it what it said.
+    let Some(payload) = message.payload() else { return };
+    let place = format!("kafka://{}/{}/{}", message.topic(), message.partition(), message.offset());
+    let time_ms = message.timestamp().to_millis().unwrap_or(0);
+    let reject = |path: String, reason: &str, detail: String, time_ms: i64| {
+        job.metrics.malformed.fetch_add(1, Relaxed);
+        malformed(path, reason, detail, time_ms, payload)
+    };
+    let records = match event::parse(payload) {
+        Ok(message) => message.records,
+        Err(error) => return give(reject(place, error.reason(), error.to_string(), time_ms)),
+    };
+    for (number, record) in records.into_iter().enumerate() {
+        give(match record {
+            Ok(event) if !job.config.s3.buckets.contains(&event.bucket) => {
+                let detail = format!("bucket {} is not among s3.buckets", event.bucket);
+                let path = path_of(&event.bucket, &event.key);
+                reject(path, "bucket-not-configured", detail, event.version.time_ms)
+            }
+            Ok(event) => {
+                job.metrics.events.fetch_add(1, Relaxed);
+                Read::Hint(hint(event))
+            }
+            Err(error) => reject(format!("{place}#{number}"), error.reason(), error.to_string(), time_ms),
+        });
+    }
+}
+
+fn malformed(path: String, reason: &str, detail: String, time_ms: i64, payload: &[u8]) -> Read {
+    let excerpt = String::from_utf8_lossy(&payload[..payload.len().min(EXCERPT_BYTES)]).into_owned();
+    let key = key_of(&path);
+    let reject = Reject {
+        path,
+        reason: reason.to_owned(),
+        detail,
+        etag: None,
+        event_time_ms: time_ms,
+        version: String::new(),
+        event: Some(excerpt),
+    };
+    Read::Malformed(key, reject)
+}
+
+fn hint(event: ObjectEvent) -> Hint {
+    let content = match (event.change, &event.etag) {
+        (Change::Removed, _) => Content::Removed,
+        (Change::Created, Some(etag)) => Content::Present(digest(etag.as_bytes())),
+        // Without an etag every event may mean other content.
+        (Change::Created, None) => Content::Present(digest(event.version.to_string().as_bytes())),
+    };
+    Hint {
+        key: key_of(&path_of(&event.bucket, &event.key)),
+        bucket: event.bucket,
+        object: event.key,
+        size_bytes: event.size,
+        latest: Latest { version: event.version, content },
+    }
+}

@@ -1,0 +1,112 @@
+//! New rows to data files: reduce under the epoch's projection, encode, put.
+//!
+//! Every worker writes its own rows, on the runtime, as whole Parquet files. A file is not part of a table until a commit
+//! names it, so a crash between leaves only an orphan for `vacuum`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+use super::project::Projected;
+use super::{Batch, FileChange, Placed, Round, SharedBatch, Tasks};
+use crate::job::Job;
+use crate::projection::Stored;
+use crate::table::Row;
+
+#[derive(Default)]
+struct Waiting {
+    at: Option<Capability<Round>>,
+    batches: Vec<SharedBatch>,
+    projected: Option<Projected>,
+}
+
+/// Writes each batch once the projection of its epoch is there.
+pub fn write<'scope>(
+    job: Arc<Job>,
+    batches: StreamVec<'scope, Round, SharedBatch>,
+    projected: StreamVec<'scope, Round, Projected>,
+) -> StreamVec<'scope, Round, FileChange> {
+    let scope = batches.scope();
+    let mut builder = OperatorBuilder::new("Write".to_owned(), scope);
+    let mut tasks: Tasks<anyhow::Result<Vec<FileChange>>> =
+        Tasks::new(&scope.worker(), &builder.operator_info().address, job.runtime.clone());
+    let mut batches = builder.new_input(batches, Pipeline);
+    let mut projected = builder.new_input(projected, Pipeline);
+    let (output, files) = builder.new_output();
+    let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<FileChange>>>::from(output);
+    builder.build(move |_| {
+        let mut epochs: BTreeMap<Round, Waiting> = BTreeMap::new();
+        let mut writing: Option<Capability<Round>> = None;
+        move |frontiers| {
+            batches.for_each(|time, data| {
+                let epoch = epochs.entry(*time.time()).or_default();
+                epoch.at.get_or_insert_with(|| time.retain(0));
+                epoch.batches.append(data);
+            });
+            projected.for_each(|time, data| {
+                epochs.entry(*time.time()).or_default().projected = data.drain(..).next();
+            });
+            while let Some(result) = tasks.finished() {
+                match (result, writing.take()) {
+                    (Ok(files), Some(at)) => output.activate().session(&at).give_iterator(files.into_iter()),
+                    (Ok(_), None) => unreachable!("the capability is held while files are written"),
+                    (Err(error), _) => return job.failure.set(error),
+                }
+            }
+            if writing.is_none()
+                && let Some(entry) = epochs.first_entry()
+                && frontiers.iter().all(|frontier| !frontier.less_equal(entry.key()))
+            {
+                let epoch = entry.remove();
+                if let Some(at) = epoch.at {
+                    writing = Some(at);
+                    let job = job.clone();
+                    tasks.spawn(async move { put(&job, epoch.batches, epoch.projected).await });
+                }
+            }
+        }
+    });
+    files
+}
+
+async fn put(job: &Arc<Job>, batches: Vec<SharedBatch>, projected: Option<Projected>) -> anyhow::Result<Vec<FileChange>> {
+    let projection = match projected.and_then(|projected| projected.projection) {
+        Some(file) => Some(Arc::new(Stored::from_safetensors(&file)?)),
+        None => None,
+    };
+    let mut files = Vec::new();
+    for batch in batches {
+        let (slot, file) = match Arc::unwrap_or_clone(batch) {
+            Batch::Rows(slot, rows) => (slot, job.tables.rows.write(reduced(rows, projection.clone()).await?).await?),
+            Batch::Rejects(slot, rejects) => (slot, job.tables.rejects.write(rejects).await?),
+        };
+        files.push(FileChange { placed: Placed { slot, file: Some(file) }, replaces: None });
+    }
+    Ok(files)
+}
+
+/// `rows` with their reduced features, where there is a projection.
+pub async fn reduced(mut rows: Vec<Row>, projection: Option<Arc<Stored>>) -> anyhow::Result<Vec<Row>> {
+    let Some(projection) = projection else { return Ok(rows) };
+    let reduced = tokio::task::spawn_blocking(move || {
+        reduce(&mut rows, &projection);
+        rows
+    });
+    Ok(reduced.await?)
+}
+
+/// Fills in the reduced features of `rows`.
+fn reduce(rows: &mut [Row], stored: &Stored) {
+    for row in rows {
+        let mut reduced = vec![0.0; stored.projection.n_components()];
+        stored.projection.reduce(&row.features, &mut reduced);
+        row.reduced_features = Some(reduced);
+        row.projection_version = Some(stored.version);
+    }
+}

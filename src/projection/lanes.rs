@@ -1,0 +1,55 @@
+//! Dot products in one fixed order of summation, which is also one that compilers turn into SIMD.
+//!
+//! Addition in floating point does not associate, so a compiler may not reorder it: the order is written down
+//! here, in sixteen interleaved partial sums. The result does not depend on the CPU, nor on what else is computed.
+
+const LANES: usize = 16;
+
+/// Σ a_i b_i.
+///
+/// # Panics
+/// In tests, if the lengths differ.
+pub(super) fn dot<T: Copy>(a: &[f64], b: &[T]) -> f64
+where
+    f64: From<T>,
+{
+    debug_assert_eq!(a.len(), b.len());
+    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane] * f64::from(b[lane]);
+        }
+    }
+    for (sum, (&a, &b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+        *sum += a * f64::from(b);
+    }
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            sums[lane] += sums[lane + half];
+        }
+        half /= 2;
+    }
+    sums[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::dot;
+
+    #[test]
+    fn every_length_is_summed_whole() {
+        for length in 0..70u32 {
+            let a: Vec<f64> = (0..length).map(|i| f64::from(i) - 7.0).collect();
+            let b: Vec<f32> = (0..length).map(|i| (i * i % 11) as f32).collect();
+            let expected: f64 = a.iter().zip(&b).map(|(a, b)| a * f64::from(*b)).sum();
+            assert_eq!(
+                dot(&a, &b),
+                expected,
+                "small integers are exact in any order"
+            );
+        }
+    }
+}

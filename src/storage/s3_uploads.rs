@@ -1,0 +1,276 @@
+//! Uploads in S3.
+
+use std::error::Error;
+
+use async_trait::async_trait;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_sdk_s3::types::EncodingType;
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+
+use super::error::chain;
+use super::uploads::{FetchError, Upload, UploadMeta, Uploads, object_name};
+
+/// All buckets that a client reaches. Which of them may be read is the caller's configuration.
+#[derive(Clone, Debug)]
+pub struct S3Uploads {
+    client: Client,
+}
+
+impl S3Uploads {
+    /// Through that client (see [`S3Config::client`](super::S3Config::client)).
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+}
+
+#[async_trait]
+impl Uploads for S3Uploads {
+    async fn get(&self, bucket: &str, key: &str, limit_bytes: u64) -> Result<Upload, FetchError> {
+        let object = object_name(bucket, key);
+        let mut answer = self
+            .client
+            .get_object()
+            .bucket(bucket)
+            .key(key)
+            .send()
+            .await
+            .map_err(|error| sort(&object, error))?;
+
+        let too_large = |bytes| FetchError::TooLarge {
+            object: object.clone(),
+            bytes,
+            limit: limit_bytes,
+        };
+        let broken = |reason: String| FetchError::Transient {
+            object: object.clone(),
+            reason,
+        };
+        let announced = answer.content_length().and_then(|n| u64::try_from(n).ok());
+        if let Some(bytes) = announced.filter(|bytes| *bytes > limit_bytes) {
+            return Err(too_large(bytes));
+        }
+        let mut bytes = BytesMut::with_capacity(announced.unwrap_or(0) as usize);
+        while let Some(chunk) = answer.body.next().await {
+            let chunk = chunk.map_err(|error| broken(chain(&error)))?;
+            let length = bytes.len() as u64 + chunk.len() as u64;
+            if length > limit_bytes {
+                return Err(too_large(length));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        let size = bytes.len() as u64;
+        if let Some(announced) = announced.filter(|announced| *announced != size) {
+            return Err(broken(format!("{size} of {announced} bytes came")));
+        }
+        Ok(Upload {
+            bytes: bytes.freeze(),
+            meta: UploadMeta {
+                key: key.into(),
+                etag: unquoted(answer.e_tag()),
+                version_id: answer
+                    .version_id()
+                    .filter(|id| !id.is_empty())
+                    .map(Into::into),
+                size,
+                last_modified_ms: millis(answer.last_modified()),
+            },
+        })
+    }
+
+    async fn head(&self, bucket: &str, key: &str) -> Result<Option<UploadMeta>, FetchError> {
+        let answer = self.client.head_object().bucket(bucket).key(key).send();
+        match answer.await {
+            Ok(answer) => Ok(Some(UploadMeta {
+                key: key.into(),
+                etag: unquoted(answer.e_tag()),
+                version_id: answer
+                    .version_id()
+                    .filter(|id| !id.is_empty())
+                    .map(Into::into),
+                size: unsigned(answer.content_length()),
+                last_modified_ms: millis(answer.last_modified()),
+            })),
+            Err(error) => match sort(&object_name(bucket, key), error) {
+                FetchError::NotFound { .. } => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
+    fn list(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> BoxStream<'static, Result<UploadMeta, FetchError>> {
+        let object = object_name(bucket, prefix);
+        let request = self
+            .client
+            .list_objects_v2()
+            .bucket(bucket)
+            .prefix(prefix)
+            .set_start_after(after.map(Into::into));
+        let first: Option<Option<String>> = Some(None);
+        stream::try_unfold((request, first), move |(request, token)| {
+            let object = object.clone();
+            async move {
+                let Some(token) = token else { return Ok(None) };
+                let request = request.set_continuation_token(token);
+                let page = match request.clone().send().await {
+                    // A key may hold characters that XML can't. Only then are encoded keys asked for: some servers
+                    // say that they encode and don't, which would turn `a+b` into `a b`.
+                    Err(SdkError::ResponseError(_)) => {
+                        let encoded = request.clone().encoding_type(EncodingType::Url);
+                        encoded.send().await
+                    }
+                    page => page,
+                };
+                let page = page.map_err(|error| sort(&object, error))?;
+                let next = page.next_continuation_token.clone().map(Some);
+                Ok(Some((stream::iter(metas(&object, &page)), (request, next))))
+            }
+        })
+        .try_flatten()
+        .boxed()
+    }
+
+    async fn put(&self, bucket: &str, key: &str, bytes: Bytes) -> Result<UploadMeta, FetchError> {
+        let size = bytes.len() as u64;
+        let answer = self
+            .client
+            .put_object()
+            .bucket(bucket)
+            .key(key)
+            .body(ByteStream::from(bytes))
+            .send()
+            .await
+            .map_err(|error| sort(&object_name(bucket, key), error))?;
+        Ok(UploadMeta {
+            key: key.into(),
+            etag: unquoted(answer.e_tag()),
+            version_id: answer
+                .version_id()
+                .filter(|id| !id.is_empty())
+                .map(Into::into),
+            size,
+            last_modified_ms: chrono::Utc::now().timestamp_millis(),
+        })
+    }
+
+    async fn delete(&self, bucket: &str, key: &str) -> Result<(), FetchError> {
+        let answer = self.client.delete_object().bucket(bucket).key(key).send();
+        match answer.await {
+            Ok(_) => Ok(()),
+            Err(error) => match sort(&object_name(bucket, key), error) {
+                FetchError::NotFound { .. } => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+}
+
+/// Sorts an SDK error by the answer's status and code.
+fn sort<E>(object: &str, error: SdkError<E>) -> FetchError
+where
+    E: Error + ProvideErrorMetadata + 'static,
+{
+    let object = object.to_string();
+    let reason = chain(&error);
+    let Some(answer) = error.raw_response() else {
+        return match error {
+            SdkError::ConstructionFailure(_) => FetchError::Invalid { object, reason },
+            _ => FetchError::Transient { object, reason },
+        };
+    };
+    match (answer.status().as_u16(), error.code().unwrap_or_default()) {
+        // The bucket's absence is a wrong endpoint or name, and no proof that its objects were deleted.
+        (404, "NoSuchBucket") => FetchError::Denied { object, reason },
+        (404, _) => FetchError::NotFound { object },
+        (403, "InvalidObjectState") => FetchError::Invalid {
+            object,
+            reason: format!("it is archived, restore it first ({reason})"),
+        },
+        // Keys that expire while we run are renewed by the credentials chain.
+        (_, "ExpiredToken" | "RequestTimeout" | "RequestTimeTooSkewed") => {
+            FetchError::Transient { object, reason }
+        }
+        (301 | 307 | 401 | 403, _) => FetchError::Denied { object, reason },
+        (408 | 409 | 429 | 500.., _) => FetchError::Transient { object, reason },
+        _ => FetchError::Invalid { object, reason },
+    }
+}
+
+fn metas(listing: &str, page: &ListObjectsV2Output) -> Vec<Result<UploadMeta, FetchError>> {
+    let encoded = page.encoding_type() == Some(&EncodingType::Url);
+    page.contents()
+        .iter()
+        .map(|object| {
+            let key = object.key().unwrap_or_default();
+            let key = if encoded {
+                form_decoded(key).ok_or_else(|| FetchError::Invalid {
+                    object: listing.into(),
+                    reason: format!("its listing has the key «{key}», which can't be decoded"),
+                })?
+            } else {
+                key.to_string()
+            };
+            Ok(UploadMeta {
+                key,
+                etag: unquoted(object.e_tag()),
+                version_id: None,
+                size: unsigned(object.size()),
+                last_modified_ms: millis(object.last_modified()),
+            })
+        })
+        .collect()
+}
+
+/// Decodes `%XX` and `+`, as S3 encodes the keys of a listing.
+fn form_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                u8::try_from(digit()? * 16 + digit()?).ok()?
+            }
+            _ => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn unquoted(etag: Option<&str>) -> String {
+    etag.unwrap_or_default().trim_matches('"').to_string()
+}
+
+fn unsigned(bytes: Option<i64>) -> u64 {
+    u64::try_from(bytes.unwrap_or(0)).unwrap_or(0)
+}
+
+fn millis(time: Option<&DateTime>) -> i64 {
+    time.and_then(|time| time.to_millis().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::form_decoded;
+
+    #[test]
+    fn listed_keys_are_decoded_once() {
+        assert_eq!(form_decoded("a+b%2Bc").as_deref(), Some("a b+c"));
+        assert_eq!(form_decoded("100%2525").as_deref(), Some("100%25"));
+        assert_eq!(form_decoded("%E8%8B%B9").as_deref(), Some("苹"));
+        for bad in ["%", "%2", "%zz", "%FF", "%+1"] {
+            assert_eq!(form_decoded(bad), None, "{bad}");
+        }
+    }
+}

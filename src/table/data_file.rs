@@ -1,0 +1,379 @@
+//! Data files: rows as Parquet, written once, never changed.
+//!
+//! The bytes are a function of the rows and of this code alone: nothing of the clock, the machine or
+//! the order of columns enters, so equal rows make equal files (but for the uuid in their names).
+//!
+//! Columns of floats are stored plainly and compressed with zstd at its lightest; the other columns have
+//! dictionaries. BYTE_STREAM_SPLIT would make features some 10 % smaller, but Spark's vectorised reader refuses
+//! it. One row group a file: a file is what one worker writes in one epoch.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType as ArrowType, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+use bytes::Bytes;
+use delta_kernel::engine::arrow_expression::evaluate_expression::to_json;
+use delta_kernel::expressions::ColumnName;
+use delta_kernel_default_engine::stats::collect_stats;
+use futures::future::BoxFuture;
+use futures::{FutureExt, TryStreamExt};
+use object_store::GetRange;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
+use parquet::arrow::{ArrowWriter, ProjectionMask};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::columns::{millis, numbers, texts};
+use super::schema::{Record, SchemaError, delta_schema};
+use super::sealed;
+use crate::storage::{Place, StorageError};
+
+/// A file of rows that a commit may name. It travels from the worker that wrote it to the one that commits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataFile {
+    /// Name relative to the table's root.
+    pub name: String,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Number of rows.
+    pub rows: u64,
+    /// Delta's statistics of the file: a JSON object of row count, bounds and null counts.
+    pub stats: String,
+}
+
+/// What `latest` needs of a live row after a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// `s3://bucket/key`.
+    pub path: String,
+    /// Entity tag; a reject may have none.
+    pub etag: Option<String>,
+    /// Event time in ms since 1970 UTC.
+    pub event_time_ms: i64,
+    /// The version's text.
+    pub version: String,
+}
+
+/// A data file that can't be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum DataFileError {
+    /// The store.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The bytes are not those that were written, or no Parquet.
+    #[error(
+        "{file} is damaged: {reason}; restore it from a copy, or go back to an older version of the table"
+    )]
+    Damaged {
+        /// Its name.
+        file: String,
+        /// What was found.
+        reason: String,
+    },
+    /// A value that no column holds, or a file of another table.
+    #[error("{file}: {source}")]
+    Schema {
+        /// Its name; «new file» while writing.
+        file: String,
+        /// Which column.
+        source: SchemaError,
+    },
+    /// Rows could not be encoded.
+    #[error("rows can't be encoded as Parquet: {0}")]
+    Encode(String),
+}
+
+/// Writes and reads the files of one table. Cheap to clone; needs no look at the log.
+#[derive(Clone, Debug)]
+pub struct DataFiles<R> {
+    place: Place,
+    record: PhantomData<fn() -> R>,
+}
+
+impl<R: Record> DataFiles<R> {
+    /// Files in the root of a table.
+    #[must_use]
+    pub fn new(place: Place) -> Self {
+        Self {
+            place,
+            record: PhantomData,
+        }
+    }
+
+    /// Writes rows as one new file, in the given order. Sort them by path: equal sets then make equal files, and
+    /// readers can skip by it.
+    ///
+    /// # Errors
+    /// [`DataFileError`]; the file does not exist for any reader until a commit names it.
+    pub async fn write(&self, rows: Vec<R>) -> Result<DataFile, DataFileError> {
+        let row_count = rows.len() as u64;
+        let encoded = tokio::task::spawn_blocking(move || encode(&rows));
+        let (bytes, stats) = encoded
+            .await
+            .map_err(|error| DataFileError::Encode(error.to_string()))??;
+        let file = DataFile {
+            name: sealed::name(Uuid::new_v4().simple(), &bytes, "parquet"),
+            bytes: bytes.len() as u64,
+            rows: row_count,
+            stats,
+        };
+        self.place.put(&file.name, bytes.into()).await?;
+        Ok(file)
+    }
+
+    /// All rows of a file, every byte checked against the digest in its name.
+    ///
+    /// # Errors
+    /// [`DataFileError::Damaged`] for a single wrong bit.
+    pub async fn read(&self, file: &DataFile) -> Result<Vec<R>, DataFileError> {
+        let bytes = self.place.get(&file.name).await?;
+        let file = file.clone();
+        let decoded = tokio::task::spawn_blocking(move || {
+            if !sealed::holds(&file.name, &bytes) {
+                return Err(damaged(
+                    &file.name,
+                    "its bytes don't match the digest in its name",
+                ));
+            }
+            decode(&file.name, bytes)
+        });
+        decoded
+            .await
+            .map_err(|error| DataFileError::Encode(error.to_string()))?
+    }
+
+    /// The keys of a file by range reads of their columns: two small requests however large the features.
+    ///
+    /// # Errors
+    /// [`DataFileError`]. Damage is noticed only where it breaks the format: bytes that aren't read
+    /// aren't checked.
+    pub async fn read_keys(&self, file: &DataFile) -> Result<Vec<Key>, DataFileError> {
+        let failed = |error: ParquetError| match error {
+            ParquetError::External(error) => match error.downcast::<StorageError>() {
+                Ok(error) => DataFileError::Storage(*error),
+                Err(error) => damaged(&file.name, error),
+            },
+            error => damaged(&file.name, error),
+        };
+        let reader = RangeReader {
+            place: self.place.clone(),
+            name: file.name.clone(),
+            bytes: file.bytes,
+            tail: None,
+        };
+        let builder = ParquetRecordBatchStreamBuilder::new(reader)
+            .await
+            .map_err(failed)?;
+        let columns = ["path", "etag", "event_time", "version"];
+        let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
+        let batches: Vec<RecordBatch> = builder
+            .with_projection(mask)
+            .build()
+            .map_err(failed)?
+            .try_collect()
+            .await
+            .map_err(failed)?;
+        let mut keys = Vec::new();
+        for batch in &batches {
+            keys_of(batch, &mut keys).map_err(|source| DataFileError::Schema {
+                file: file.name.clone(),
+                source,
+            })?;
+        }
+        Ok(keys)
+    }
+}
+
+/// Rows as the bytes of a Parquet file, and Delta's statistics of them as JSON.
+fn encode<R: Record>(rows: &[R]) -> Result<(Vec<u8>, String), DataFileError> {
+    let schema_error = |source| DataFileError::Schema {
+        file: "new file".into(),
+        source,
+    };
+    let batch = R::to_batch(rows).map_err(schema_error)?;
+    let bytes = to_parquet(&batch).map_err(|error| DataFileError::Encode(error.to_string()))?;
+
+    let schema = delta_schema::<R>().map_err(schema_error)?;
+    let columns: Vec<_> = schema
+        .fields()
+        .map(|field| ColumnName::new([field.name()]))
+        .collect();
+    let stats = collect_stats(&batch, &columns, &schema)
+        .map_err(|error| DataFileError::Encode(error.to_string()))?;
+    let json = to_json(&stats).map_err(|error| DataFileError::Encode(error.to_string()))?;
+    let json = arrow::array::AsArray::as_string_opt::<i32>(&json)
+        .map(|texts| texts.value(0).to_string())
+        .ok_or_else(|| DataFileError::Encode("statistics have no text".into()))?;
+    Ok((bytes, json))
+}
+
+/// A batch as a whole Parquet file.
+pub(super) fn to_parquet(batch: &RecordBatch) -> Result<Vec<u8>, ParquetError> {
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_max_row_group_row_count(None)
+        .set_created_by("eigenflow".into());
+    for field in batch.schema().fields() {
+        if let ArrowType::List(element) = field.data_type() {
+            let path = vec![field.name().clone(), "list".into(), element.name().clone()];
+            let path = ColumnPath::new(path);
+            // Features rarely repeat, and no one looks for the images whose features lie between two numbers.
+            properties = properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_statistics_enabled(path, EnabledStatistics::None);
+        }
+    }
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties.build()))?;
+    writer.write(batch)?;
+    writer.into_inner()
+}
+
+/// The batches of a whole Parquet file.
+pub(super) fn from_parquet(bytes: Bytes) -> Result<Vec<RecordBatch>, ArrowError> {
+    ParquetRecordBatchReaderBuilder::try_new(bytes)?
+        .build()?
+        .collect()
+}
+
+fn decode<R: Record>(name: &str, bytes: Bytes) -> Result<Vec<R>, DataFileError> {
+    let batches = from_parquet(bytes).map_err(|error| damaged(name, error))?;
+    let mut rows = Vec::new();
+    for batch in &batches {
+        rows.extend(
+            R::from_batch(batch).map_err(|source| DataFileError::Schema {
+                file: name.into(),
+                source,
+            })?,
+        );
+    }
+    Ok(rows)
+}
+
+fn keys_of(batch: &RecordBatch, keys: &mut Vec<Key>) -> Result<(), SchemaError> {
+    let (path, etag) = (texts(batch, "path")?, texts(batch, "etag")?);
+    let version = texts(batch, "version")?;
+    let event_time = numbers::<TimestampMicrosecondType>(batch, "event_time", "timestamp")?;
+    keys.reserve(batch.num_rows());
+    for row in 0..batch.num_rows() {
+        keys.push(Key {
+            path: path.required(row)?.into(),
+            etag: etag.get(row).map(Into::into),
+            event_time_ms: millis(event_time.required(row)?),
+            version: version.required(row)?.into(),
+        });
+    }
+    Ok(())
+}
+
+fn damaged(file: &str, reason: impl ToString) -> DataFileError {
+    DataFileError::Damaged {
+        file: file.into(),
+        reason: reason.to_string(),
+    }
+}
+
+/// Bytes from the end that the first request brings: the footer of any file of ours, and small files whole.
+const TAIL_BYTES: u64 = 64 << 10;
+
+/// Reads ranges of an object of known size; what its last [`TAIL_BYTES`] cover is asked for once.
+struct RangeReader {
+    place: Place,
+    name: String,
+    bytes: u64,
+    tail: Option<Bytes>,
+}
+
+impl RangeReader {
+    async fn range(&mut self, range: Range<u64>) -> Result<Bytes, ParquetError> {
+        let tail_start = self.bytes.saturating_sub(TAIL_BYTES);
+        if range.start < tail_start {
+            return self.request(range).await;
+        }
+        let tail = match &self.tail {
+            Some(tail) => tail.clone(),
+            None => {
+                let tail = self.request(tail_start..self.bytes).await?;
+                self.tail.insert(tail).clone()
+            }
+        };
+        let (start, end) = (range.start - tail_start, range.end - tail_start);
+        if end > tail.len() as u64 || start > end {
+            return Err(ParquetError::EOF(format!(
+                "{}: bytes {range:?} are missing",
+                self.name
+            )));
+        }
+        Ok(tail.slice(start as usize..end as usize))
+    }
+
+    async fn request(&self, range: Range<u64>) -> Result<Bytes, ParquetError> {
+        let wanted = range.end.saturating_sub(range.start);
+        let got = self
+            .place
+            .get_range(&self.name, Some(GetRange::Bounded(range)))
+            .await;
+        let bytes = got.map_err(|error| ParquetError::External(Box::new(error)))?;
+        if bytes.len() as u64 != wanted {
+            let what = format!("{}: {} of {wanted} bytes came", self.name, bytes.len());
+            return Err(ParquetError::EOF(what));
+        }
+        Ok(bytes)
+    }
+}
+
+impl AsyncFileReader for RangeReader {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
+        self.range(range).boxed()
+    }
+
+    /// The key columns lie side by side, so one request over their whole span beats one for each.
+    fn get_byte_ranges(
+        &mut self,
+        ranges: Vec<Range<u64>>,
+    ) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
+        async move {
+            let start = ranges.iter().map(|range| range.start).min().unwrap_or(0);
+            let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
+            let span = self.range(start..end).await?;
+            let part = |range: &Range<u64>| {
+                span.slice((range.start - start) as usize..(range.end - start) as usize)
+            };
+            Ok(ranges.iter().map(part).collect())
+        }
+        .boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        _options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
+        async move {
+            let (start, end) = (self.bytes.saturating_sub(TAIL_BYTES), self.bytes);
+            let tail = self.range(start..end).await?;
+            let mut reader = ParquetMetaDataReader::new();
+            match reader.try_parse_sized(&tail, self.bytes) {
+                Err(ParquetError::NeedMoreData(needed)) => {
+                    let start = self.bytes.saturating_sub(needed as u64);
+                    let longer = self.request(start..self.bytes).await?;
+                    reader.try_parse_sized(&longer, self.bytes)?;
+                }
+                parsed => parsed?,
+            }
+            Ok(Arc::new(reader.finish()?))
+        }
+        .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests;

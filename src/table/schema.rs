@@ -1,0 +1,348 @@
+//! The records of the two tables, their columns, and the way to Arrow and back.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::datatypes::{Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+use delta_kernel::engine::arrow_conversion::TryIntoArrow;
+use delta_kernel::schema::{ArrayType, DataType, StructField, StructType};
+
+use super::columns::{floats, lists, millis, numbers, sides, strings, texts, times};
+
+/// What a table holds: columns, and the way to Arrow and back. Everything else is the same for every table.
+///
+/// Laws: `from_batch(&to_batch(rows)?)? == rows`, and the columns `path`, `etag`, `event_time` and
+/// `version` exist (see [`Key`](super::Key)).
+pub trait Record: Clone + Send + Sync + 'static {
+    /// The columns in their order.
+    fn fields() -> Vec<StructField>;
+
+    /// One array a column.
+    ///
+    /// # Errors
+    /// [`SchemaError`] for a value that its column can't hold.
+    fn to_columns(rows: &[Self]) -> Result<Vec<ArrayRef>, SchemaError>;
+
+    /// The rows of a batch; columns are found by name, others ignored.
+    ///
+    /// # Errors
+    /// [`SchemaError`] for an absent or mistyped column, and for null where a value must be.
+    fn from_batch(batch: &RecordBatch) -> Result<Vec<Self>, SchemaError>;
+
+    /// Rows as one Arrow batch.
+    ///
+    /// # Errors
+    /// As [`to_columns`](Self::to_columns).
+    fn to_batch(rows: &[Self]) -> Result<RecordBatch, SchemaError> {
+        Ok(RecordBatch::try_new(
+            arrow_schema::<Self>()?,
+            Self::to_columns(rows)?,
+        )?)
+    }
+}
+
+/// An image of the main table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// `s3://bucket/key`, the key verbatim.
+    pub path: String,
+    /// What the label rule made of the key.
+    pub label: Option<String>,
+    /// Entity tag of the object that was read.
+    pub etag: String,
+    /// When it was written, by its event, in ms since 1970 UTC.
+    pub event_time_ms: i64,
+    /// The version's text; its order is the order of versions.
+    pub version: String,
+    /// Pixels of a row of the stored image.
+    pub width: u32,
+    /// Pixels of a column of the stored image.
+    pub height: u32,
+    /// `[d]`, as the backbone gave them.
+    pub features: Vec<f32>,
+    /// `[k]`, absent until there is a projection.
+    pub reduced_features: Option<Vec<f32>>,
+    /// The projection that made `reduced_features`.
+    pub projection_version: Option<i64>,
+}
+
+/// An object or event that did not become a row.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Reject {
+    /// `s3://bucket/key`, or the topic's coordinates where there is no key.
+    pub path: String,
+    /// A stable word to count and filter by: `truncated`, `too-many-pixels`, …
+    pub reason: String,
+    /// The whole message.
+    pub detail: String,
+    /// Entity tag of the object, where it was read.
+    pub etag: Option<String>,
+    /// When it happened, in ms since 1970 UTC.
+    pub event_time_ms: i64,
+    /// The version's text.
+    pub version: String,
+    /// The event, verbatim as far as it is text.
+    pub event: Option<String>,
+}
+
+/// A batch that isn't what its table says, or a value that no column holds.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// Absent, or of another type.
+    #[error("column {column} is not {wanted}; was the table written by something else?")]
+    Column {
+        /// Its name.
+        column: &'static str,
+        /// The type it must have.
+        wanted: &'static str,
+    },
+    /// Null where a value must be.
+    #[error("column {column} is null in row {row}; was the table written by something else?")]
+    Null {
+        /// Its name.
+        column: &'static str,
+        /// The row within its batch.
+        row: usize,
+    },
+    /// A number outside its column's range.
+    #[error("column {column} can't hold {value}")]
+    Range {
+        /// Its name.
+        column: &'static str,
+        /// What was given or found.
+        value: i64,
+    },
+    /// Arrow disagrees.
+    #[error(transparent)]
+    Arrow(#[from] ArrowError),
+}
+
+impl Record for Row {
+    fn fields() -> Vec<StructField> {
+        let array = || DataType::from(ArrayType::new(DataType::FLOAT, true));
+        vec![
+            StructField::nullable("path", DataType::STRING),
+            StructField::nullable("label", DataType::STRING),
+            StructField::nullable("etag", DataType::STRING),
+            StructField::nullable("event_time", DataType::TIMESTAMP),
+            StructField::nullable("version", DataType::STRING),
+            StructField::nullable("width", DataType::INTEGER),
+            StructField::nullable("height", DataType::INTEGER),
+            StructField::nullable("features", array()),
+            StructField::nullable("reduced_features", array()),
+            StructField::nullable("projection_version", DataType::LONG),
+        ]
+    }
+
+    fn to_columns(rows: &[Self]) -> Result<Vec<ArrayRef>, SchemaError> {
+        Ok(vec![
+            strings(rows.iter().map(|row| Some(row.path.as_str()))),
+            strings(rows.iter().map(|row| row.label.as_deref())),
+            strings(rows.iter().map(|row| Some(row.etag.as_str()))),
+            times(rows.iter().map(|row| row.event_time_ms))?,
+            strings(rows.iter().map(|row| Some(row.version.as_str()))),
+            sides("width", rows.iter().map(|row| row.width))?,
+            sides("height", rows.iter().map(|row| row.height))?,
+            lists(
+                "features",
+                rows.iter().map(|row| Some(row.features.as_slice())),
+            )?,
+            lists(
+                "reduced_features",
+                rows.iter().map(|row| row.reduced_features.as_deref()),
+            )?,
+            Arc::new(Int64Array::from_iter(
+                rows.iter().map(|row| row.projection_version),
+            )),
+        ])
+    }
+
+    fn from_batch(batch: &RecordBatch) -> Result<Vec<Self>, SchemaError> {
+        let (path, label) = (texts(batch, "path")?, texts(batch, "label")?);
+        let (etag, version) = (texts(batch, "etag")?, texts(batch, "version")?);
+        let event_time = numbers::<TimestampMicrosecondType>(batch, "event_time", "timestamp")?;
+        let width = numbers::<Int32Type>(batch, "width", "int")?;
+        let height = numbers::<Int32Type>(batch, "height", "int")?;
+        let features = floats(batch, "features")?;
+        let reduced = floats(batch, "reduced_features")?;
+        let projection = numbers::<Int64Type>(batch, "projection_version", "long")?;
+        (0..batch.num_rows())
+            .map(|row| {
+                Ok(Self {
+                    path: path.required(row)?.into(),
+                    label: label.get(row).map(Into::into),
+                    etag: etag.required(row)?.into(),
+                    event_time_ms: millis(event_time.required(row)?),
+                    version: version.required(row)?.into(),
+                    width: width.side(row)?,
+                    height: height.side(row)?,
+                    features: features.get(row)?.ok_or(SchemaError::Null {
+                        column: "features",
+                        row,
+                    })?,
+                    reduced_features: reduced.get(row)?,
+                    projection_version: projection.get(row),
+                })
+            })
+            .collect()
+    }
+}
+
+impl Record for Reject {
+    fn fields() -> Vec<StructField> {
+        vec![
+            StructField::nullable("path", DataType::STRING),
+            StructField::nullable("reason", DataType::STRING),
+            StructField::nullable("detail", DataType::STRING),
+            StructField::nullable("etag", DataType::STRING),
+            StructField::nullable("event_time", DataType::TIMESTAMP),
+            StructField::nullable("version", DataType::STRING),
+            StructField::nullable("event", DataType::STRING),
+        ]
+    }
+
+    fn to_columns(rows: &[Self]) -> Result<Vec<ArrayRef>, SchemaError> {
+        Ok(vec![
+            strings(rows.iter().map(|row| Some(row.path.as_str()))),
+            strings(rows.iter().map(|row| Some(row.reason.as_str()))),
+            strings(rows.iter().map(|row| Some(row.detail.as_str()))),
+            strings(rows.iter().map(|row| row.etag.as_deref())),
+            times(rows.iter().map(|row| row.event_time_ms))?,
+            strings(rows.iter().map(|row| Some(row.version.as_str()))),
+            strings(rows.iter().map(|row| row.event.as_deref())),
+        ])
+    }
+
+    fn from_batch(batch: &RecordBatch) -> Result<Vec<Self>, SchemaError> {
+        let (path, reason) = (texts(batch, "path")?, texts(batch, "reason")?);
+        let (detail, etag) = (texts(batch, "detail")?, texts(batch, "etag")?);
+        let (version, event) = (texts(batch, "version")?, texts(batch, "event")?);
+        let event_time = numbers::<TimestampMicrosecondType>(batch, "event_time", "timestamp")?;
+        (0..batch.num_rows())
+            .map(|row| {
+                Ok(Self {
+                    path: path.required(row)?.into(),
+                    reason: reason.required(row)?.into(),
+                    detail: detail.required(row)?.into(),
+                    etag: etag.get(row).map(Into::into),
+                    event_time_ms: millis(event_time.required(row)?),
+                    version: version.required(row)?.into(),
+                    event: event.get(row).map(Into::into),
+                })
+            })
+            .collect()
+    }
+}
+
+/// Delta's schema of a record.
+pub(super) fn delta_schema<R: Record>() -> Result<Arc<StructType>, SchemaError> {
+    let schema = StructType::try_new(R::fields());
+    Ok(Arc::new(schema.map_err(|error| {
+        ArrowError::SchemaError(error.to_string())
+    })?))
+}
+
+/// Arrow's schema of a record; list elements are called `element`, as Delta wants them.
+pub(super) fn arrow_schema<R: Record>() -> Result<SchemaRef, SchemaError> {
+    let schema: Schema = delta_schema::<R>()?.as_ref().try_into_arrow()?;
+    Ok(Arc::new(schema))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> Row {
+        Row {
+            path: "s3://b/100%25 é\t苹果.jpg".into(),
+            label: None,
+            etag: "e".into(),
+            event_time_ms: -1,
+            version: "v".into(),
+            width: 1,
+            height: i32::MAX as u32,
+            features: vec![0.0, -0.0, f32::MIN_POSITIVE, f32::MAX],
+            reduced_features: None,
+            projection_version: None,
+        }
+    }
+
+    #[test]
+    fn rows_come_back_as_they_went() {
+        let projected = Row {
+            label: Some(String::new()),
+            features: vec![],
+            reduced_features: Some(vec![1.5]),
+            projection_version: Some(i64::MAX),
+            event_time_ms: 1_700_000_000_123,
+            ..row()
+        };
+        let rows = vec![row(), projected];
+        let batch = Row::to_batch(&rows).unwrap();
+        let back = Row::from_batch(&batch).unwrap();
+        assert_eq!(back, rows);
+        assert_eq!(back[0].features[1].to_bits(), (-0.0f32).to_bits());
+        assert_eq!(Row::from_batch(&Row::to_batch(&[]).unwrap()).unwrap(), []);
+    }
+
+    #[test]
+    fn rejects_come_back_as_they_went() {
+        let reject = Reject {
+            path: "p".into(),
+            reason: "truncated".into(),
+            detail: "d".into(),
+            etag: None,
+            event_time_ms: 7,
+            version: String::new(),
+            event: Some("{}".into()),
+        };
+        let batch = Reject::to_batch(std::slice::from_ref(&reject)).unwrap();
+        assert_eq!(Reject::from_batch(&batch).unwrap(), [reject]);
+    }
+
+    #[test]
+    fn what_no_column_holds_is_refused_by_name() {
+        for (bad, column) in [
+            (
+                Row {
+                    event_time_ms: i64::MAX,
+                    ..row()
+                },
+                "event_time",
+            ),
+            (
+                Row {
+                    width: u32::MAX,
+                    ..row()
+                },
+                "width",
+            ),
+        ] {
+            let error = Row::to_batch(&[bad]).unwrap_err().to_string();
+            assert!(error.contains(column), "{error}");
+        }
+        let rejects = Reject::to_batch(&[]).unwrap();
+        let error = Row::from_batch(&rejects).unwrap_err().to_string();
+        assert!(error.contains("label"), "{error}");
+    }
+
+    #[test]
+    fn columns_are_those_of_the_design() {
+        let names = |fields: Vec<StructField>| {
+            fields
+                .iter()
+                .map(|field| field.name().clone())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(
+            names(Row::fields()),
+            "path label etag event_time version width height features reduced_features projection_version"
+        );
+        assert_eq!(
+            names(Reject::fields()),
+            "path reason detail etag event_time version event"
+        );
+    }
+}

@@ -1,0 +1,7 @@
+//! Black-box tests, by promise. They run the binary against the embedded Kafka and S3, over TCP.
+
+mod bad_input;
+mod commands;
+mod exactness;
+mod restart;
+mod world;

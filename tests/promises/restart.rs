@@ -1,0 +1,127 @@
+//! Stopped, killed, resumed: nothing lost, nothing twice.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::world::{Layout, World, finish, picture};
+
+const ONE: Layout = Layout { workers: 1, processes: 1 };
+const TWO: Layout = Layout { workers: 2, processes: 1 };
+const PROCESSES: Layout = Layout { workers: 1, processes: 2 };
+const SMALL_EPOCHS: &str = "[publish]\nrows = 5\ninterval_ms = 200\n";
+
+fn signal(child: &std::process::Child, signal: &str) {
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill");
+    assert!(sent.success());
+}
+
+#[test]
+fn a_job_resumes_with_another_number_of_workers() {
+    let world = World::new(3);
+    for i in 0..30 {
+        world.upload(i % 3, 1, &format!("a/{i}.png"), picture(i as u64));
+    }
+    world.run(TWO, SMALL_EPOCHS);
+    let state = world.inspect();
+    for i in 20..40 {
+        world.upload(i % 3, 2, &format!("a/{i}.png"), picture(100 + i as u64));
+    }
+    world.run(PROCESSES, SMALL_EPOCHS);
+    assert_eq!(world.rows().len(), 40);
+    assert_ne!(world.inspect()["moments_sha256"], state["moments_sha256"]);
+
+    let other = World::new(1);
+    for i in 0..40 {
+        other.upload(0, 3, &format!("a/{i}.png"), picture(if i < 20 { i } else { 100 + i }));
+    }
+    other.run(ONE, "");
+    for digest in ["moments_sha256", "projection_sha256"] {
+        assert_eq!(world.inspect()[digest], other.inspect()[digest]);
+    }
+}
+
+#[test]
+fn a_signal_publishes_what_is_in_flight() {
+    for layout in [TWO, PROCESSES] {
+        let world = World::new(3);
+        let children = world.start(layout, "[publish]\ninterval_ms = 3600000\nrows = 12\n", &[]);
+        for i in 0..20 {
+            world.upload(i % 3, 1, &format!("a/{i}.png"), picture(i as u64));
+        }
+        // The first epoch by rows; what follows waits for an hour, or the signal.
+        world.wait_for(|state| state["rows"].as_u64() >= Some(12));
+        std::thread::sleep(Duration::from_millis(300));
+        signal(&children[children.len() - 1], "-TERM");
+        for child in children {
+            let output = finish(child);
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        assert_eq!(world.rows().len(), 20, "{layout:?}");
+    }
+}
+
+#[test]
+fn a_killed_job_goes_on_from_its_last_commit() {
+    let world = World::new(3);
+    for i in 0..200 {
+        world.upload(i % 3, 1, &format!("a/{i}.png"), picture(i as u64));
+    }
+    for round in 0..6 {
+        for child in world.start([ONE, TWO, PROCESSES][round % 3], SMALL_EPOCHS, &[]) {
+            std::thread::sleep(Duration::from_millis(150 + 70 * round as u64));
+            signal(&child, "-KILL");
+            finish(child);
+        }
+    }
+    world.run(TWO, SMALL_EPOCHS);
+    assert_eq!(world.rows().len(), 200);
+
+    let other = World::new(1);
+    for i in 0..200 {
+        other.upload(0, 1, &format!("a/{i}.png"), picture(i as u64));
+    }
+    other.run(ONE, "");
+    for digest in ["moments_sha256", "projection_sha256"] {
+        assert_eq!(world.inspect()[digest], other.inspect()[digest]);
+    }
+}
+
+#[test]
+fn a_lost_process_ends_the_others_within_seconds() {
+    let world = World::new(2);
+    world.upload(0, 1, "a/1.png", picture(1));
+    let mut children = world.start(PROCESSES, SMALL_EPOCHS, &[]);
+    world.wait_for(|state| state["rows"] == 1);
+    let victim = children.pop().expect("two processes");
+    signal(&victim, "-KILL");
+    finish(victim);
+    let start = std::time::Instant::now();
+    let output = finish(children.pop().expect("two processes"));
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn of_two_jobs_on_one_table_one_is_fenced_out() {
+    let world = World::new(1);
+    world.upload(0, 1, "a/1.png", picture(1));
+    let slow = "[publish]\ninterval_ms = 1500\nrows = 1000\n";
+    let first = world.start(ONE, slow, &[]).pop().expect("a process");
+    let second = world.start(ONE, slow, &[]).pop().expect("a process");
+    world.wait_for(|state| state["rows"] == 1);
+    std::thread::sleep(Duration::from_millis(1000));
+    world.upload(0, 2, "a/2.png", picture(2));
+    world.wait_for(|state| state["rows"] == 2);
+    let mut jobs = [first, second];
+    let ended: Vec<bool> = jobs.iter_mut().map(|job| job.try_wait().expect("its state").is_some()).collect();
+    assert_eq!(ended.iter().filter(|ended| **ended).count(), 1, "one of the two must have ended");
+    for (job, ended) in jobs.into_iter().zip(ended) {
+        if !ended {
+            signal(&job, "-TERM");
+        }
+        let output = finish(job);
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), !ended, "{log}");
+        assert_eq!(log.contains("two jobs run on one table"), ended, "{log}");
+    }
+}

@@ -1,0 +1,288 @@
+//! One world a test: a broker, a store, and the job as a process among them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use eigenflow::embedded::{EmbeddedKafka, EmbeddedS3};
+use eigenflow::event::{Change, Dialect, ObjectEvent, Version, render};
+use eigenflow::storage::{Credentials, S3Config, S3Uploads, UploadMeta, Uploads};
+use eigenflow::table::{Reject, Row};
+use rdkafka::ClientConfig;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+pub const BUCKET: &str = "landing";
+const TOPIC: &str = "uploads";
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Broker and store with an empty table-to-be. Everything ends with it.
+pub struct World {
+    dir: TempDir,
+    runtime: Runtime,
+    credentials: Credentials,
+    s3: EmbeddedS3,
+    kafka: EmbeddedKafka,
+    uploads: Arc<dyn Uploads>,
+    producer: FutureProducer,
+}
+
+/// How many workers in how many processes.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    pub workers: usize,
+    pub processes: usize,
+}
+
+impl World {
+    pub fn new(partitions: usize) -> Self {
+        let dir = TempDir::new().expect("a temporary folder");
+        for bucket in [BUCKET, "eigenflow"] {
+            std::fs::create_dir(dir.path().join(bucket)).expect("a bucket");
+        }
+        let credentials = Credentials { access_key: "test".into(), secret_key: "test-secret".into() };
+        let s3 = EmbeddedS3::start(dir.path(), &credentials).expect("a store");
+        let kafka = EmbeddedKafka::start(TOPIC, partitions).expect("a broker");
+        let runtime = Runtime::new().expect("a runtime");
+        let config = S3Config {
+            endpoint: Some(s3.endpoint().to_owned()),
+            credentials: Some(credentials.clone()),
+            ..S3Config::default()
+        };
+        let uploads = Arc::new(S3Uploads::new(runtime.block_on(config.client()).expect("a client")));
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", kafka.brokers())
+            .set("linger.ms", "1")
+            .create()
+            .expect("a producer");
+        World { dir, runtime, credentials, s3, kafka, uploads, producer }
+    }
+
+    /// Uploads an object; what the store says of it.
+    pub fn put(&self, key: &str, bytes: impl Into<Bytes>) -> UploadMeta {
+        self.runtime.block_on(self.uploads.put(BUCKET, key, bytes.into())).expect("an upload")
+    }
+
+    pub fn delete(&self, key: &str) {
+        self.runtime.block_on(self.uploads.delete(BUCKET, key)).expect("a removal");
+    }
+
+    /// Sends a payload to a partition.
+    pub fn send(&self, partition: i32, payload: &[u8]) {
+        let record = FutureRecord::<(), _>::to(TOPIC).partition(partition).payload(payload);
+        self.runtime.block_on(self.producer.send(record, TIMEOUT)).expect("a broker that takes events");
+    }
+
+    /// Uploads an object and sends its event.
+    pub fn upload(&self, partition: i32, time_ms: i64, key: &str, bytes: impl Into<Bytes>) {
+        let etag = self.put(key, bytes).etag;
+        self.send(partition, &render(&event(Change::Created, key, Some(etag), time_ms)));
+    }
+
+    /// Removes an object and sends its event.
+    pub fn remove(&self, partition: i32, time_ms: i64, key: &str) {
+        self.delete(key);
+        self.send(partition, &render(&event(Change::Removed, key, None, time_ms)));
+    }
+
+    /// The table's folder: the store keeps its objects as files.
+    pub fn table(&self) -> PathBuf {
+        self.dir.path().join("eigenflow/table")
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A configuration file for the `pixels` backbone with `more` sections.
+    pub fn config(&self, more: &str) -> PathBuf {
+        let text = format!(
+            "[kafka]\nbrokers = \"{}\"\ntopic = \"{TOPIC}\"\n[s3]\nendpoint = \"{}\"\nregion = \"us-east-1\"\n\
+             buckets = [\"{BUCKET}\"]\n[table]\nuri = \"s3://eigenflow/table\"\n[backbone]\nname = \"pixels\"\n{more}",
+            self.kafka.brokers(),
+            self.s3.endpoint()
+        );
+        let file = self.dir.path().join("job.toml");
+        std::fs::write(&file, text).expect("a configuration");
+        file
+    }
+
+    /// The binary with this world's credentials.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_eigenflow"));
+        command
+            .env("AWS_ACCESS_KEY_ID", &self.credentials.access_key)
+            .env("AWS_SECRET_ACCESS_KEY", &self.credentials.secret_key)
+            .env_remove("AWS_ENDPOINT_URL");
+        command
+    }
+
+    /// Starts the job's processes.
+    pub fn start(&self, layout: Layout, more: &str, arguments: &[&str]) -> Vec<Child> {
+        let config = self.config(more);
+        let hosts = self.dir.path().join("hosts");
+        let listeners: Vec<_> = (0..layout.processes)
+            .map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"))
+            .collect();
+        let addresses: Vec<String> =
+            listeners.iter().map(|listener| listener.local_addr().expect("its address").to_string()).collect();
+        drop(listeners);
+        std::fs::write(&hosts, addresses.join("\n")).expect("a host file");
+        (0..layout.processes)
+            .map(|process| {
+                self.command()
+                    .args(["run", "--config"])
+                    .arg(&config)
+                    .args(arguments)
+                    .args(["-w", &layout.workers.to_string(), "-n", &layout.processes.to_string()])
+                    .args(["-p", &process.to_string(), "--hostfile"])
+                    .arg(&hosts)
+                    .stderr(Stdio::piped())
+                    .spawn()
+                    .expect("the binary")
+            })
+            .collect()
+    }
+
+    /// Runs the job until the end of the topic.
+    pub fn run(&self, layout: Layout, more: &str) {
+        for child in self.start(layout, more, &["--until-end"]) {
+            let output = finish(child);
+            let log = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{layout:?}: {}\n{log}", output.status);
+        }
+    }
+
+    /// `inspect --json` of the table.
+    pub fn inspect(&self) -> Value {
+        let output = self
+            .command()
+            .args(["inspect", "--json"])
+            .arg(self.table())
+            .output()
+            .expect("the binary");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    /// All rows of the main table by path; a path twice is a failure.
+    pub fn rows(&self) -> BTreeMap<String, Row> {
+        let rows = self.runtime.block_on(async {
+            let tables = open(&self.table()).await;
+            let found = tables.open_existing().await.expect("tables");
+            let mut rows = Vec::new();
+            for file in &found.rows {
+                rows.extend(tables.rows.read(file).await.expect("a file"));
+            }
+            rows
+        });
+        by_path(rows, |row| row.path.clone())
+    }
+
+    /// All rows of the rejects table by path.
+    pub fn rejects(&self) -> BTreeMap<String, Reject> {
+        let rejects = self.runtime.block_on(async {
+            let tables = open(&self.table()).await;
+            let found = tables.open_existing().await.expect("tables");
+            let mut rejects = Vec::new();
+            for file in &found.rejects {
+                rejects.extend(tables.rejects.read(file).await.expect("a file"));
+            }
+            rejects
+        });
+        by_path(rejects, |reject| reject.path.clone())
+    }
+
+    /// Waits until the table's commit satisfies `what`.
+    pub fn wait_for(&self, what: impl Fn(&Value) -> bool) {
+        let deadline = Instant::now() + TIMEOUT;
+        while Instant::now() < deadline {
+            let output =
+                self.command().args(["inspect", "--json"]).arg(self.table()).output().expect("the binary");
+            if output.status.success() && serde_json::from_slice(&output.stdout).is_ok_and(|state| what(&state)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("the table did not get there in {TIMEOUT:?}");
+    }
+}
+
+async fn open(table: &Path) -> eigenflow::job::Tables {
+    let uri = table.to_str().expect("a path in Unicode");
+    eigenflow::job::open_tables(uri, &S3Config::default(), 1000).await.expect("tables")
+}
+
+fn by_path<R>(records: Vec<R>, path: impl Fn(&R) -> String) -> BTreeMap<String, R> {
+    let count = records.len();
+    let by_path: BTreeMap<String, R> = records.into_iter().map(|record| (path(&record), record)).collect();
+    assert_eq!(by_path.len(), count, "an object has two rows");
+    by_path
+}
+
+/// Waits for a process, with a limit.
+pub fn finish(mut child: Child) -> Output {
+    let deadline = Instant::now() + TIMEOUT;
+    let mut stderr = child.stderr.take();
+    // Read all the while: a full pipe would stop the process.
+    let reader = std::thread::spawn(move || {
+        let mut log = Vec::new();
+        if let Some(stderr) = &mut stderr {
+            std::io::Read::read_to_end(stderr, &mut log).expect("its log");
+        }
+        log
+    });
+    while child.try_wait().expect("its state").is_none() {
+        if Instant::now() > deadline {
+            child.kill().expect("to end it");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let status = child.wait().expect("its end");
+    Output { status, stdout: Vec::new(), stderr: reader.join().expect("its log") }
+}
+
+/// An object event of this world's bucket.
+pub fn event(change: Change, key: &str, etag: Option<String>, time_ms: i64) -> ObjectEvent {
+    ObjectEvent {
+        change,
+        bucket: BUCKET.to_owned(),
+        key: key.to_owned(),
+        etag,
+        version_id: None,
+        size: None,
+        version: Version { time_ms, sequencer: 0 },
+        dialect: Dialect::Aws,
+    }
+}
+
+/// A small PNG of pseudo-random colours: `seed` decides all of it.
+pub fn picture(seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let picture = image::RgbImage::from_fn(16, 16, |_, _| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        image::Rgb([state as u8, (state >> 8) as u8, (state >> 16) as u8])
+    });
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, image::ImageFormat::Png).expect("a picture");
+    bytes.into_inner()
+}
+
+/// Data beyond the repository, or a loud word that the test does nothing.
+pub fn shared(name: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("EIGENFLOW_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+    let path = root.join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    eprintln!("SKIPPED: {} is not there; set EIGENFLOW_SHARED to have this tested", path.display());
+    None
+}
