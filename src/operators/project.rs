@@ -87,8 +87,11 @@ pub fn project<'scope>(
         let mut due: BTreeMap<Round, ([Capability<Round>; 2], Epoch)> = BTreeMap::new();
         let mut fitting: Option<[Capability<Round>; 2]> = None;
         move |frontiers| {
-            deltas.for_each(|time, data| {
-                waiting.entry(*time.time()).or_default().extend(data.drain(..).map(|(part, _, sums)| (part, sums)));
+            deltas.for_each(|_, data| {
+                // A message of a collection may hold several rounds.
+                for (part, round, sums) in data.drain(..) {
+                    waiting.entry(round).or_default().push((part, sums));
+                }
             });
             cuts.for_each(|time, data| {
                 due.extend(data.drain(..).map(|cut| (*time.time(), ([time.retain(0), time.retain(1)], cut.epoch))));

@@ -73,8 +73,8 @@ impl Demo {
         let out = self.prepare_out().map_err(Failure::Usage)?;
         log::start(&Log { format: LogFormat::Human, filter: "warn".to_owned() })?;
         self.bring_weights()?;
-        let pictures = Pictures::new(self.images.as_deref(), self.limit).map_err(Failure::Usage)?;
         let runtime = runtime()?;
+        let pictures = runtime.block_on(Pictures::new(self.images.as_deref(), self.limit)).map_err(Failure::Usage)?;
         let credentials = Credentials { access_key: CREDENTIALS.0.into(), secret_key: CREDENTIALS.1.into() };
         let s3 = EmbeddedS3::start(&out, &credentials).map_err(anyhow::Error::from)?;
         let kafka = EmbeddedKafka::start(TOPIC, EmbeddedKafka::partitions_for(pictures.len(), pictures.len() * EVENT_BYTES))

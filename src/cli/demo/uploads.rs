@@ -34,12 +34,10 @@ pub enum Pictures {
 
 impl Pictures {
     /// `limit` of the files of `images`, evenly spread, or rendered pictures.
-    pub fn new(images: Option<&Path>, limit: Option<usize>) -> Result<Self> {
+    pub async fn new(images: Option<&Path>, limit: Option<usize>) -> Result<Self> {
         let Some(folder) = images else { return Ok(Pictures::Rendered(limit.unwrap_or(RENDERED))) };
         let uploads = FolderUploads::new(BUCKET, folder).with_context(|| format!("--images {}", folder.display()))?;
-        let listed: Vec<_> = futures::executor::block_on_stream(uploads.list(BUCKET, "", None))
-            .map(|object| object.map(|meta| meta.key))
-            .collect::<Result<_, _>>()?;
+        let listed: Vec<String> = uploads.list(BUCKET, "", None).map_ok(|meta| meta.key).try_collect().await?;
         ensure!(!listed.is_empty(), "--images {} holds no files", folder.display());
         let wanted = limit.unwrap_or(listed.len()).min(listed.len());
         let keys = (0..wanted).map(|i| listed[i * listed.len() / wanted].clone()).collect();

@@ -57,13 +57,12 @@ pub fn extract<'scope>(
         move |frontiers| {
             restored.for_each(|_, data| data.drain(..).for_each(|restored| extract.restore(restored)));
             changes.for_each(|time, data| {
-                // Round 0 is what the table holds already.
-                if *time.time() == 0 {
-                    return;
+                // A message of a collection may hold several rounds, at or after its own. Round 0 is the table's.
+                for (change, round, diff) in data.drain(..).filter(|(_, round, _)| *round > 0) {
+                    let arrivals = rounds.entry(round).or_default();
+                    arrivals.hold(|| [time.delayed(&round, 0), time.delayed(&round, 1)]);
+                    arrivals.changes.push((change, diff));
                 }
-                let arrivals = rounds.entry(*time.time()).or_default();
-                arrivals.hold(|| [time.retain(0), time.retain(1)]);
-                arrivals.changes.extend(data.drain(..).map(|(change, _, diff)| (change, diff)));
             });
             reads.for_each(|time, data| {
                 let arrivals = rounds.entry(*time.time()).or_default();
