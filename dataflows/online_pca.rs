@@ -36,7 +36,12 @@ const EPOCHS_UNCOMMITTED: u64 = 3;
 pub fn online_pca(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>) {
     let control = Rc::new(Control::default());
     let (origin, state, ledger, epoch) = match beginning {
-        Some(beginning) => (Some(beginning.origin), Some(beginning.state), Some(beginning.ledger), beginning.epoch),
+        Some(beginning) => (
+            Some(beginning.origin),
+            Some(beginning.state),
+            Some(beginning.ledger),
+            beginning.epoch,
+        ),
         None => (None, None, None, 0),
     };
     let limits = &job.config.limits;
@@ -55,13 +60,21 @@ pub fn online_pca(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginni
             Read::Hint(hint) => Some((hint.key, hint.latest)),
             Read::Malformed(..) => None,
         });
-        let known = begin.keys.clone().flat_map(|key| key.latest.map(|latest| (key.key, latest)));
+        let known = begin
+            .keys
+            .clone()
+            .flat_map(|key| key.latest.map(|latest| (key.key, latest)));
         let changes = latest(events.concat(known));
         let (rows, row_reports) = extract(job.clone(), changes, reads, begin.keys.clone());
         let reports = read_reports.concat(row_reports.probe_with(&behind));
         let cuts = mint(job.clone(), reports, control.clone(), epoch);
 
-        let staged = stage(rows, cuts.clone(), begin.keys, job.config.table.rows_per_file);
+        let staged = stage(
+            rows,
+            cuts.clone(),
+            begin.keys,
+            job.config.table.rows_per_file,
+        );
         let rewritten = rewrite(job.clone(), staged.edits, cuts.clone(), begin.placed);
         let sums = moments(job.clone(), staged.batches.clone(), rewritten.retracted);
         let projections = project(job.clone(), sums.inner, cuts.clone(), state);

@@ -23,8 +23,15 @@ pub fn reproject(worker: &mut Worker, job: &Arc<Job>, plan: Option<Reprojection>
             Some(plan) => (plan.groups, Some(plan.projection), Some(plan.state)),
             None => (Vec::new(), None, None),
         };
-        let groups = groups.into_iter().enumerate().to_stream(scope).container::<Vec<_>>();
-        let projection = projection.to_stream(scope).container::<Vec<_>>().broadcast();
+        let groups = groups
+            .into_iter()
+            .enumerate()
+            .to_stream(scope)
+            .container::<Vec<_>>();
+        let projection = projection
+            .to_stream(scope)
+            .container::<Vec<_>>()
+            .broadcast();
         let lists = regroup(job.clone(), groups, projection);
         conclude(job.clone(), lists, state);
     });

@@ -50,9 +50,10 @@ enum Vectors {
 impl Export {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let output: Box<dyn Write> = match &self.output {
-            Some(file) => {
-                Box::new(File::create(file).with_context(|| format!("{} can't be written", file.display()))?)
-            }
+            Some(file) => Box::new(
+                File::create(file)
+                    .with_context(|| format!("{} can't be written", file.display()))?,
+            ),
             None => Box::new(io::stdout().lock()),
         };
         let Format::Csv = self.format;
@@ -64,7 +65,11 @@ impl Export {
     async fn export<W: Write>(&self, mut output: Writer<W>) -> Result<()> {
         let tables = job::open_tables(&self.table, &self.store.config(), job::PATIENCE_MS).await?;
         let found = tables.open_existing().await?;
-        let components = found.state.as_ref().and_then(|state| state.projection.as_ref()).map_or(0, |p| p.components);
+        let components = found
+            .state
+            .as_ref()
+            .and_then(|state| state.projection.as_ref())
+            .map_or(0, |p| p.components);
         let features = found.state.as_ref().map_or(0, |state| state.features);
         output.write_record(self.header(features, components))?;
         for file in &found.rows {
@@ -76,8 +81,9 @@ impl Export {
     }
 
     fn header(&self, features: usize, components: usize) -> Vec<String> {
-        let mut names: Vec<String> =
-            ["path", "label", "etag", "event_time_ms", "width", "height"].map(str::to_owned).into();
+        let mut names: Vec<String> = ["path", "label", "etag", "event_time_ms", "width", "height"]
+            .map(str::to_owned)
+            .into();
         if self.vectors != Vectors::Reduced {
             names.extend((0..features).map(|i| format!("feat_{i}")));
         }
@@ -102,7 +108,9 @@ impl Export {
         }
         if self.vectors != Vectors::Features {
             let reduced = row.reduced_features.as_deref().unwrap_or_default();
-            fields.extend((0..components).map(|i| reduced.get(i).map_or_else(String::new, f32::to_string)));
+            fields.extend(
+                (0..components).map(|i| reduced.get(i).map_or_else(String::new, f32::to_string)),
+            );
         }
         fields
     }

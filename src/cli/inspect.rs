@@ -38,7 +38,9 @@ impl Inspect {
     async fn report(&self) -> Result<Value> {
         let tables = job::open_tables(&self.table, &self.store.config(), job::PATIENCE_MS).await?;
         let found = tables.open_existing().await?;
-        let state = found.state.context("the table is there, but no job has committed to it yet")?;
+        let state = found
+            .state
+            .context("the table is there, but no job has committed to it yet")?;
         let projection = state.projection.as_ref();
         Ok(json!({
             "commit": found.version,
@@ -72,14 +74,23 @@ fn human(value: &Value) -> String {
             let shown: Vec<String> = items
                 .iter()
                 .take(SHOWN)
-                .map(|item| item.as_f64().map_or_else(|| item.to_string(), |number| format!("{number:.4}")))
+                .map(|item| {
+                    item.as_f64()
+                        .map_or_else(|| item.to_string(), |number| format!("{number:.4}"))
+                })
                 .collect();
             let more = items.len().saturating_sub(SHOWN);
-            if more == 0 { shown.join(" ") } else { format!("{} … and {more} more", shown.join(" ")) }
+            if more == 0 {
+                shown.join(" ")
+            } else {
+                format!("{} … and {more} more", shown.join(" "))
+            }
         }
-        Value::Object(fields) => {
-            fields.iter().map(|(name, value)| format!("{name}:{value}")).collect::<Vec<_>>().join(" ")
-        }
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| format!("{name}:{value}"))
+            .collect::<Vec<_>>()
+            .join(" "),
         other => other.to_string(),
     }
 }

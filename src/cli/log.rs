@@ -25,8 +25,14 @@ where
         LogFormat::Human => true,
         LogFormat::Json => false,
     };
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer);
     // A second start in one process (the demo's) keeps the first one's settings.
-    let _ = if human { subscriber.with_target(false).try_init() } else { subscriber.json().try_init() };
+    let _ = if human {
+        subscriber.with_target(false).try_init()
+    } else {
+        subscriber.json().try_init()
+    };
     Ok(())
 }

@@ -77,7 +77,11 @@ struct StoreArguments {
 
 impl StoreArguments {
     fn config(&self) -> S3Config {
-        S3Config { endpoint: self.endpoint.clone(), region: self.region.clone(), ..S3Config::default() }
+        S3Config {
+            endpoint: self.endpoint.clone(),
+            region: self.region.clone(),
+            ..S3Config::default()
+        }
     }
 }
 
@@ -161,8 +165,15 @@ fn load(file: &Path, flags: &[(&str, String, &str)]) -> Result<Config, Failure> 
 
 /// The runtime of a command. Operators do the work; its threads wait for stores and do what must not hold operators up.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    let built = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    built.map_err(|error| Failure::Work(anyhow::anyhow!("the runtime can't start its threads: {error}")))
+    let built = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    built.map_err(|error| {
+        Failure::Work(anyhow::anyhow!(
+            "the runtime can't start its threads: {error}"
+        ))
+    })
 }
 
 /// Timely is fail-stop: a worker or a connection that panics takes the process with it, so that a supervisor, or the
@@ -172,7 +183,9 @@ pub fn end_with_the_process_on_panic() {
     std::panic::set_hook(Box::new(move |panic| {
         let message = panic.payload_as_str().unwrap_or_default();
         if message.starts_with("timely communication error") {
-            eprintln!("eigenflow: another process of the job is gone ({message}); this one ends, too");
+            eprintln!(
+                "eigenflow: another process of the job is gone ({message}); this one ends, too"
+            );
         } else {
             report(panic);
         }

@@ -9,7 +9,7 @@ use clap::Args;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use indicatif::{ProgressBar, ProgressStyle};
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use rdkafka::producer::{FutureRecord, Producer as _};
 
 use super::{Failure, load, runtime};
 use crate::config::Config;
@@ -55,11 +55,26 @@ impl Replay {
                     "a folder can be replayed when the job reads folders: set s3.endpoint = \"file:///…\" to the folder that \
                      holds the bucket's folder",
                 )?;
-                let inside = folder.strip_prefix(&root).ok().and_then(|inside| inside.to_str());
-                let inside = inside
-                    .with_context(|| format!("{} is not inside s3.endpoint, {}", folder.display(), root.display()))?;
+                let inside = folder
+                    .strip_prefix(&root)
+                    .ok()
+                    .and_then(|inside| inside.to_str());
+                let inside = inside.with_context(|| {
+                    format!(
+                        "{} is not inside s3.endpoint, {}",
+                        folder.display(),
+                        root.display()
+                    )
+                })?;
                 let (bucket, prefix) = inside.split_once('/').unwrap_or((inside, ""));
-                (bucket.to_owned(), if prefix.is_empty() { String::new() } else { format!("{prefix}/") })
+                (
+                    bucket.to_owned(),
+                    if prefix.is_empty() {
+                        String::new()
+                    } else {
+                        format!("{prefix}/")
+                    },
+                )
             }
         };
         ensure!(
@@ -74,7 +89,9 @@ impl Replay {
         let uploads = uploads::open(config, None).await?;
         let producer = kafka::producer(&config.kafka)?;
         let bar = ProgressBar::new_spinner().with_style(style());
-        let mut pace = self.rate.map(|rate| tokio::time::interval(Duration::from_secs(1) / rate.max(1)));
+        let mut pace = self
+            .rate
+            .map(|rate| tokio::time::interval(Duration::from_secs(1) / rate.max(1)));
         let mut objects = uploads.list(bucket, prefix, self.after.as_deref());
         let mut waiting = FuturesUnordered::new();
         let mut done = None;
@@ -119,18 +136,22 @@ pub fn event(bucket: &str, object: UploadMeta) -> ObjectEvent {
         etag: Some(object.etag),
         version_id: object.version_id,
         size: Some(object.size),
-        version: Version { time_ms: object.last_modified_ms, sequencer: 0 },
+        version: Version {
+            time_ms: object.last_modified_ms,
+            sequencer: 0,
+        },
         dialect: Dialect::Aws,
     }
 }
 
 /// Sends an event; events of one key go to one partition.
-pub async fn send(producer: &FutureProducer, topic: &str, event: ObjectEvent) -> Result<()> {
+pub async fn send(producer: &kafka::Producer, topic: &str, event: ObjectEvent) -> Result<()> {
     let key = format!("{}/{}", event.bucket, event.key);
     let payload = event::render(&event);
     let record = FutureRecord::to(topic).key(&key).payload(&payload);
     let sent = producer.send(record, Duration::from_secs(60)).await;
-    sent.map(drop).map_err(|(error, _)| anyhow!("topic {topic}: {error}"))
+    sent.map(drop)
+        .map_err(|(error, _)| anyhow!("topic {topic}: {error}"))
 }
 
 fn style() -> ProgressStyle {

@@ -44,7 +44,10 @@ impl Run {
         let layout = self.layout().map_err(Failure::Usage)?;
         log::start(&config.log)?;
         let runtime = runtime()?;
-        let options = Options { until_end: self.until_end, ..Options::default() };
+        let options = Options {
+            until_end: self.until_end,
+            ..Options::default()
+        };
         let job = runtime.block_on(job::open(config, options))?;
         stop_on_signal(&runtime, &job)?;
         job::run(&job, &layout)?;
@@ -64,10 +67,17 @@ impl Run {
         }
         let addresses = match &self.hostfile {
             Some(file) => {
-                let text = std::fs::read_to_string(file).with_context(|| format!("host file {}", file.display()))?;
-                text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+                let text = std::fs::read_to_string(file)
+                    .with_context(|| format!("host file {}", file.display()))?;
+                text.lines()
+                    .map(str::trim)
+                    .filter(|line| !line.is_empty())
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
             }
-            None => (0..self.processes).map(|process| format!("localhost:{}", FIRST_PORT + process)).collect(),
+            None => (0..self.processes)
+                .map(|process| format!("localhost:{}", FIRST_PORT + process))
+                .collect(),
         };
         ensure!(
             addresses.len() >= self.processes,
@@ -91,7 +101,9 @@ pub fn stop_on_signal(runtime: &tokio::runtime::Runtime, job: &Arc<Job>) -> Resu
         .map(signal)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| Failure::Work(anyhow!("signals can't be received: {error}")))?;
-    let (Some(mut interrupt), Some(mut terminate)) = (signals.pop(), signals.pop()) else { return Ok(()) };
+    let (Some(mut interrupt), Some(mut terminate)) = (signals.pop(), signals.pop()) else {
+        return Ok(());
+    };
     let job = job.clone();
     runtime.spawn(async move {
         loop {

@@ -43,8 +43,14 @@ impl Command {
             Command::Verify => {
                 let listings = weights::verify(&cache);
                 listings.iter().for_each(print);
-                let damaged = listings.iter().any(|listing| matches!(listing.state, State::Damaged(_)));
-                Ok(if damaged { ExitCode::from(1) } else { ExitCode::SUCCESS })
+                let damaged = listings
+                    .iter()
+                    .any(|listing| matches!(listing.state, State::Damaged(_)));
+                Ok(if damaged {
+                    ExitCode::from(1)
+                } else {
+                    ExitCode::SUCCESS
+                })
             }
         }
     }
@@ -58,7 +64,12 @@ fn print(listing: &Listing) {
         State::Intact => "cached, intact".to_owned(),
         State::Damaged(cause) => format!("DAMAGED: {cause}"),
     };
-    let size = listing.size_bytes.map_or_else(String::new, |bytes| format!(", {} MB", bytes / 1_000_000));
+    let size = listing
+        .size_bytes
+        .map_or_else(String::new, |bytes| format!(", {} MB", bytes / 1_000_000));
     println!("{:14} {} ({state}{size})", entry.name, entry.network);
-    println!("{:14} from {}; licence: {}", "", entry.origin, entry.licence);
+    println!(
+        "{:14} from {}; licence: {}",
+        "", entry.origin, entry.licence
+    );
 }

@@ -13,9 +13,9 @@ use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::sync::oneshot;
 
-use crate::storage::Credentials;
 use super::EmbeddedError;
 use super::folder::Folder;
+use crate::storage::Credentials;
 
 /// How long requests in flight may take once the server is told to stop.
 const FAREWELL: Duration = Duration::from_secs(10);

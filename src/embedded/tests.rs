@@ -1,5 +1,6 @@
 //! What the job and the tests rely on, asked over TCP with the production clients.
 
+use crate::storage::Credentials;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;

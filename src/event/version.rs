@@ -5,7 +5,19 @@ use std::{fmt, str::FromStr};
 /// When an object changed: event time first, then the store's sequencer.
 ///
 /// The order is total. Partition and offset break the remaining ties, where a stream is at hand.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct Version {
     /// Event time, milliseconds since 1970-01-01 UTC. Finer digits are dropped: stores differ in what they send.
     pub time_ms: i64,

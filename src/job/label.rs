@@ -28,7 +28,10 @@ impl Labeller {
             LabelRule::Regex(pattern) => {
                 let pattern = Regex::new(pattern).context("label.pattern")?;
                 let captures = pattern.captures_len() - 1;
-                ensure!(captures == 1, "label.pattern has {captures} captures; it must have exactly one, the label");
+                ensure!(
+                    captures == 1,
+                    "label.pattern has {captures} captures; it must have exactly one, the label"
+                );
                 Labeller::Pattern(pattern)
             }
         })
@@ -37,9 +40,16 @@ impl Labeller {
     /// The label of `key`, if the rule gives it one.
     pub fn label(&self, key: &str) -> Option<String> {
         match self {
-            Labeller::Parent => key.rsplit('/').nth(1).map(str::to_owned).filter(|label| !label.is_empty()),
+            Labeller::Parent => key
+                .rsplit('/')
+                .nth(1)
+                .map(str::to_owned)
+                .filter(|label| !label.is_empty()),
             Labeller::None => None,
-            Labeller::Pattern(pattern) => pattern.captures(key)?.get(1).map(|label| label.as_str().to_owned()),
+            Labeller::Pattern(pattern) => pattern
+                .captures(key)?
+                .get(1)
+                .map(|label| label.as_str().to_owned()),
         }
     }
 }
@@ -51,7 +61,10 @@ mod tests {
     #[test]
     fn the_parent_folder_is_the_label() {
         let rule = Labeller::new(&LabelRule::Parent).unwrap();
-        assert_eq!(rule.label("Training/Apple Golden 1/0_100.jpg").as_deref(), Some("Apple Golden 1"));
+        assert_eq!(
+            rule.label("Training/Apple Golden 1/0_100.jpg").as_deref(),
+            Some("Apple Golden 1")
+        );
         assert_eq!(rule.label("no_folder.jpg"), None);
         assert_eq!(rule.label("a//x.jpg"), None);
     }
@@ -59,7 +72,10 @@ mod tests {
     #[test]
     fn a_pattern_labels_by_its_capture_and_needs_one() {
         let rule = |pattern: &str| Labeller::new(&LabelRule::Regex(pattern.into()));
-        assert_eq!(rule("^([^/]+)/").unwrap().label("Kiwi/1.jpg").as_deref(), Some("Kiwi"));
+        assert_eq!(
+            rule("^([^/]+)/").unwrap().label("Kiwi/1.jpg").as_deref(),
+            Some("Kiwi")
+        );
         assert_eq!(rule("^([^/]+)/").unwrap().label("1.jpg"), None);
         assert!(rule("Kiwi").is_err() && rule("(a)(b)").is_err() && rule("(").is_err());
     }

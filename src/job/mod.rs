@@ -83,7 +83,9 @@ impl Job {
 }
 
 fn budget_units(bytes: u64) -> u32 {
-    bytes.div_ceil(BUDGET_UNIT_BYTES).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize) as u64) as u32
+    bytes
+        .div_ceil(BUDGET_UNIT_BYTES)
+        .clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize) as u64) as u32
 }
 
 /// The first error, which ends the job in this process; the loss of its connections ends it in the others.
@@ -106,7 +108,11 @@ impl Failure {
 
     /// Takes the error, once.
     pub fn take(&self) -> Option<anyhow::Error> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.take()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .1
+            .take()
     }
 }
 
@@ -124,7 +130,11 @@ pub struct Layout {
 impl Layout {
     /// One process.
     pub fn single(workers: usize) -> Self {
-        Layout { workers, process: 0, addresses: Vec::new() }
+        Layout {
+            workers,
+            process: 0,
+            addresses: Vec::new(),
+        }
     }
 
     /// Timely's form of it.
@@ -140,6 +150,9 @@ impl Layout {
                 zerocopy: false,
             },
         };
-        timely::Config { communication, worker: timely::WorkerConfig::default() }
+        timely::Config {
+            communication,
+            worker: timely::WorkerConfig::default(),
+        }
     }
 }

@@ -17,7 +17,10 @@ const SIDE: usize = 224;
 /// Absent, damaged or unsuitable weights, with the ways to get them.
 pub fn load(config: &config::Backbone, cache: &Path) -> Result<Model> {
     if config.name == "pixels" {
-        ensure!(config.input_side.is_none(), "backbone.input_side can't be set for pixels, which scales every image to 16x16");
+        ensure!(
+            config.input_side.is_none(),
+            "backbone.input_side can't be set for pixels, which scales every image to 16x16"
+        );
         return Ok(Model::pixels());
     }
     let side = config.input_side.unwrap_or(SIDE);
@@ -33,9 +36,13 @@ pub fn load(config: &config::Backbone, cache: &Path) -> Result<Model> {
         config::Weights::Named(name) => name.clone(),
         config::Weights::File(path) => path.to_string_lossy().into_owned(),
     };
-    let weights = weights::load(&named, cache).with_context(|| format!("weights of {}", config.name))?;
+    let weights =
+        weights::load(&named, cache).with_context(|| format!("weights of {}", config.name))?;
     let Network::ResNet(network) = weights.network else {
-        bail!("weights {named} are of {}, which has no extraction engine yet: choose a resnet", weights.network)
+        bail!(
+            "weights {named} are of {}, which has no extraction engine yet: choose a resnet",
+            weights.network
+        )
     };
     ensure!(
         network.name() == config.name,
@@ -43,5 +50,11 @@ pub fn load(config: &config::Backbone, cache: &Path) -> Result<Model> {
         network.name(),
         config.name
     );
-    Ok(Model::resnet(network, weights.bytes(), &weights.sha256, side, precision)?)
+    Ok(Model::resnet(
+        network,
+        weights.bytes(),
+        &weights.sha256,
+        side,
+        precision,
+    )?)
 }

@@ -43,12 +43,21 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
     let model = model::load(&config.backbone, &cache)?;
     let s3 = s3_config(&config, options.credentials.as_ref());
     let limits = &config.limits;
-    let (features, side, identity) = (model.spec().features, model.spec().side, model.spec().identity.clone());
+    let (features, side, identity) = (
+        model.spec().features,
+        model.spec().side,
+        model.spec().identity.clone(),
+    );
     let fit = match config.backbone.fit {
         config::Fit::Stretch => Fit::Stretch,
-        config::Fit::CenterCrop { resize } => Fit::CenterCrop { resize: resize as u32 },
+        config::Fit::CenterCrop { resize } => Fit::CenterCrop {
+            resize: resize as u32,
+        },
     };
-    let preprocess = Preprocess { side: side as u32, fit };
+    let preprocess = Preprocess {
+        side: side as u32,
+        fit,
+    };
     preprocess.check()?;
     Ok(Arc::new(Job {
         runtime: Handle::current(),
@@ -71,7 +80,9 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
         stop: AtomicBool::new(false),
         failure: Failure::default(),
         metrics: Arc::new(Metrics::default()),
-        fetch_budget: Arc::new(Semaphore::new(budget_units(limits.fetch_bytes_in_flight) as usize)),
+        fetch_budget: Arc::new(Semaphore::new(
+            budget_units(limits.fetch_bytes_in_flight) as usize
+        )),
         model,
         config,
     }))
@@ -82,14 +93,19 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
 /// # Errors
 /// An address that can't be one, no credentials.
 pub async fn open_tables(uri: &str, s3: &S3Config, patience_ms: u64) -> Result<Tables> {
-    let patience = Patience { limit: Duration::from_millis(patience_ms) };
+    let patience = Patience {
+        limit: Duration::from_millis(patience_ms),
+    };
     Tables::at(Place::open(&Location::parse(uri)?, s3, patience).await?)
 }
 
 /// The store of a configuration.
 pub fn s3_config(config: &Config, credentials: Option<&Credentials>) -> S3Config {
     let s3 = &config.s3;
-    let endpoint = s3.endpoint.clone().filter(|endpoint| !endpoint.starts_with("file:"));
+    let endpoint = s3
+        .endpoint
+        .clone()
+        .filter(|endpoint| !endpoint.starts_with("file:"));
     S3Config {
         path_style: endpoint.as_ref().map(|_| s3.path_style),
         endpoint,

@@ -53,22 +53,39 @@ impl Beginning {
                 ..JobState::default()
             },
         };
-        let slots = |which| move |file| Placed { slot: Slot::new(which), file: Some(file) };
+        let slots = |which| {
+            move |file| Placed {
+                slot: Slot::new(which),
+                file: Some(file),
+            }
+        };
         let placed = found.rows.into_iter().map(slots(Which::Main));
-        let placed = placed.chain(found.rejects.into_iter().map(slots(Which::Rejects))).collect();
+        let placed = placed
+            .chain(found.rejects.into_iter().map(slots(Which::Rejects)))
+            .collect();
         let moments = read_moments(&job.tables, &state).await?;
         let projection = read_projection(&job.tables, &state).await?;
         let tombstones = match &state.tombstones {
             Some(object) => decode_tombstones(job.tables.objects.get(object).await?)?,
             None => HashMap::new(),
         };
-        let offsets = state.offsets.iter().map(|(partition, next)| (*partition, *next)).collect();
-        let published = Published { moments: state.moments.clone(), projection: state.projection.clone() };
+        let offsets = state
+            .offsets
+            .iter()
+            .map(|(partition, next)| (*partition, *next))
+            .collect();
+        let published = Published {
+            moments: state.moments.clone(),
+            projection: state.projection.clone(),
+        };
         Ok(Beginning {
             origin: Origin {
                 placed,
                 offsets,
-                tombstones: tombstones.iter().map(|(key, version)| (*key, *version)).collect(),
+                tombstones: tombstones
+                    .iter()
+                    .map(|(key, version)| (*key, *version))
+                    .collect(),
             },
             state: State::new(moments, projection, published),
             epoch: state.epoch,
@@ -99,24 +116,36 @@ fn check(state: &JobState, job: &Job) -> Result<()> {
 
 /// The moments that a commit names, checked against its digest.
 pub async fn read_moments(tables: &Tables, state: &JobState) -> Result<Moments> {
-    let Some(named) = &state.moments else { return Ok(Moments::empty(state.features)?) };
+    let Some(named) = &state.moments else {
+        return Ok(Moments::empty(state.features)?);
+    };
     let bytes = tables.objects.get(&named.object).await?;
     let moments = decode_moments(state.features, bytes).with_context(|| named.object.clone())?;
     let found = moments.sha256();
     if found != named.sha256 {
-        bail!("{} is damaged: its moments have sha256 {found}, the commit names {}", named.object, named.sha256);
+        bail!(
+            "{} is damaged: its moments have sha256 {found}, the commit names {}",
+            named.object,
+            named.sha256
+        );
     }
     Ok(moments)
 }
 
 /// The projection that a commit names, checked against its digest.
 pub async fn read_projection(tables: &Tables, state: &JobState) -> Result<Option<Stored>> {
-    let Some(named) = &state.projection else { return Ok(None) };
+    let Some(named) = &state.projection else {
+        return Ok(None);
+    };
     let bytes = tables.objects.get(&named.object).await?;
     let stored = Stored::from_safetensors(&bytes).with_context(|| named.object.clone())?;
     let found = stored.projection.sha256();
     if found != named.sha256 {
-        bail!("{} is damaged: its projection has sha256 {found}, the commit names {}", named.object, named.sha256);
+        bail!(
+            "{} is damaged: its projection has sha256 {found}, the commit names {}",
+            named.object,
+            named.sha256
+        );
     }
     Ok(Some(stored))
 }

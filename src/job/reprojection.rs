@@ -20,8 +20,12 @@ pub struct Reprojection {
 impl Reprojection {
     /// The plan for the last commit of this process; `None` if there is nothing to reproject.
     pub async fn plan(job: &Job) -> Result<Option<Self>> {
-        let Some((state, files)) = job.tables.committed().await? else { return Ok(None) };
-        let Some(stored) = read_projection(&job.tables, &state).await? else { return Ok(None) };
+        let Some((state, files)) = job.tables.committed().await? else {
+            return Ok(None);
+        };
+        let Some(stored) = read_projection(&job.tables, &state).await? else {
+            return Ok(None);
+        };
         Ok(Some(Reprojection {
             groups: groups(files, job.config.table.rows_per_file as u64),
             projection: stored.to_safetensors()?,
@@ -51,10 +55,23 @@ mod tests {
 
     #[test]
     fn small_files_are_merged_and_large_ones_left_alone() {
-        let file = |name: &str, rows| DataFile { name: name.into(), bytes: 1, rows, stats: String::new() };
-        let files = vec![file("a", 3), file("b", 4), file("c", 4), file("d", 20), file("e", 1)];
-        let sizes: Vec<Vec<u64>> =
-            groups(files, 10).iter().map(|group| group.iter().map(|file| file.rows).collect()).collect();
+        let file = |name: &str, rows| DataFile {
+            name: name.into(),
+            bytes: 1,
+            rows,
+            stats: String::new(),
+        };
+        let files = vec![
+            file("a", 3),
+            file("b", 4),
+            file("c", 4),
+            file("d", 20),
+            file("e", 1),
+        ];
+        let sizes: Vec<Vec<u64>> = groups(files, 10)
+            .iter()
+            .map(|group| group.iter().map(|file| file.rows).collect())
+            .collect();
         assert_eq!(sizes, [vec![3, 4], vec![4], vec![20], vec![1]]);
     }
 }

@@ -31,7 +31,10 @@ pub fn run(job: &Arc<Job>, layout: &Layout) -> Result<()> {
     let guards = timely::execute(layout.timely(), move |worker| {
         let ended = ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mine = match worker.index() {
-            0 => beginning.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            0 => beginning
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
             _ => None,
         };
         let result = work(worker, &shared, mine);
@@ -77,5 +80,8 @@ fn finish(worker: &mut Worker, job: &Job) -> Result<()> {
     for dataflow in worker.installed_dataflows() {
         worker.drop_dataflow(dataflow);
     }
-    Err(job.failure.take().unwrap_or_else(|| anyhow!("another worker failed")))
+    Err(job
+        .failure
+        .take()
+        .unwrap_or_else(|| anyhow!("another worker failed")))
 }

@@ -90,7 +90,10 @@ impl ProjectionRef {
             sha256: projection.sha256(),
             components: projection.n_components(),
             explained_variance_ratio: projection.explained_variance_ratio().to_vec(),
-            drift_rad: stored.drift.as_ref().and_then(|drift| drift.angles_rad.iter().copied().reduce(f64::max)),
+            drift_rad: stored
+                .drift
+                .as_ref()
+                .and_then(|drift| drift.angles_rad.iter().copied().reduce(f64::max)),
         }
     }
 
@@ -124,7 +127,11 @@ pub fn encode_moments(moments: &Moments) -> Result<Vec<u8>> {
             Part::Columns(block) => (COLUMNS, block.to_string()),
             Part::Label(label) => (LABEL, label),
         };
-        MomentsPart { kind: kind.to_owned(), key, values: sums.into() }
+        MomentsPart {
+            kind: kind.to_owned(),
+            key,
+            values: sums.into(),
+        }
     });
     Ok(table::state::encode_moments(&parts.collect::<Vec<_>>())?)
 }
@@ -138,7 +145,10 @@ pub fn decode_moments(features: usize, bytes: Bytes) -> Result<Moments> {
     for MomentsPart { kind, key, values } in table::state::decode_moments(bytes)? {
         let part = match kind.as_str() {
             COUNT => Part::Count,
-            COLUMNS => Part::Columns(key.parse().with_context(|| format!("column block {key:?}"))?),
+            COLUMNS => Part::Columns(
+                key.parse()
+                    .with_context(|| format!("column block {key:?}"))?,
+            ),
             LABEL => Part::Label(key),
             _ => bail!("unknown kind of part {kind:?}"),
         };
@@ -158,7 +168,11 @@ const LABEL: &str = "label";
 pub fn encode_tombstones(tombstones: &HashMap<Key, Version>) -> Result<Vec<u8>> {
     let mut sorted: Vec<Tombstone> = tombstones
         .iter()
-        .map(|(key, version)| Tombstone { key_hash: *key, time_ms: version.time_ms, sequencer: version.sequencer })
+        .map(|(key, version)| Tombstone {
+            key_hash: *key,
+            time_ms: version.time_ms,
+            sequencer: version.sequencer,
+        })
         .collect();
     sorted.sort_unstable();
     Ok(table::state::encode_tombstones(&sorted)?)
@@ -170,6 +184,12 @@ pub fn encode_tombstones(tombstones: &HashMap<Key, Version>) -> Result<Vec<u8>> 
 /// Bytes that are no such file.
 pub fn decode_tombstones(bytes: Bytes) -> Result<HashMap<Key, Version>> {
     let tombstones = table::state::decode_tombstones(bytes)?;
-    let version = |t: &Tombstone| Version { time_ms: t.time_ms, sequencer: t.sequencer };
-    Ok(tombstones.iter().map(|tombstone| (tombstone.key_hash, version(tombstone))).collect())
+    let version = |t: &Tombstone| Version {
+        time_ms: t.time_ms,
+        sequencer: t.sequencer,
+    };
+    Ok(tombstones
+        .iter()
+        .map(|tombstone| (tombstone.key_hash, version(tombstone)))
+        .collect())
 }

@@ -74,21 +74,35 @@ impl Tables {
 
     /// Opens the logs of tables that must be there.
     pub async fn open_existing(&self) -> Result<Found> {
-        let missing = || format!("{} holds no table; check the address, or run a job that makes one", self.place);
-        let main = Log::<Row>::open(self.place.clone()).await?.with_context(missing)?;
-        let rejects = Log::<Reject>::open(self.place.beside("rejects")?).await?.with_context(missing)?;
+        let missing = || {
+            format!(
+                "{} holds no table; check the address, or run a job that makes one",
+                self.place
+            )
+        };
+        let main = Log::<Row>::open(self.place.clone())
+            .await?
+            .with_context(missing)?;
+        let rejects = Log::<Reject>::open(self.place.beside("rejects")?)
+            .await?
+            .with_context(missing)?;
         self.found(Logs { main, rejects }).await
     }
 
     async fn found(&self, mut logs: Logs) -> Result<Found> {
         let state = match &logs.main.base.job {
-            Some(json) => Some(JobState::parse(json).with_context(|| format!("{}: the last commit's state", self.place))?),
+            Some(json) => Some(
+                JobState::parse(json)
+                    .with_context(|| format!("{}: the last commit's state", self.place))?,
+            ),
             None => None,
         };
         if let Some(state) = &state
             && logs.rejects.base.txn.unwrap_or(0) < state.epoch
         {
-            logs.rejects.commit(state.epoch, state.rejects_commit.clone(), String::new()).await?;
+            logs.rejects
+                .commit(state.epoch, state.rejects_commit.clone(), String::new())
+                .await?;
         }
         let found = Found {
             version: logs.main.base.version,
@@ -103,17 +117,32 @@ impl Tables {
     /// Makes an epoch true: the main table's commit, then the rejects table's, which the first one holds written ahead.
     pub async fn commit(&self, state: &JobState, main: FileList) -> Result<Summary> {
         let mut logs = self.logs.lock().await;
-        let logs = logs.as_mut().context("the tables' logs were not opened in this process")?;
-        logs.main.commit(state.epoch, main, serde_json::to_string(state)?).await?;
-        logs.rejects.commit(state.epoch, state.rejects_commit.clone(), String::new()).await?;
-        Ok(Summary { rows: logs.main.rows(), rejects: logs.rejects.rows() })
+        let logs = logs
+            .as_mut()
+            .context("the tables' logs were not opened in this process")?;
+        logs.main
+            .commit(state.epoch, main, serde_json::to_string(state)?)
+            .await?;
+        logs.rejects
+            .commit(state.epoch, state.rejects_commit.clone(), String::new())
+            .await?;
+        Ok(Summary {
+            rows: logs.main.rows(),
+            rejects: logs.rejects.rows(),
+        })
     }
 
     /// The last commit, and the main table's files as of it; `None` before a job has committed.
     pub async fn committed(&self) -> Result<Option<(JobState, Vec<DataFile>)>> {
         let logs = self.logs.lock().await;
-        let base = &logs.as_ref().context("the tables' logs were not opened in this process")?.main.base;
-        let Some(json) = &base.job else { return Ok(None) };
+        let base = &logs
+            .as_ref()
+            .context("the tables' logs were not opened in this process")?
+            .main
+            .base;
+        let Some(json) = &base.job else {
+            return Ok(None);
+        };
         Ok(Some((JobState::parse(json)?, base.files.clone())))
     }
 
@@ -124,13 +153,15 @@ impl Tables {
             Which::Rejects => self.rejects.read_keys(file).await?,
         })
     }
-
 }
 
 impl<R: table::Record> Log<R> {
     async fn open(place: Place) -> Result<Option<Self>> {
         match Table::open(place).await? {
-            Some(table) => Ok(Some(Log { base: table.snapshot().await?, table })),
+            Some(table) => Ok(Some(Log {
+                base: table.snapshot().await?,
+                table,
+            })),
             None => Ok(None),
         }
     }
@@ -140,13 +171,21 @@ impl<R: table::Record> Log<R> {
             Some(log) => Ok(log),
             None => {
                 let table = Table::create(place).await?;
-                Ok(Log { base: table.snapshot().await?, table })
+                Ok(Log {
+                    base: table.snapshot().await?,
+                    table,
+                })
             }
         }
     }
 
     async fn commit(&mut self, epoch: i64, files: FileList, job: String) -> Result<()> {
-        let commit = Commit { adds: files.adds, removes: files.removes, epoch, job };
+        let commit = Commit {
+            adds: files.adds,
+            removes: files.removes,
+            epoch,
+            job,
+        };
         self.base = self.table.commit(&self.base, commit).await?;
         Ok(())
     }

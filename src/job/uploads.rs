@@ -12,23 +12,33 @@ use futures::stream::{self, BoxStream};
 
 use super::open::s3_config;
 use crate::config::Config;
-use crate::storage::{Credentials, FetchError, FolderUploads, S3Uploads, Upload, UploadMeta, Uploads};
+use crate::storage::{
+    Credentials, FetchError, FolderUploads, S3Uploads, Upload, UploadMeta, Uploads,
+};
 
 /// The folder whose subfolders are the buckets, where `s3.endpoint` is a `file://` URL.
 pub fn root(config: &Config) -> Option<PathBuf> {
     let url = url::Url::parse(config.s3.endpoint.as_deref()?).ok()?;
-    (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten()
+    (url.scheme() == "file")
+        .then(|| url.to_file_path().ok())
+        .flatten()
 }
 
 /// Opens the store of the configuration's buckets.
 pub async fn open(config: &Config, credentials: Option<&Credentials>) -> Result<Arc<dyn Uploads>> {
     let Some(root) = root(config) else {
-        return Ok(Arc::new(S3Uploads::new(s3_config(config, credentials).client().await?)));
+        return Ok(Arc::new(S3Uploads::new(
+            s3_config(config, credentials).client().await?,
+        )));
     };
     let folders = config.s3.buckets.iter().map(|bucket| {
         let folder = root.join(bucket);
-        let uploads = FolderUploads::new(bucket, &folder)
-            .with_context(|| format!("bucket {bucket} of s3.buckets is to be the folder {}", folder.display()))?;
+        let uploads = FolderUploads::new(bucket, &folder).with_context(|| {
+            format!(
+                "bucket {bucket} of s3.buckets is to be the folder {}",
+                folder.display()
+            )
+        })?;
         Ok((bucket.clone(), uploads))
     });
     Ok(Arc::new(Folders(folders.collect::<Result<_>>()?)))
@@ -49,7 +59,9 @@ impl Folders {
 #[async_trait]
 impl Uploads for Folders {
     async fn get(&self, bucket: &str, key: &str, limit_bytes: u64) -> Result<Upload, FetchError> {
-        self.bucket(bucket, key)?.get(bucket, key, limit_bytes).await
+        self.bucket(bucket, key)?
+            .get(bucket, key, limit_bytes)
+            .await
     }
 
     async fn head(&self, bucket: &str, key: &str) -> Result<Option<UploadMeta>, FetchError> {

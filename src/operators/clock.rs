@@ -61,7 +61,8 @@ pub fn clock<'scope>(
     let mut builder = OperatorBuilder::new("Clock".to_owned(), scope);
     let activator = scope.activator_for(builder.operator_info().address);
     let (output, ticks) = builder.new_output();
-    let mut output = OutputBuilder::<_, timely::container::CapacityContainerBuilder<Vec<Tick>>>::from(output);
+    let mut output =
+        OutputBuilder::<_, timely::container::CapacityContainerBuilder<Vec<Tick>>>::from(output);
     builder.build(move |mut capabilities| {
         let mut capability = capabilities.pop().filter(|_| index == 0);
         if let Some(capability) = &mut capability {
@@ -76,8 +77,15 @@ pub fn clock<'scope>(
                 capability = None;
                 return;
             }
-            while let Some(&(round, start)) = begun.front().filter(|(round, _)| !behind.less_equal(round)) {
-                quota = next_quota(quota, pace.quota_max, start.elapsed(), control.backlog.get());
+            while let Some(&(round, start)) =
+                begun.front().filter(|(round, _)| !behind.less_equal(round))
+            {
+                quota = next_quota(
+                    quota,
+                    pace.quota_max,
+                    start.elapsed(),
+                    control.backlog.get(),
+                );
                 begun.pop_front();
                 tracing::trace!(round, quota, "round ended");
             }
@@ -115,7 +123,10 @@ mod tests {
     fn quota_grows_only_with_a_backlog_and_shrinks_after_long_rounds() {
         assert_eq!(next_quota(32, 4096, Duration::from_millis(10), true), 64);
         assert_eq!(next_quota(32, 4096, Duration::from_millis(10), false), 32);
-        assert_eq!(next_quota(4096, 4096, Duration::from_millis(10), true), 4096);
+        assert_eq!(
+            next_quota(4096, 4096, Duration::from_millis(10), true),
+            4096
+        );
         assert_eq!(next_quota(32, 4096, Duration::from_millis(1500), false), 16);
         assert_eq!(next_quota(4, 4096, Duration::from_secs(60), true), 4);
     }

@@ -10,7 +10,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rdkafka::consumer::BaseConsumer;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -64,8 +63,11 @@ pub fn commit<'scope>(
 ) -> StreamVec<'scope, Round, JobState> {
     let scope = inputs.cuts.scope();
     let mut builder = OperatorBuilder::new("Commit".to_owned(), scope);
-    let mut tasks: Tasks<anyhow::Result<(Ledger, Vec<Placed>)>> =
-        Tasks::new(&scope.worker(), &builder.operator_info().address, job.runtime.clone());
+    let mut tasks: Tasks<anyhow::Result<(Ledger, Vec<Placed>)>> = Tasks::new(
+        &scope.worker(),
+        &builder.operator_info().address,
+        job.runtime.clone(),
+    );
     let mut cuts = builder.new_input(inputs.cuts, Pipeline);
     let mut files = builder.new_input(inputs.files, Exchange::new(|_: &FileChange| 0));
     let mut tombstones = builder.new_input(inputs.tombstones, Exchange::new(|_: &Tombstone| 0));
@@ -85,8 +87,16 @@ pub fn commit<'scope>(
                 }
             });
             files.for_each(|time, data| epochs.entry(*time.time()).or_default().files.append(data));
-            tombstones.for_each(|time, data| epochs.entry(*time.time()).or_default().tombstones.append(data));
-            published.for_each(|time, data| epochs.entry(*time.time()).or_default().published = data.pop());
+            tombstones.for_each(|time, data| {
+                epochs
+                    .entry(*time.time())
+                    .or_default()
+                    .tombstones
+                    .append(data)
+            });
+            published.for_each(|time, data| {
+                epochs.entry(*time.time()).or_default().published = data.pop()
+            });
             if let Some(result) = tasks.finished()
                 && let Some((at, offsets, start)) = committing.take()
             {
@@ -104,14 +114,20 @@ pub fn commit<'scope>(
             }
             if ledger.is_some()
                 && let Some(entry) = epochs.first_entry()
-                && frontiers.iter().all(|frontier| !frontier.less_equal(entry.key()))
+                && frontiers
+                    .iter()
+                    .all(|frontier| !frontier.less_equal(entry.key()))
             {
                 let parts = entry.remove();
                 if let (Some((at, cut)), Some(ledger)) = (parts.cut, ledger.take()) {
                     committing = Some((at, cut.offsets.clone(), Instant::now()));
                     let job = job.clone();
                     let published = parts.published.unwrap_or_default();
-                    tasks.spawn(async move { ledger.commit(&job, cut, parts.files, parts.tombstones, published).await });
+                    tasks.spawn(async move {
+                        ledger
+                            .commit(&job, cut, parts.files, parts.tombstones, published)
+                            .await
+                    });
                 }
             }
         }
@@ -120,7 +136,7 @@ pub fn commit<'scope>(
 }
 
 /// For the ordinary lag tools; a failure costs nothing but their accuracy.
-fn publish_offsets(job: &Job, group: &mut Option<BaseConsumer>, offsets: &[(i32, i64)]) {
+fn publish_offsets(job: &Job, group: &mut Option<kafka::Consumer>, offsets: &[(i32, i64)]) {
     let published = match group {
         Some(consumer) => kafka::publish_offsets(consumer, &job.config.kafka.topic, offsets),
         None => kafka::consumer(&job.config.kafka).and_then(|consumer| {
@@ -143,7 +159,11 @@ impl Ledger {
     ) -> anyhow::Result<(Self, Vec<Placed>)> {
         let (mut main, mut rejects) = (FileList::default(), FileList::default());
         for change in &files {
-            let list = if change.placed.slot.which == Which::Main { &mut main } else { &mut rejects };
+            let list = if change.placed.slot.which == Which::Main {
+                &mut main
+            } else {
+                &mut rejects
+            };
             list.adds.extend(change.placed.file.clone());
             list.removes.extend(change.replaces.clone());
         }
@@ -162,16 +182,33 @@ impl Ledger {
             rows = summary.rows,
             rejects = summary.rejects,
             files = files.len(),
-            components = state.projection.as_ref().map(|projection| projection.components),
-            explained = state.projection.as_ref().map(|projection| projection.explained()),
-            drift_rad = state.projection.as_ref().and_then(|projection| projection.drift_rad),
+            components = state
+                .projection
+                .as_ref()
+                .map(|projection| projection.components),
+            explained = state
+                .projection
+                .as_ref()
+                .map(|projection| projection.explained()),
+            drift_rad = state
+                .projection
+                .as_ref()
+                .and_then(|projection| projection.drift_rad),
             "committed"
         );
-        Ok((self, files.into_iter().map(|change| change.placed).collect()))
+        Ok((
+            self,
+            files.into_iter().map(|change| change.placed).collect(),
+        ))
     }
 
     /// Takes in removals and returns; forgets what is older than the retention. The object that holds the rest.
-    async fn bury(&mut self, job: &Arc<Job>, epoch: Epoch, news: Vec<Tombstone>) -> anyhow::Result<Option<String>> {
+    async fn bury(
+        &mut self,
+        job: &Arc<Job>,
+        epoch: Epoch,
+        news: Vec<Tombstone>,
+    ) -> anyhow::Result<Option<String>> {
         if news.is_empty() {
             return Ok(self.state.tombstones.clone());
         }
@@ -182,14 +219,25 @@ impl Ledger {
             };
         }
         // By the clock of the events, not ours: a replayed history must be remembered the same.
-        let newest_ms = self.tombstones.values().map(|version| version.time_ms).max().unwrap_or(0);
+        let newest_ms = self
+            .tombstones
+            .values()
+            .map(|version| version.time_ms)
+            .max()
+            .unwrap_or(0);
         let oldest_ms = newest_ms.saturating_sub_unsigned(job.config.limits.tombstone_retention_ms);
-        self.tombstones.retain(|_, version| version.time_ms >= oldest_ms);
+        self.tombstones
+            .retain(|_, version| version.time_ms >= oldest_ms);
         if self.tombstones.is_empty() {
             return Ok(None);
         }
         let bytes = encode_tombstones(&self.tombstones)?.into();
         let label = format!("tombstones-{epoch:010}");
-        Ok(Some(job.tables.objects.put(STATE, label, "parquet", bytes).await?))
+        Ok(Some(
+            job.tables
+                .objects
+                .put(STATE, label, "parquet", bytes)
+                .await?,
+        ))
     }
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::FutureProducer;
 use rdkafka::{Offset, TopicPartitionList};
@@ -15,9 +16,51 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// What librdkafka may fetch ahead, a consumer: the backlog stays in the broker.
 const FETCH_AHEAD_KBYTES: &str = "16384";
 
+/// Hands what librdkafka says of itself to the log. It recovers from most of it alone, so none of it is an error here.
+#[derive(Clone, Copy, Debug)]
+pub struct Reporter;
+
+impl ClientContext for Reporter {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+                tracing::trace!(facility, "{message}")
+            }
+            RDKafkaLogLevel::Notice => tracing::debug!(facility, "{message}"),
+            _ => tracing::warn!(facility, "{message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition is news, no trouble.
+        if !reason.contains("end of partition") {
+            tracing::warn!(%error, reason, "librdkafka");
+        }
+    }
+}
+
+impl ConsumerContext for Reporter {}
+
+/// A consumer that reports to the log.
+pub type Consumer = BaseConsumer<Reporter>;
+
+/// A producer that reports to the log.
+pub type Producer = FutureProducer<Reporter>;
+
+fn create<C: FromClientConfigAndContext<Reporter>>(
+    client: &ClientConfig,
+    config: &Kafka,
+) -> Result<C> {
+    client
+        .create_with_context(Reporter)
+        .with_context(|| format!("Kafka client for {}", config.brokers))
+}
+
 fn client(config: &Kafka) -> ClientConfig {
     let mut client = ClientConfig::new();
-    client.set("bootstrap.servers", &config.brokers).set("client.id", "eigenflow");
+    client
+        .set("bootstrap.servers", &config.brokers)
+        .set("client.id", "eigenflow");
     for (property, value) in &config.properties.0 {
         client.set(property, value);
     }
@@ -25,32 +68,46 @@ fn client(config: &Kafka) -> ClientConfig {
 }
 
 /// A consumer for `assign()`: it takes part in no group; the group's name serves to publish offsets.
-pub fn consumer(config: &Kafka) -> Result<BaseConsumer> {
+pub fn consumer(config: &Kafka) -> Result<Consumer> {
     let mut client = client(config);
     client
         .set("group.id", &config.group)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "true")
-        .set("auto.offset.reset", if config.on_lost_offsets == LostOffsets::Earliest { "earliest" } else { "error" })
+        .set(
+            "auto.offset.reset",
+            if config.on_lost_offsets == LostOffsets::Earliest {
+                "earliest"
+            } else {
+                "error"
+            },
+        )
         .set("queued.max.messages.kbytes", FETCH_AHEAD_KBYTES);
-    client.create().with_context(|| format!("Kafka client for {}", config.brokers))
+    create(&client, config)
 }
 
 /// A producer of object events.
-pub fn producer(config: &Kafka) -> Result<FutureProducer> {
+pub fn producer(config: &Kafka) -> Result<Producer> {
     let mut client = client(config);
-    client.set("enable.idempotence", "true").set("linger.ms", "5");
-    client.create().with_context(|| format!("Kafka client for {}", config.brokers))
+    client
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "5");
+    create(&client, config)
 }
 
 /// The topic's partitions.
-pub fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<Vec<i32>> {
+pub fn partitions(consumer: &Consumer, topic: &str) -> Result<Vec<i32>> {
     let metadata = consumer
         .fetch_metadata(Some(topic), ANSWER_TIMEOUT)
-        .context("no Kafka broker answers; check kafka.brokers and, with TLS or SASL, kafka.properties")?;
-    let partitions: Vec<i32> =
-        metadata.topics().iter().flat_map(|topic| topic.partitions().iter().map(|partition| partition.id())).collect();
+        .context(
+            "no Kafka broker answers; check kafka.brokers and, with TLS or SASL, kafka.properties",
+        )?;
+    let partitions: Vec<i32> = metadata
+        .topics()
+        .iter()
+        .flat_map(|topic| topic.partitions().iter().map(|partition| partition.id()))
+        .collect();
     if partitions.is_empty() {
         bail!("topic {topic} does not exist; create it, or correct kafka.topic");
     }
@@ -58,18 +115,30 @@ pub fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<Vec<i32>> {
 }
 
 /// The first offset that is there and the one behind the last.
-pub fn watermarks(consumer: &BaseConsumer, topic: &str, partition: i32) -> Result<(i64, i64)> {
+pub fn watermarks(consumer: &Consumer, topic: &str, partition: i32) -> Result<(i64, i64)> {
     consumer
         .fetch_watermarks(topic, partition, ANSWER_TIMEOUT)
         .with_context(|| format!("watermarks of {topic}/{partition}"))
 }
 
 /// Where to begin: at the committed offset if there is one, else as configured.
-pub fn first_offset(config: &Kafka, partition: i32, committed: Option<i64>, low: i64, high: i64) -> Result<i64> {
+pub fn first_offset(
+    config: &Kafka,
+    partition: i32,
+    committed: Option<i64>,
+    low: i64,
+    high: i64,
+) -> Result<i64> {
     match (committed, config.start) {
         (Some(next), _) if next < low || next > high => match config.on_lost_offsets {
             LostOffsets::Earliest => {
-                tracing::warn!(partition, next, low, high, "the wanted offset is gone: going on from the earliest");
+                tracing::warn!(
+                    partition,
+                    next,
+                    low,
+                    high,
+                    "the wanted offset is gone: going on from the earliest"
+                );
                 Ok(low)
             }
             LostOffsets::Fail => Err(anyhow!(
@@ -93,12 +162,16 @@ pub fn lost(error: &KafkaError) -> anyhow::Error {
 }
 
 /// Reads the given partitions from the given offsets on.
-pub fn assign(consumer: &BaseConsumer, topic: &str, places: impl Iterator<Item = (i32, i64)>) -> Result<()> {
+pub fn assign(
+    consumer: &Consumer,
+    topic: &str,
+    places: impl Iterator<Item = (i32, i64)>,
+) -> Result<()> {
     Ok(consumer.assign(&list(topic, places)?)?)
 }
 
 /// Tells the group how far the job is, for the ordinary lag tools. Nothing depends on it.
-pub fn publish_offsets(consumer: &BaseConsumer, topic: &str, offsets: &[(i32, i64)]) -> Result<()> {
+pub fn publish_offsets(consumer: &Consumer, topic: &str, offsets: &[(i32, i64)]) -> Result<()> {
     Ok(consumer.commit(&list(topic, offsets.iter().copied())?, CommitMode::Async)?)
 }
 

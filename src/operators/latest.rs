@@ -90,8 +90,18 @@ mod tests {
     use proptest::prelude::*;
 
     fn register() -> impl Strategy<Value = Latest> {
-        (0..4i64, 0..3u128, prop_oneof![(0..3u128).prop_map(Content::Present), Just(Content::Removed)])
-            .prop_map(|(time_ms, sequencer, content)| Latest { version: Version { time_ms, sequencer }, content })
+        (
+            0..4i64,
+            0..3u128,
+            prop_oneof![
+                (0..3u128).prop_map(Content::Present),
+                Just(Content::Removed)
+            ],
+        )
+            .prop_map(|(time_ms, sequencer, content)| Latest {
+                version: Version { time_ms, sequencer },
+                content,
+            })
     }
 
     fn sum(a: &Latest, b: &Latest) -> Latest {

@@ -55,7 +55,9 @@ pub fn mint<'scope>(
             reports.for_each(|time, data| {
                 for report in data.drain(..) {
                     match report {
-                        Report::Extracted(changes) => drop(job.metrics.settled.fetch_add(changes, Relaxed)),
+                        Report::Extracted(changes) => {
+                            job.metrics.settled.fetch_add(changes, Relaxed);
+                        }
                         // Told to any process, it holds for the job.
                         Report::Read { stop: true, .. } => job.stop.store(true, Relaxed),
                         Report::Read { .. } => {}
@@ -115,14 +117,22 @@ impl Ledger {
                 *self.changes.entry(round).or_default() += changes;
                 control.uncommitted.set(control.uncommitted.get() + changes);
             }
-            Report::Read { worker, offsets, ended, full, .. } => {
+            Report::Read {
+                worker,
+                offsets,
+                ended,
+                full,
+                ..
+            } => {
                 self.moves.entry(round).or_default().extend(offsets);
                 if ended {
                     self.ended.insert(worker);
                 }
                 let latest = round > self.latest;
                 self.latest = self.latest.max(round);
-                control.backlog.set(full || (control.backlog.get() && !latest));
+                control
+                    .backlog
+                    .set(full || (control.backlog.get() && !latest));
             }
         }
     }
@@ -130,18 +140,36 @@ impl Ledger {
     /// Changes below the frontier, and whether offsets moved. `None` is the end of all rounds.
     fn below(&self, upper: Option<Round>) -> (u64, bool) {
         let upper = upper.unwrap_or(Round::MAX);
-        let moved = self.moves.range(..upper).any(|(_, offsets)| !offsets.is_empty());
-        (self.changes.range(..upper).map(|(_, changes)| changes).sum(), moved)
+        let moved = self
+            .moves
+            .range(..upper)
+            .any(|(_, offsets)| !offsets.is_empty());
+        (
+            self.changes
+                .range(..upper)
+                .map(|(_, changes)| changes)
+                .sum(),
+            moved,
+        )
     }
 
     /// Takes what lies below the frontier into an epoch: the offsets it reaches.
     fn close(&mut self, upper: Option<Round>, control: &Control) -> Vec<(i32, i64)> {
         let upper = upper.unwrap_or(Round::MAX);
         let later = self.changes.split_off(&upper);
-        let closed: u64 = std::mem::replace(&mut self.changes, later).into_values().sum();
+        let closed: u64 = std::mem::replace(&mut self.changes, later)
+            .into_values()
+            .sum();
         control.uncommitted.set(control.uncommitted.get() - closed);
         let later = self.moves.split_off(&upper);
-        self.offsets.extend(std::mem::replace(&mut self.moves, later).into_values().flatten());
-        self.offsets.iter().map(|(partition, next)| (*partition, *next)).collect()
+        self.offsets.extend(
+            std::mem::replace(&mut self.moves, later)
+                .into_values()
+                .flatten(),
+        );
+        self.offsets
+            .iter()
+            .map(|(partition, next)| (*partition, *next))
+            .collect()
     }
 }

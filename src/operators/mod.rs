@@ -158,7 +158,10 @@ pub struct Slot {
 impl Slot {
     /// A slot for a file that is yet to be written.
     pub fn new(which: Which) -> Self {
-        Slot { which, id: uuid::Uuid::new_v4().as_u64_pair().1 }
+        Slot {
+            which,
+            id: uuid::Uuid::new_v4().as_u64_pair().1,
+        }
     }
 }
 

@@ -14,9 +14,9 @@ use differential_dataflow::{AsCollection, VecCollection};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::operators::Capability;
 
 use super::{Batch, Round, SharedBatch};
 use crate::job::Job;
@@ -56,7 +56,9 @@ pub fn moments<'scope>(
     batches: StreamVec<'scope, Round, SharedBatch>,
     retracted: StreamVec<'scope, Round, Retracted>,
 ) -> VecCollection<'scope, Round, Part, Sums> {
-    deltas(job, batches, retracted).as_collection().consolidate()
+    deltas(job, batches, retracted)
+        .as_collection()
+        .consolidate()
 }
 
 /// One epoch's signed rows, until both inputs are sealed.
@@ -76,7 +78,8 @@ fn deltas<'scope>(
     let mut batches = builder.new_input(batches, Pipeline);
     let mut retracted = builder.new_input(retracted, Pipeline);
     let (output, deltas) = builder.new_output();
-    let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<(Part, Round, Sums)>>>::from(output);
+    let mut output =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<(Part, Round, Sums)>>>::from(output);
     builder.build(move |_| {
         let mut epochs: BTreeMap<Round, Epoch> = BTreeMap::new();
         let mut accumulator = match Accumulator::new(job.features) {
@@ -99,12 +102,17 @@ fn deltas<'scope>(
                 epoch.retracted.append(data);
             });
             while let Some(entry) = epochs.first_entry() {
-                if frontiers.iter().any(|frontier| frontier.less_equal(entry.key())) {
+                if frontiers
+                    .iter()
+                    .any(|frontier| frontier.less_equal(entry.key()))
+                {
                     break;
                 }
                 let (round, epoch) = entry.remove_entry();
                 let Some(at) = epoch.at else { continue };
-                let Some(accumulator) = &mut accumulator else { return };
+                let Some(accumulator) = &mut accumulator else {
+                    return;
+                };
                 match delta(accumulator, &mut grid, &epoch.added, &epoch.retracted) {
                     Ok(delta) => {
                         let updates = delta.into_iter().map(|(part, sums)| (part, round, sums));

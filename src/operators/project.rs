@@ -60,7 +60,11 @@ pub struct State {
 impl State {
     /// What the last commit published.
     pub fn new(moments: Moments, projection: Option<Stored>, published: Published) -> Self {
-        State { moments, projection, published }
+        State {
+            moments,
+            projection,
+            published,
+        }
     }
 }
 
@@ -73,14 +77,19 @@ pub fn project<'scope>(
 ) -> Projections<'scope> {
     let scope = cuts.scope();
     let mut builder = OperatorBuilder::new("Project".to_owned(), scope);
-    let mut tasks: Tasks<anyhow::Result<State>> =
-        Tasks::new(&scope.worker(), &builder.operator_info().address, job.runtime.clone());
+    let mut tasks: Tasks<anyhow::Result<State>> = Tasks::new(
+        &scope.worker(),
+        &builder.operator_info().address,
+        job.runtime.clone(),
+    );
     let mut deltas = builder.new_input(deltas, Exchange::new(|_: &Delta| 0));
     let mut cuts = builder.new_input(cuts, Pipeline);
     let (projected_out, projected) = builder.new_output();
     let (published_out, published) = builder.new_output();
-    let mut projected_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Projected>>>::from(projected_out);
-    let mut published_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Published>>>::from(published_out);
+    let mut projected_out =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<Projected>>>::from(projected_out);
+    let mut published_out =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<Published>>>::from(published_out);
     builder.build(move |_| {
         let mut state = state;
         let mut waiting: BTreeMap<Round, Vec<(Part, Sums)>> = BTreeMap::new();
@@ -94,12 +103,18 @@ pub fn project<'scope>(
                 }
             });
             cuts.for_each(|time, data| {
-                due.extend(data.drain(..).map(|cut| (*time.time(), ([time.retain(0), time.retain(1)], cut.epoch))));
+                due.extend(
+                    data.drain(..)
+                        .map(|cut| (*time.time(), ([time.retain(0), time.retain(1)], cut.epoch))),
+                );
             });
             let mut give = |state: &State, at: &[Capability<Round>; 2]| match state.projected() {
                 Ok(projected) => {
                     projected_out.activate().session(&at[0]).give(projected);
-                    published_out.activate().session(&at[1]).give(state.published.clone());
+                    published_out
+                        .activate()
+                        .session(&at[1])
+                        .give(state.published.clone());
                 }
                 Err(error) => job.failure.set(error),
             };
@@ -121,7 +136,8 @@ pub fn project<'scope>(
                 }
                 return;
             };
-            let sealed = |round: &Round| !frontiers.iter().any(|frontier| frontier.less_equal(round));
+            let sealed =
+                |round: &Round| !frontiers.iter().any(|frontier| frontier.less_equal(round));
             if let Some(entry) = due.first_entry().filter(|entry| sealed(entry.key())) {
                 let (round, (at, epoch)) = entry.remove_entry();
                 match waiting.remove(&round) {
@@ -137,33 +153,63 @@ pub fn project<'scope>(
             state = Some(current);
         }
     });
-    Projections { projected: projected.broadcast(), published }
+    Projections {
+        projected: projected.broadcast(),
+        published,
+    }
 }
 
 impl State {
     fn projected(&self) -> anyhow::Result<Projected> {
-        let projection = self.projection.as_ref().map(Stored::to_safetensors).transpose()?;
+        let projection = self
+            .projection
+            .as_ref()
+            .map(Stored::to_safetensors)
+            .transpose()?;
         Ok(Projected { projection })
     }
 
     /// Takes in an epoch's sums, fits its projection, and puts both into the store.
-    async fn fit(self, job: &Arc<Job>, epoch: Epoch, deltas: Vec<(Part, Sums)>) -> anyhow::Result<Self> {
+    async fn fit(
+        self,
+        job: &Arc<Job>,
+        epoch: Epoch,
+        deltas: Vec<(Part, Sums)>,
+    ) -> anyhow::Result<Self> {
         let options = job.projection_options.clone();
-        let fitted = tokio::task::spawn_blocking(move || Fitted::new(self, epoch, deltas, &options));
-        let Fitted { moments, moments_file, projection, projection_file } = fitted.await??;
+        let fitted =
+            tokio::task::spawn_blocking(move || Fitted::new(self, epoch, deltas, &options));
+        let Fitted {
+            moments,
+            moments_file,
+            projection,
+            projection_file,
+        } = fitted.await??;
         let objects = &job.tables.objects;
         let label = format!("moments-{epoch:010}");
-        let object = objects.put(STATE, label, "parquet", moments_file.into()).await?;
+        let object = objects
+            .put(STATE, label, "parquet", moments_file.into())
+            .await?;
         let mut published = Published {
-            moments: Some(MomentsRef { object, sha256: moments.sha256(), n: moments.n() }),
+            moments: Some(MomentsRef {
+                object,
+                sha256: moments.sha256(),
+                n: moments.n(),
+            }),
             projection: None,
         };
         if let (Some(stored), Some(file)) = (&projection, projection_file) {
             let label = format!("{epoch:010}");
-            let object = objects.put(PROJECTIONS, label, "safetensors", file.into()).await?;
+            let object = objects
+                .put(PROJECTIONS, label, "safetensors", file.into())
+                .await?;
             published.projection = Some(ProjectionRef::new(object, stored));
         }
-        Ok(State { moments, projection, published })
+        Ok(State {
+            moments,
+            projection,
+            published,
+        })
     }
 }
 
@@ -188,13 +234,21 @@ impl Fitted {
             _ => {
                 let projection = projection::fit(&moments, options)?;
                 let previous = state.projection.as_ref();
-                let drift = previous.map(|previous| projection::drift(&previous.projection, &projection));
-                Some(Stored { version, drift: drift.transpose()?, projection })
+                let drift =
+                    previous.map(|previous| projection::drift(&previous.projection, &projection));
+                Some(Stored {
+                    version,
+                    drift: drift.transpose()?,
+                    projection,
+                })
             }
         };
         Ok(Fitted {
             moments_file: encode_moments(&moments)?,
-            projection_file: projection.as_ref().map(Stored::to_safetensors).transpose()?,
+            projection_file: projection
+                .as_ref()
+                .map(Stored::to_safetensors)
+                .transpose()?,
             moments,
             projection,
         })

@@ -29,8 +29,11 @@ pub fn regroup<'scope>(
 ) -> StreamVec<'scope, Round, FileList> {
     let scope = groups.scope();
     let mut builder = OperatorBuilder::new("Regroup".to_owned(), scope);
-    let mut tasks: Tasks<Result<FileList>> =
-        Tasks::new(&scope.worker(), &builder.operator_info().address, job.runtime.clone());
+    let mut tasks: Tasks<Result<FileList>> = Tasks::new(
+        &scope.worker(),
+        &builder.operator_info().address,
+        job.runtime.clone(),
+    );
     let mut groups = builder.new_input(groups, Exchange::new(|(number, _): &Group| *number as u64));
     let mut projection = builder.new_input(projection, Pipeline);
     let (output, lists) = builder.new_output();
@@ -40,7 +43,9 @@ pub fn regroup<'scope>(
         let mut running: Option<Capability<Round>> = None;
         let mut reduce_by = None;
         move |_frontiers| {
-            groups.for_each(|time, data| queue.extend(data.drain(..).map(|(_, files)| (time.retain(0), files))));
+            groups.for_each(|time, data| {
+                queue.extend(data.drain(..).map(|(_, files)| (time.retain(0), files)))
+            });
             projection.for_each(|_, data| {
                 for file in data.drain(..) {
                     match Stored::from_safetensors(&file) {
@@ -76,22 +81,36 @@ async fn merge(job: &Job, files: Vec<DataFile>, projection: Arc<Stored>) -> Resu
         rows.extend(job.tables.rows.read(file).await?);
     }
     let newest = projection.version;
-    if files.len() == 1 && rows.iter().all(|row| row.projection_version == Some(newest)) {
+    if files.len() == 1
+        && rows
+            .iter()
+            .all(|row| row.projection_version == Some(newest))
+    {
         return Ok(FileList::default());
     }
     rows.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     let rows = reduced(rows, Some(projection)).await?;
     let adds = vec![job.tables.rows.write(rows).await?];
-    Ok(FileList { adds, removes: files.into_iter().map(|file| file.name).collect() })
+    Ok(FileList {
+        adds,
+        removes: files.into_iter().map(|file| file.name).collect(),
+    })
 }
 
 /// Commits all that `regroup` did, at worker 0, whose `state` the commit repeats under a new epoch.
-pub fn conclude<'scope>(job: Arc<Job>, lists: StreamVec<'scope, Round, FileList>, state: Option<JobState>) {
+pub fn conclude<'scope>(
+    job: Arc<Job>,
+    lists: StreamVec<'scope, Round, FileList>,
+    state: Option<JobState>,
+) {
     let scope = lists.scope();
     let mut builder = OperatorBuilder::new("Conclude".to_owned(), scope);
     let activator = scope.activator_for(builder.operator_info().address.clone());
-    let mut tasks: Tasks<Result<()>> =
-        Tasks::new(&scope.worker(), &builder.operator_info().address, job.runtime.clone());
+    let mut tasks: Tasks<Result<()>> = Tasks::new(
+        &scope.worker(),
+        &builder.operator_info().address,
+        job.runtime.clone(),
+    );
     let mut lists = builder.new_input(lists, Exchange::new(|_: &FileList| 0));
     builder.build_reschedule(move |_| {
         let mut state = state;
@@ -113,7 +132,13 @@ pub fn conclude<'scope>(job: Arc<Job>, lists: StreamVec<'scope, Round, FileList>
                 tasks.spawn(async move {
                     let files = (all.removes.len(), all.adds.len());
                     let summary = job.tables.commit(&state, all).await?;
-                    tracing::info!(epoch = state.epoch, rows = summary.rows, files_before = files.0, files = files.1, "reprojected");
+                    tracing::info!(
+                        epoch = state.epoch,
+                        rows = summary.rows,
+                        files_before = files.0,
+                        files = files.1,
+                        "reprojected"
+                    );
                     Ok(())
                 });
             }

@@ -46,19 +46,37 @@ pub struct Restoration<'scope> {
 const READS_IN_FLIGHT: usize = 4;
 
 /// Spreads `origin`, which worker 0 has, over the workers.
-pub fn restore<'scope>(job: Arc<Job>, scope: Scope<'scope, Round>, origin: Option<Origin>) -> Restoration<'scope> {
+pub fn restore<'scope>(
+    job: Arc<Job>,
+    scope: Scope<'scope, Round>,
+    origin: Option<Origin>,
+) -> Restoration<'scope> {
     let origin = origin.unwrap_or_default();
-    let tombstones = origin.tombstones.into_iter().map(|(key, version)| Restored {
-        key,
-        latest: Some(Latest { version, content: Content::Removed }),
-        slot: None,
-    });
-    let placed =
-        origin.placed.to_stream(scope).container::<Vec<_>>().exchange(|placed: &Placed| placed.slot.id);
+    let tombstones = origin
+        .tombstones
+        .into_iter()
+        .map(|(key, version)| Restored {
+            key,
+            latest: Some(Latest {
+                version,
+                content: Content::Removed,
+            }),
+            slot: None,
+        });
+    let placed = origin
+        .placed
+        .to_stream(scope)
+        .container::<Vec<_>>()
+        .exchange(|placed: &Placed| placed.slot.id);
     Restoration {
-        keys: read_keys(job, placed.clone()).concat(tombstones.to_stream(scope).container::<Vec<_>>()),
+        keys: read_keys(job, placed.clone())
+            .concat(tombstones.to_stream(scope).container::<Vec<_>>()),
         placed,
-        offsets: origin.offsets.to_stream(scope).container::<Vec<_>>().broadcast(),
+        offsets: origin
+            .offsets
+            .to_stream(scope)
+            .container::<Vec<_>>()
+            .broadcast(),
     }
 }
 
@@ -68,7 +86,11 @@ fn read_keys<'scope>(
 ) -> StreamVec<'scope, Round, Restored> {
     let scope = placed.scope();
     let mut builder = OperatorBuilder::new("RestoreKeys".to_owned(), scope);
-    let mut tasks = Tasks::new(&scope.worker(), &builder.operator_info().address, job.runtime.clone());
+    let mut tasks = Tasks::new(
+        &scope.worker(),
+        &builder.operator_info().address,
+        job.runtime.clone(),
+    );
     let mut placed = builder.new_input(placed, Pipeline);
     let (output, keys) = builder.new_output();
     let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Restored>>>::from(output);
@@ -86,7 +108,10 @@ fn read_keys<'scope>(
                 match (result, &held) {
                     (Ok((slot, rows)), Some(capability)) => {
                         let restored = restored(slot, rows);
-                        output.activate().session(capability).give_iterator(restored);
+                        output
+                            .activate()
+                            .session(capability)
+                            .give_iterator(restored);
                     }
                     (Err(error), _) => job.failure.set(error),
                     (Ok(_), None) => unreachable!("a capability is held while tasks run"),
@@ -97,7 +122,9 @@ fn read_keys<'scope>(
             {
                 held = Some(capability);
                 let job = job.clone();
-                tasks.spawn(async move { Ok::<_, anyhow::Error>((slot, job.tables.read_keys(slot.which, &file).await?)) });
+                tasks.spawn(async move {
+                    Ok::<_, anyhow::Error>((slot, job.tables.read_keys(slot.which, &file).await?))
+                });
             }
             if tasks.running() == 0 {
                 held = None;

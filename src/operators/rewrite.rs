@@ -16,7 +16,9 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::moments::Retracted;
-use super::{Amend, Amendment, Cut, Edit, FileChange, Key, Placed, Round, Slot, Tasks, Which, key_of};
+use super::{
+    Amend, Amendment, Cut, Edit, FileChange, Key, Placed, Round, Slot, Tasks, Which, key_of,
+};
 use crate::job::Job;
 use crate::table::{DataFile, DataFiles, Row};
 
@@ -44,15 +46,20 @@ pub fn rewrite<'scope>(
     let scope = cuts.scope();
     let (index, peers) = (scope.index() as u64, scope.peers() as u64);
     let mut builder = OperatorBuilder::new("Rewrite".to_owned(), scope);
-    let mut tasks: Tasks<Result<(Vec<Row>, Vec<FileChange>)>> =
-        Tasks::new(&scope.worker(), &builder.operator_info().address, job.runtime.clone());
+    let mut tasks: Tasks<Result<(Vec<Row>, Vec<FileChange>)>> = Tasks::new(
+        &scope.worker(),
+        &builder.operator_info().address,
+        job.runtime.clone(),
+    );
     let mut edits = builder.new_input(edits, Exchange::new(|edit: &Edit| edit.slot.id));
     let mut cuts = builder.new_input(cuts, Pipeline);
     let mut restored = builder.new_input(restored, Pipeline);
     let (retracted_out, retracted) = builder.new_output();
     let (files_out, files) = builder.new_output();
-    let mut retracted_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Retracted>>>::from(retracted_out);
-    let mut files_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<FileChange>>>::from(files_out);
+    let mut retracted_out =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<Retracted>>>::from(retracted_out);
+    let mut files_out =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<FileChange>>>::from(files_out);
     builder.build(move |_| {
         let mut placed: HashMap<Slot, DataFile> = HashMap::new();
         let mut epochs: BTreeMap<Round, Waiting> = BTreeMap::new();
@@ -61,34 +68,56 @@ pub fn rewrite<'scope>(
             restored.for_each(|_, data| data.drain(..).for_each(|now| place(&mut placed, now)));
             cuts.for_each(|_, data| {
                 for cut in data.drain(..) {
-                    let mine = cut.placed.into_iter().filter(|now| now.slot.id % peers == index);
+                    let mine = cut
+                        .placed
+                        .into_iter()
+                        .filter(|now| now.slot.id % peers == index);
                     mine.for_each(|now| place(&mut placed, now));
                 }
             });
             edits.for_each(|time, data| {
                 let epoch = epochs.entry(*time.time()).or_default();
-                epoch.at.get_or_insert_with(|| [time.retain(0), time.retain(1)]);
+                epoch
+                    .at
+                    .get_or_insert_with(|| [time.retain(0), time.retain(1)]);
                 for edit in data.drain(..) {
-                    epoch.edits.entry(edit.slot).or_default().insert(edit.key, edit.amendment);
+                    epoch
+                        .edits
+                        .entry(edit.slot)
+                        .or_default()
+                        .insert(edit.key, edit.amendment);
                 }
             });
             while let Some(result) = tasks.finished() {
                 match (result, running.take()) {
                     (Ok((rows, files)), Some(at)) => {
-                        retracted_out.activate().session(&at[0]).give(Arc::new(rows));
-                        files_out.activate().session(&at[1]).give_iterator(files.into_iter());
+                        retracted_out
+                            .activate()
+                            .session(&at[0])
+                            .give(Arc::new(rows));
+                        files_out
+                            .activate()
+                            .session(&at[1])
+                            .give_iterator(files.into_iter());
                     }
-                    (Ok(_), None) => unreachable!("the capabilities are held while files are rewritten"),
+                    (Ok(_), None) => {
+                        unreachable!("the capabilities are held while files are rewritten")
+                    }
                     (Err(error), _) => return job.failure.set(error),
                 }
             }
             if running.is_none()
                 && let Some(entry) = epochs.first_entry()
-                && frontiers.iter().all(|frontier| !frontier.less_equal(entry.key()))
+                && frontiers
+                    .iter()
+                    .all(|frontier| !frontier.less_equal(entry.key()))
             {
                 let epoch = entry.remove();
-                let work: Vec<_> =
-                    epoch.edits.into_iter().map(|(slot, edits)| (slot, placed.get(&slot).cloned(), edits)).collect();
+                let work: Vec<_> = epoch
+                    .edits
+                    .into_iter()
+                    .map(|(slot, edits)| (slot, placed.get(&slot).cloned(), edits))
+                    .collect();
                 running = epoch.at;
                 let job = job.clone();
                 tasks.spawn(async move { apply(&job, work).await });
@@ -110,7 +139,8 @@ type Work = Vec<(Slot, Option<DataFile>, HashMap<Key, Amendment>)>;
 async fn apply(job: &Arc<Job>, work: Work) -> Result<(Vec<Row>, Vec<FileChange>)> {
     let (mut retracted, mut files) = (Vec::new(), Vec::new());
     for (slot, file, edits) in work {
-        let file = file.ok_or_else(|| anyhow::anyhow!("edits of slot {slot:?}, which holds no file"))?;
+        let file =
+            file.ok_or_else(|| anyhow::anyhow!("edits of slot {slot:?}, which holds no file"))?;
         files.push(match slot.which {
             Which::Main => {
                 let (removed, change) = amend(&job.tables.rows, slot, file, &edits).await?;
@@ -145,11 +175,26 @@ async fn amend<R: Amend>(
             None => kept.push(row),
         }
     }
-    ensure!(met == edits.len(), "file {} lacks {} of {} rows to edit", file.name, edits.len() - met, edits.len());
+    ensure!(
+        met == edits.len(),
+        "file {} lacks {} of {} rows to edit",
+        file.name,
+        edits.len() - met,
+        edits.len()
+    );
     let placed = if kept.is_empty() {
         Placed { slot, file: None }
     } else {
-        Placed { slot, file: Some(files.write(kept).await?) }
+        Placed {
+            slot,
+            file: Some(files.write(kept).await?),
+        }
     };
-    Ok((removed, FileChange { placed, replaces: Some(file.name) }))
+    Ok((
+        removed,
+        FileChange {
+            placed,
+            replaces: Some(file.name),
+        },
+    ))
 }

@@ -10,7 +10,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use rdkafka::Message;
-use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use timely::container::CapacityContainerBuilder;
@@ -36,7 +35,10 @@ pub fn source<'scope>(
     job: Arc<Job>,
     ticks: StreamVec<'scope, Round, Tick>,
     begin: StreamVec<'scope, Round, (i32, i64)>,
-) -> (StreamVec<'scope, Round, Read>, StreamVec<'scope, Round, Report>) {
+) -> (
+    StreamVec<'scope, Round, Read>,
+    StreamVec<'scope, Round, Report>,
+) {
     let scope = ticks.scope();
     let (index, peers) = (scope.index(), scope.peers());
     let mut builder = OperatorBuilder::new("Source".to_owned(), scope);
@@ -45,14 +47,20 @@ pub fn source<'scope>(
     let (reads_out, reads) = builder.new_output();
     let (reports_out, reports) = builder.new_output();
     let mut reads_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Read>>>::from(reads_out);
-    let mut reports_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Report>>>::from(reports_out);
+    let mut reports_out =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<Report>>>::from(reports_out);
     builder.build(move |_| {
         let mut offsets = BTreeMap::new();
         let mut reader = None;
         let mut due: Vec<(Capability<Round>, Capability<Round>, Tick)> = Vec::new();
         move |frontiers| {
             begin.for_each(|_, data| offsets.extend(data.drain(..)));
-            ticks.for_each(|time, data| due.extend(data.drain(..).map(|tick| (time.retain(0), time.retain(1), tick))));
+            ticks.for_each(|time, data| {
+                due.extend(
+                    data.drain(..)
+                        .map(|tick| (time.retain(0), time.retain(1), tick)),
+                )
+            });
             if job.failure.is_set() {
                 due.clear();
             }
@@ -83,7 +91,7 @@ pub fn source<'scope>(
 /// One worker's partitions.
 struct Reader {
     worker: usize,
-    consumer: BaseConsumer,
+    consumer: kafka::Consumer,
     /// Of each partition: the next offset, and where it ended when the job began.
     places: HashMap<i32, Place>,
     /// What was reported last; nothing yet at first.
@@ -98,24 +106,50 @@ struct Place {
 }
 
 impl Reader {
-    fn open(job: &Job, index: usize, peers: usize, begin: &BTreeMap<i32, i64>) -> anyhow::Result<Self> {
+    fn open(
+        job: &Job,
+        index: usize,
+        peers: usize,
+        begin: &BTreeMap<i32, i64>,
+    ) -> anyhow::Result<Self> {
         let config = &job.config.kafka;
         let consumer = kafka::consumer(config)?;
-        let mine: Vec<i32> =
-            kafka::partitions(&consumer, &config.topic)?.into_iter().filter(|p| *p as usize % peers == index).collect();
+        let mine: Vec<i32> = kafka::partitions(&consumer, &config.topic)?
+            .into_iter()
+            .filter(|p| *p as usize % peers == index)
+            .collect();
         let mut places = HashMap::new();
         for &partition in &mine {
             let (low, high) = kafka::watermarks(&consumer, &config.topic, partition)?;
-            let next = kafka::first_offset(config, partition, begin.get(&partition).copied(), low, high)?;
+            let next =
+                kafka::first_offset(config, partition, begin.get(&partition).copied(), low, high)?;
             places.insert(partition, Place { next, end: high });
         }
-        kafka::assign(&consumer, &config.topic, places.iter().map(|(partition, place)| (*partition, place.next)))?;
+        kafka::assign(
+            &consumer,
+            &config.topic,
+            places
+                .iter()
+                .map(|(partition, place)| (*partition, place.next)),
+        )?;
         tracing::debug!(worker = index, partitions = ?mine, "reading");
-        Ok(Reader { worker: index, consumer, places, told: None, ended: false, warned: None })
+        Ok(Reader {
+            worker: index,
+            consumer,
+            places,
+            told: None,
+            ended: false,
+            warned: None,
+        })
     }
 
     /// Takes up to `quota` messages that are there; a report if there is anything to tell.
-    fn round(&mut self, job: &Job, quota: usize, mut give: impl FnMut(Read)) -> anyhow::Result<Option<Report>> {
+    fn round(
+        &mut self,
+        job: &Job,
+        quota: usize,
+        mut give: impl FnMut(Read),
+    ) -> anyhow::Result<Option<Report>> {
         let mut moved = BTreeSet::new();
         let mut taken = 0;
         while taken < quota && !(job.until_end && self.ended) {
@@ -141,14 +175,25 @@ impl Reader {
         self.ended = self.places.values().all(|place| place.next >= place.end);
         let (ended, full, stop) = (self.ended, taken == quota, job.stop.load(Relaxed));
         let news = self.told.replace([ended, full, stop]) != Some([ended, full, stop]) || taken > 0;
-        let offsets = moved.into_iter().map(|partition| (partition, self.places[&partition].next)).collect();
-        Ok(news.then_some(Report::Read { worker: self.worker, offsets, ended, full, stop }))
+        let offsets = moved
+            .into_iter()
+            .map(|partition| (partition, self.places[&partition].next))
+            .collect();
+        Ok(news.then_some(Report::Read {
+            worker: self.worker,
+            offsets,
+            ended,
+            full,
+            stop,
+        }))
     }
 
     /// Errors that end the job are returned; the others pass by themselves, as librdkafka retries.
     fn judge(&mut self, job: &Job, error: KafkaError) -> anyhow::Result<()> {
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => Err(kafka::lost(&error)),
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                Err(kafka::lost(&error))
+            }
             Some(
                 RDKafkaErrorCode::UnknownTopicOrPartition
                 | RDKafkaErrorCode::TopicAuthorizationFailed
@@ -171,8 +216,15 @@ impl Reader {
 /// Turns a message into hints and rejects.
 fn read(job: &Job, message: &BorrowedMessage, give: &mut impl FnMut(Read)) {
     // A compacted topic's null value: the message was withdrawn, and with it what it said.
-    let Some(payload) = message.payload() else { return };
-    let place = format!("kafka://{}/{}/{}", message.topic(), message.partition(), message.offset());
+    let Some(payload) = message.payload() else {
+        return;
+    };
+    let place = format!(
+        "kafka://{}/{}/{}",
+        message.topic(),
+        message.partition(),
+        message.offset()
+    );
     let time_ms = message.timestamp().to_millis().unwrap_or(0);
     let reject = |path: String, reason: &str, detail: String, time_ms: i64| {
         job.metrics.malformed.fetch_add(1, Relaxed);
@@ -193,13 +245,19 @@ fn read(job: &Job, message: &BorrowedMessage, give: &mut impl FnMut(Read)) {
                 job.metrics.events.fetch_add(1, Relaxed);
                 Read::Hint(hint(event))
             }
-            Err(error) => reject(format!("{place}#{number}"), error.reason(), error.to_string(), time_ms),
+            Err(error) => reject(
+                format!("{place}#{number}"),
+                error.reason(),
+                error.to_string(),
+                time_ms,
+            ),
         });
     }
 }
 
 fn malformed(path: String, reason: &str, detail: String, time_ms: i64, payload: &[u8]) -> Read {
-    let excerpt = String::from_utf8_lossy(&payload[..payload.len().min(EXCERPT_BYTES)]).into_owned();
+    let excerpt =
+        String::from_utf8_lossy(&payload[..payload.len().min(EXCERPT_BYTES)]).into_owned();
     let key = key_of(&path);
     let reject = Reject {
         path,
@@ -225,6 +283,9 @@ fn hint(event: ObjectEvent) -> Hint {
         bucket: event.bucket,
         object: event.key,
         size_bytes: event.size,
-        latest: Latest { version: event.version, content },
+        latest: Latest {
+            version: event.version,
+            content,
+        },
     }
 }

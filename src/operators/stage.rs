@@ -47,17 +47,23 @@ pub fn stage<'scope>(
     let (batches_out, batches) = builder.new_output();
     let (edits_out, edits) = builder.new_output();
     let (tombstones_out, tombstones) = builder.new_output();
-    let mut batches_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<SharedBatch>>>::from(batches_out);
+    let mut batches_out =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<SharedBatch>>>::from(batches_out);
     let mut edits_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Edit>>>::from(edits_out);
-    let mut tombstones_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Tombstone>>>::from(tombstones_out);
+    let mut tombstones_out =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<Tombstone>>>::from(tombstones_out);
     builder.build(move |_| {
         let mut state = Stage::default();
         let mut due: Vec<([Capability<Round>; 3], Cut)> = Vec::new();
         move |frontiers| {
             restored.for_each(|_, data| data.drain(..).for_each(|r| state.restore(r)));
-            changes.for_each(|time, data| state.waiting.entry(*time.time()).or_default().append(data));
+            changes
+                .for_each(|time, data| state.waiting.entry(*time.time()).or_default().append(data));
             cuts.for_each(|time, data| {
-                due.extend(data.drain(..).map(|cut| (std::array::from_fn(|output| time.retain(output)), cut)));
+                due.extend(
+                    data.drain(..)
+                        .map(|cut| (std::array::from_fn(|output| time.retain(output)), cut)),
+                );
             });
             // The cut was decided at one worker's frontier; here the last changes may still be on their way.
             while let Some((capabilities, cut)) = due.first() {
@@ -65,14 +71,27 @@ pub fn stage<'scope>(
                     break;
                 }
                 let epoch = state.close(cut.upper, rows_per_file);
-                batches_out.activate().session(&capabilities[0]).give_iterator(epoch.batches.into_iter());
-                edits_out.activate().session(&capabilities[1]).give_iterator(epoch.edits.into_iter());
-                tombstones_out.activate().session(&capabilities[2]).give_iterator(epoch.tombstones.into_iter());
+                batches_out
+                    .activate()
+                    .session(&capabilities[0])
+                    .give_iterator(epoch.batches.into_iter());
+                edits_out
+                    .activate()
+                    .session(&capabilities[1])
+                    .give_iterator(epoch.edits.into_iter());
+                tombstones_out
+                    .activate()
+                    .session(&capabilities[2])
+                    .give_iterator(epoch.tombstones.into_iter());
                 due.remove(0);
             }
         }
     });
-    Staged { batches, edits, tombstones }
+    Staged {
+        batches,
+        edits,
+        tombstones,
+    }
 }
 
 #[derive(Default)]
@@ -115,8 +134,13 @@ impl Stage {
     fn close(&mut self, upper: Round, rows_per_file: usize) -> Closed {
         let later = self.waiting.split_off(&upper);
         let mut net: HashMap<Key, Net> = HashMap::new();
-        for (key, change) in std::mem::replace(&mut self.waiting, later).into_values().flatten() {
-            net.entry(key).or_default().fold(change, self.slots.contains_key(&key));
+        for (key, change) in std::mem::replace(&mut self.waiting, later)
+            .into_values()
+            .flatten()
+        {
+            net.entry(key)
+                .or_default()
+                .fold(change, self.slots.contains_key(&key));
         }
         let mut closed = Closed::default();
         let (mut rows, mut rejects) = (Vec::new(), Vec::new());
@@ -124,7 +148,11 @@ impl Stage {
             if let Some(amendment) = net.edit
                 && let Some(&slot) = self.slots.get(&key)
             {
-                closed.edits.push(Edit { slot, key, amendment });
+                closed.edits.push(Edit {
+                    slot,
+                    key,
+                    amendment,
+                });
                 if amendment == Amendment::Remove {
                     self.slots.remove(&key);
                 }
@@ -134,7 +162,9 @@ impl Stage {
                     self.buried.insert(key);
                     closed.tombstones.push((key, Some(version)));
                 }
-                None if net.new.is_some() && self.buried.remove(&key) => closed.tombstones.push((key, None)),
+                None if net.new.is_some() && self.buried.remove(&key) => {
+                    closed.tombstones.push((key, None))
+                }
                 None => {}
             }
             match net.new {
@@ -145,8 +175,12 @@ impl Stage {
         }
         rows.sort_unstable_by(|a, b| a.1.path.cmp(&b.1.path));
         rejects.sort_unstable_by(|a, b| a.1.path.cmp(&b.1.path));
-        closed.batches.extend(self.found(Which::Main, rows, rows_per_file, Batch::Rows));
-        closed.batches.extend(self.found(Which::Rejects, rejects, rows_per_file, Batch::Rejects));
+        closed
+            .batches
+            .extend(self.found(Which::Main, rows, rows_per_file, Batch::Rows));
+        closed
+            .batches
+            .extend(self.found(Which::Rejects, rejects, rows_per_file, Batch::Rejects));
         closed
     }
 
@@ -203,7 +237,10 @@ impl Net {
 mod tests {
     use super::*;
 
-    const V: Version = Version { time_ms: 1, sequencer: 0 };
+    const V: Version = Version {
+        time_ms: 1,
+        sequencer: 0,
+    };
 
     fn row(path: &str) -> Change {
         Change::Row(Box::new(Row {
@@ -242,7 +279,14 @@ mod tests {
         assert_eq!(stage.close(3, 10).batches.len(), 1);
         let slot = stage.slots[&7];
         let closed = stage.close(4, 10);
-        assert_eq!(closed.edits, vec![Edit { slot, key: 7, amendment: Amendment::Remove }]);
+        assert_eq!(
+            closed.edits,
+            vec![Edit {
+                slot,
+                key: 7,
+                amendment: Amendment::Remove
+            }]
+        );
         assert!(closed.batches.is_empty());
     }
 
@@ -251,9 +295,18 @@ mod tests {
         let mut stage = staged(vec![(1, 7, row("a"))]);
         stage.close(2, 10);
         let old = stage.slots[&7];
-        stage.waiting.insert(2, vec![(7, row("a")), (7, Change::Touch(V)), (7, row("a"))]);
+        stage
+            .waiting
+            .insert(2, vec![(7, row("a")), (7, Change::Touch(V)), (7, row("a"))]);
         let closed = stage.close(3, 10);
-        assert_eq!(closed.edits, vec![Edit { slot: old, key: 7, amendment: Amendment::Remove }]);
+        assert_eq!(
+            closed.edits,
+            vec![Edit {
+                slot: old,
+                key: 7,
+                amendment: Amendment::Remove
+            }]
+        );
         assert_eq!(closed.batches.len(), 1);
         assert_ne!(stage.slots[&7], old);
     }

@@ -24,7 +24,13 @@ impl<T: Send + 'static> Tasks<T> {
     /// For the operator at `address`.
     pub fn new(worker: &Worker, address: &Rc<[usize]>, runtime: Handle) -> Self {
         let (sender, receiver) = channel();
-        Self { runtime, activator: worker.sync_activator_for(address.to_vec()), sender, receiver, running: 0 }
+        Self {
+            runtime,
+            activator: worker.sync_activator_for(address.to_vec()),
+            sender,
+            receiver,
+            running: 0,
+        }
     }
 
     /// Starts `work`; its result is handed out by [`Tasks::finished`].

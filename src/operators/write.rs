@@ -34,8 +34,11 @@ pub fn write<'scope>(
 ) -> StreamVec<'scope, Round, FileChange> {
     let scope = batches.scope();
     let mut builder = OperatorBuilder::new("Write".to_owned(), scope);
-    let mut tasks: Tasks<anyhow::Result<Vec<FileChange>>> =
-        Tasks::new(&scope.worker(), &builder.operator_info().address, job.runtime.clone());
+    let mut tasks: Tasks<anyhow::Result<Vec<FileChange>>> = Tasks::new(
+        &scope.worker(),
+        &builder.operator_info().address,
+        job.runtime.clone(),
+    );
     let mut batches = builder.new_input(batches, Pipeline);
     let mut projected = builder.new_input(projected, Pipeline);
     let (output, files) = builder.new_output();
@@ -54,14 +57,19 @@ pub fn write<'scope>(
             });
             while let Some(result) = tasks.finished() {
                 match (result, writing.take()) {
-                    (Ok(files), Some(at)) => output.activate().session(&at).give_iterator(files.into_iter()),
+                    (Ok(files), Some(at)) => output
+                        .activate()
+                        .session(&at)
+                        .give_iterator(files.into_iter()),
                     (Ok(_), None) => unreachable!("the capability is held while files are written"),
                     (Err(error), _) => return job.failure.set(error),
                 }
             }
             if writing.is_none()
                 && let Some(entry) = epochs.first_entry()
-                && frontiers.iter().all(|frontier| !frontier.less_equal(entry.key()))
+                && frontiers
+                    .iter()
+                    .all(|frontier| !frontier.less_equal(entry.key()))
             {
                 let epoch = entry.remove();
                 if let Some(at) = epoch.at {
@@ -75,7 +83,11 @@ pub fn write<'scope>(
     files
 }
 
-async fn put(job: &Arc<Job>, batches: Vec<SharedBatch>, projected: Option<Projected>) -> anyhow::Result<Vec<FileChange>> {
+async fn put(
+    job: &Arc<Job>,
+    batches: Vec<SharedBatch>,
+    projected: Option<Projected>,
+) -> anyhow::Result<Vec<FileChange>> {
     let projection = match projected.and_then(|projected| projected.projection) {
         Some(file) => Some(Arc::new(Stored::from_safetensors(&file)?)),
         None => None,
@@ -83,17 +95,34 @@ async fn put(job: &Arc<Job>, batches: Vec<SharedBatch>, projected: Option<Projec
     let mut files = Vec::new();
     for batch in batches {
         let (slot, file) = match Arc::unwrap_or_clone(batch) {
-            Batch::Rows(slot, rows) => (slot, job.tables.rows.write(reduced(rows, projection.clone()).await?).await?),
+            Batch::Rows(slot, rows) => (
+                slot,
+                job.tables
+                    .rows
+                    .write(reduced(rows, projection.clone()).await?)
+                    .await?,
+            ),
             Batch::Rejects(slot, rejects) => (slot, job.tables.rejects.write(rejects).await?),
         };
-        files.push(FileChange { placed: Placed { slot, file: Some(file) }, replaces: None });
+        files.push(FileChange {
+            placed: Placed {
+                slot,
+                file: Some(file),
+            },
+            replaces: None,
+        });
     }
     Ok(files)
 }
 
 /// `rows` with their reduced features, where there is a projection.
-pub async fn reduced(mut rows: Vec<Row>, projection: Option<Arc<Stored>>) -> anyhow::Result<Vec<Row>> {
-    let Some(projection) = projection else { return Ok(rows) };
+pub async fn reduced(
+    mut rows: Vec<Row>,
+    projection: Option<Arc<Stored>>,
+) -> anyhow::Result<Vec<Row>> {
+    let Some(projection) = projection else {
+        return Ok(rows);
+    };
     let reduced = tokio::task::spawn_blocking(move || {
         reduce(&mut rows, &projection);
         rows

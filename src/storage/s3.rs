@@ -8,7 +8,8 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    Credentials as KeyPair, ProvideCredentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    Credentials as KeyPair, ProvideCredentials, Region, RequestChecksumCalculation,
+    ResponseChecksumValidation,
 };
 
 use super::error::{StorageError, chain};
@@ -46,7 +47,9 @@ pub struct Credentials {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Credentials").field("access_key", &self.access_key).finish_non_exhaustive()
+        out.debug_struct("Credentials")
+            .field("access_key", &self.access_key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -72,7 +75,8 @@ impl S3Config {
         }
         if let Some(keys) = &self.credentials {
             let keys = (keys.access_key.as_str(), keys.secret_key.as_str());
-            loader = loader.credentials_provider(KeyPair::new(keys.0, keys.1, None, None, "eigenflow"));
+            loader =
+                loader.credentials_provider(KeyPair::new(keys.0, keys.1, None, None, "eigenflow"));
         }
         let shared = loader.load().await;
 

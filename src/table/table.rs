@@ -145,7 +145,9 @@ impl<R: Record> Table<R> {
         let create =
             || table.call(|place, engine| create_at(&place, &engine, delta_schema::<R>()?));
         let patience = table.place.patience();
-        let tried = patience.retry("creating a table", TableError::is_transient, create).await;
+        let tried = patience
+            .retry("creating a table", TableError::is_transient, create)
+            .await;
         // Another process was faster, or it was us and the answer was lost: the table is there.
         if tried.is_err() && table.place.inside("_delta_log")?.is_empty().await? {
             tried?;

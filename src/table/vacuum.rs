@@ -74,7 +74,9 @@ impl<R: Record> Table<R> {
         let parent = self.place().parent()?;
         for folder in folders {
             let place = parent.inside(folder)?;
-            let found = unnamed(&place, cutoff, |name| named.contains(&format!("{folder}/{name}")));
+            let found = unnamed(&place, cutoff, |name| {
+                named.contains(&format!("{folder}/{name}"))
+            });
             garbage.extend(found.await?.into_iter().map(|found| Garbage {
                 name: format!("{folder}/{}", found.name),
                 ..found

@@ -2,7 +2,10 @@
 
 use crate::world::{BUCKET, Layout, World, picture, shared};
 
-const TWO: Layout = Layout { workers: 2, processes: 1 };
+const TWO: Layout = Layout {
+    workers: 2,
+    processes: 1,
+};
 
 #[test]
 fn unreadable_messages_become_rejects_with_their_place() {
@@ -16,8 +19,18 @@ fn unreadable_messages_become_rejects_with_their_place() {
     world.run(TWO, "");
     let rejects = world.rejects();
     let paths: Vec<_> = rejects.keys().map(String::as_str).collect();
-    assert_eq!(paths, ["kafka://uploads/0/0", "kafka://uploads/0/2", "s3://private/k.png"]);
-    assert_eq!(rejects["s3://private/k.png"].reason, "bucket-not-configured");
+    assert_eq!(
+        paths,
+        [
+            "kafka://uploads/0/0",
+            "kafka://uploads/0/2",
+            "s3://private/k.png"
+        ]
+    );
+    assert_eq!(
+        rejects["s3://private/k.png"].reason,
+        "bucket-not-configured"
+    );
     assert_eq!(world.rows().len(), 1);
     // Rejects survive a restart, once.
     world.upload(0, 2, "a/2.png", picture(2));
@@ -44,10 +57,16 @@ fn a_reject_gives_way_to_a_good_upload_and_back() {
 
 #[test]
 fn bad_images_meet_their_verdicts_and_good_ones_their_rows() {
-    let Some(folder) = shared("data/bad-inputs") else { return };
+    let Some(folder) = shared("data/bad-inputs") else {
+        return;
+    };
     let world = World::new(2);
     let verdicts = std::fs::read_to_string(folder.join("EXPECT.tsv")).expect("the verdicts");
-    let verdicts: Vec<Vec<&str>> = verdicts.lines().skip(1).map(|line| line.split('\t').collect()).collect();
+    let verdicts: Vec<Vec<&str>> = verdicts
+        .lines()
+        .skip(1)
+        .map(|line| line.split('\t').collect())
+        .collect();
     for (i, verdict) in verdicts.iter().enumerate() {
         let bytes = std::fs::read(folder.join(verdict[0])).expect("an input");
         world.upload(i as i32 % 2, 1, verdict[0], bytes);
@@ -67,9 +86,17 @@ fn bad_images_meet_their_verdicts_and_good_ones_their_rows() {
 
 #[test]
 fn awkward_keys_are_kept_verbatim() {
-    let Some(file) = shared("data/bad-inputs/KEYS.json") else { return };
-    let keys: serde_json::Value = serde_json::from_slice(&std::fs::read(file).expect("the keys")).expect("JSON");
-    let keys: Vec<&str> = keys["keys"].as_array().expect("keys").iter().map(|key| key.as_str().expect("text")).collect();
+    let Some(file) = shared("data/bad-inputs/KEYS.json") else {
+        return;
+    };
+    let keys: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(file).expect("the keys")).expect("JSON");
+    let keys: Vec<&str> = keys["keys"]
+        .as_array()
+        .expect("keys")
+        .iter()
+        .map(|key| key.as_str().expect("text"))
+        .collect();
     let world = World::new(2);
     for (i, key) in keys.iter().enumerate() {
         world.upload(i as i32 % 2, 1, key, picture(i as u64));
@@ -77,7 +104,9 @@ fn awkward_keys_are_kept_verbatim() {
     world.run(TWO, "");
     let rows = world.rows();
     for key in keys {
-        let row = rows.get(&format!("s3://{BUCKET}/{key}")).unwrap_or_else(|| panic!("{key:?} has no row"));
+        let row = rows
+            .get(&format!("s3://{BUCKET}/{key}"))
+            .unwrap_or_else(|| panic!("{key:?} has no row"));
         let label = key.rsplit('/').nth(1).map(str::to_owned);
         assert_eq!(row.label, label);
     }

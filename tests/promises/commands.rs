@@ -5,7 +5,10 @@ use std::process::{Command, Output};
 use crate::world::{BUCKET, Layout, World, picture};
 
 fn eigenflow(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_eigenflow")).args(arguments).output().expect("the binary")
+    Command::new(env!("CARGO_BIN_EXE_eigenflow"))
+        .args(arguments)
+        .output()
+        .expect("the binary")
 }
 
 #[test]
@@ -27,7 +30,10 @@ fn a_misspelt_key_is_told_with_the_nearest_known_one() {
     let output = eigenflow(&["run", "--config", file.to_str().expect("a path")]);
     assert_eq!(output.status.code(), Some(2));
     let message = String::from_utf8_lossy(&output.stderr);
-    assert!(message.contains("brokers") && message.contains("job.toml:2"), "{message}");
+    assert!(
+        message.contains("brokers") && message.contains("job.toml:2"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -35,7 +41,10 @@ fn a_table_that_is_not_there_is_one_clear_line() {
     let output = eigenflow(&["inspect", "/nowhere/table"]);
     assert_eq!(output.status.code(), Some(1));
     let message = String::from_utf8_lossy(&output.stderr);
-    assert!(message.contains("/nowhere/table") && message.lines().count() == 1, "{message}");
+    assert!(
+        message.contains("/nowhere/table") && message.lines().count() == 1,
+        "{message}"
+    );
 }
 
 #[test]
@@ -46,7 +55,10 @@ fn a_replayed_bucket_equals_the_live_stream() {
         live.upload(i % 2, 5, &key, picture(i as u64));
         replayed.put(&key, picture(i as u64));
     }
-    let layout = Layout { workers: 2, processes: 1 };
+    let layout = Layout {
+        workers: 2,
+        processes: 1,
+    };
     live.run(layout, "");
     let config = replayed.config("");
     let output = replayed
@@ -57,7 +69,11 @@ fn a_replayed_bucket_equals_the_live_stream() {
         .arg(&config)
         .output()
         .expect("the binary");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("25 events"));
     replayed.run(layout, "");
     for digest in ["moments_sha256", "projection_sha256", "rows"] {
@@ -71,11 +87,30 @@ fn an_export_has_a_line_a_row() {
     for i in 0..5 {
         world.upload(0, 1, &format!("a,b/{i}.png"), picture(i));
     }
-    world.run(Layout { workers: 1, processes: 1 }, "[projection]\ncomponents = 2\n");
-    let output = world.command().arg("export").arg(world.table()).args(["--format", "csv"]).output().expect("the binary");
+    world.run(
+        Layout {
+            workers: 1,
+            processes: 1,
+        },
+        "[projection]\ncomponents = 2\n",
+    );
+    let output = world
+        .command()
+        .arg("export")
+        .arg(world.table())
+        .args(["--format", "csv"])
+        .output()
+        .expect("the binary");
     let text = String::from_utf8(output.stdout).expect("text");
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines[0], "path,label,etag,event_time_ms,width,height,reduced_0,reduced_1");
+    assert_eq!(
+        lines[0],
+        "path,label,etag,event_time_ms,width,height,reduced_0,reduced_1"
+    );
     assert_eq!(lines.len(), 6);
-    assert!(lines[1].starts_with("\"s3://landing/a,b/0.png\",\"a,b\","), "{}", lines[1]);
+    assert!(
+        lines[1].starts_with("\"s3://landing/a,b/0.png\",\"a,b\","),
+        "{}",
+        lines[1]
+    );
 }

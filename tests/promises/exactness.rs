@@ -10,11 +10,26 @@ use serde_json::Value;
 use crate::world::{Layout, World, event, picture};
 
 const LAYOUTS: [Layout; 5] = [
-    Layout { workers: 1, processes: 1 },
-    Layout { workers: 2, processes: 1 },
-    Layout { workers: 4, processes: 1 },
-    Layout { workers: 1, processes: 2 },
-    Layout { workers: 2, processes: 2 },
+    Layout {
+        workers: 1,
+        processes: 1,
+    },
+    Layout {
+        workers: 2,
+        processes: 1,
+    },
+    Layout {
+        workers: 4,
+        processes: 1,
+    },
+    Layout {
+        workers: 1,
+        processes: 2,
+    },
+    Layout {
+        workers: 2,
+        processes: 2,
+    },
 ];
 
 /// A history with everything that goes wrong with events, over 3 partitions; the pictures that live in the end.
@@ -34,15 +49,24 @@ fn history(world: &World) -> BTreeMap<String, u64> {
                 // Overwritten; the old event comes again, later and elsewhere.
                 let old = etag(i);
                 let new = etag(1000 + i);
-                late.push(((i as i32 + 1) % 3, event(Change::Created, &key, new.clone(), 1000)));
+                late.push((
+                    (i as i32 + 1) % 3,
+                    event(Change::Created, &key, new.clone(), 1000),
+                ));
                 late.push((i as i32 % 3, event(Change::Created, &key, new, 1000)));
-                late.push(((i as i32 + 2) % 3, event(Change::Created, &key, old, i as i64)));
+                late.push((
+                    (i as i32 + 2) % 3,
+                    event(Change::Created, &key, old, i as i64),
+                ));
                 live.insert(key, 1000 + i);
             }
             1 => {
                 // Deleted, and the delete overtakes a repeated create.
                 world.remove(i as i32 % 3, 1000, &key);
-                late.push((i as i32 % 3, event(Change::Created, &key, Some("gone".into()), i as i64)));
+                late.push((
+                    i as i32 % 3,
+                    event(Change::Created, &key, Some("gone".into()), i as i64),
+                ));
                 live.remove(&key);
             }
             2 => {
@@ -56,17 +80,34 @@ fn history(world: &World) -> BTreeMap<String, u64> {
         world.send(partition, &render(&event));
     }
     // Deleted before it was heard to be created.
-    world.send(0, &render(&event(Change::Removed, "never/seen.png", None, 2000)));
-    world.send(1, &render(&event(Change::Created, "never/seen.png", Some("x".into()), 1999)));
+    world.send(
+        0,
+        &render(&event(Change::Removed, "never/seen.png", None, 2000)),
+    );
+    world.send(
+        1,
+        &render(&event(
+            Change::Created,
+            "never/seen.png",
+            Some("x".into()),
+            1999,
+        )),
+    );
     live
 }
 
 /// The moments of a table's own rows by plain integer loops.
 fn moments_of(rows: &BTreeMap<String, Row>) -> Moments {
     let d = 768;
-    let (mut columns, mut labels) = (vec![Vec::new(); d / 32], BTreeMap::<String, Vec<i128>>::new());
+    let (mut columns, mut labels) = (
+        vec![Vec::new(); d / 32],
+        BTreeMap::<String, Vec<i128>>::new(),
+    );
     let on_grid = |row: &Row| -> Vec<i128> {
-        row.features.iter().map(|x| (f64::from(*x) * 65536.0).round_ties_even() as i128).collect()
+        row.features
+            .iter()
+            .map(|x| (f64::from(*x) * 4_194_304.0).round_ties_even() as i128)
+            .collect()
     };
     let grid: Vec<Vec<i128>> = rows.values().map(on_grid).collect();
     for (block, sums) in columns.iter_mut().enumerate() {
@@ -82,9 +123,17 @@ fn moments_of(rows: &BTreeMap<String, Row>) -> Moments {
         sums[1..].iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
     }
     let count = std::iter::once((Part::Count, vec![rows.len() as i128]));
-    let columns = columns.into_iter().enumerate().map(|(block, sums)| (Part::Columns(block as u32), sums));
-    let labels = labels.into_iter().map(|(label, sums)| (Part::Label(label), sums));
-    let parts = count.chain(columns).chain(labels).map(|(part, sums)| (part, Sums::from(sums)));
+    let columns = columns
+        .into_iter()
+        .enumerate()
+        .map(|(block, sums)| (Part::Columns(block as u32), sums));
+    let labels = labels
+        .into_iter()
+        .map(|(label, sums)| (Part::Label(label), sums));
+    let parts = count
+        .chain(columns)
+        .chain(labels)
+        .map(|(part, sums)| (part, Sums::from(sums)));
     Moments::from_parts(d, parts).expect("sums of rows")
 }
 
@@ -100,7 +149,10 @@ impl Published {
     fn of(world: &World) -> Self {
         let state = world.inspect();
         // The number of the epoch that made the projection counts cuts, which are free.
-        let rows = world.rows().into_values().map(|row| Row { projection_version: None, ..row });
+        let rows = world.rows().into_values().map(|row| Row {
+            projection_version: None,
+            ..row
+        });
         Published {
             moments: state["moments_sha256"].clone(),
             projection: state["projection_sha256"].clone(),
@@ -116,15 +168,31 @@ fn state_and_rows_are_equal_for_every_layout_and_cut() {
         for rows in [7, 100_000] {
             let world = World::new(3);
             let live = history(&world);
-            world.run(layout, &format!("[projection]\ncomponents = 5\n[publish]\nrows = {rows}\n"));
+            world.run(
+                layout,
+                &format!("[projection]\ncomponents = 5\n[publish]\nrows = {rows}\n"),
+            );
             let published = Published::of(&world);
             let paths: Vec<_> = published.rows.iter().map(|row| row.path.clone()).collect();
-            let expected: Vec<_> = live.keys().map(|key| format!("s3://landing/{key}")).collect();
+            let expected: Vec<_> = live
+                .keys()
+                .map(|key| format!("s3://landing/{key}"))
+                .collect();
             assert_eq!(paths, expected, "{layout:?}");
-            assert_eq!(published.moments, moments_of(&world.rows()).sha256(), "{layout:?}");
+            assert_eq!(
+                published.moments,
+                moments_of(&world.rows()).sha256(),
+                "{layout:?}"
+            );
             let features = |seed| -> Vec<f32> {
-                let decoded = image::load_from_memory(&picture(seed)).expect("a picture").into_rgb8();
-                decoded.into_raw().into_iter().map(|v| f32::from(v) / 255.0).collect()
+                let decoded = image::load_from_memory(&picture(seed))
+                    .expect("a picture")
+                    .into_rgb8();
+                decoded
+                    .into_raw()
+                    .into_iter()
+                    .map(|v| f32::from(v) / 255.0)
+                    .collect()
             };
             for (row, seed) in published.rows.iter().zip(live.values()) {
                 assert_eq!(row.features, features(*seed), "{}", row.path);
@@ -150,5 +218,8 @@ fn deleting_everything_leaves_the_empty_state() {
     }
     world.run(LAYOUTS[0], "");
     assert!(world.rows().is_empty());
-    assert_eq!(world.inspect()["moments_sha256"], Moments::empty(768).expect("a width").sha256());
+    assert_eq!(
+        world.inspect()["moments_sha256"],
+        Moments::empty(768).expect("a width").sha256()
+    );
 }

@@ -5,13 +5,25 @@ use std::time::Duration;
 
 use crate::world::{Layout, World, finish, picture};
 
-const ONE: Layout = Layout { workers: 1, processes: 1 };
-const TWO: Layout = Layout { workers: 2, processes: 1 };
-const PROCESSES: Layout = Layout { workers: 1, processes: 2 };
+const ONE: Layout = Layout {
+    workers: 1,
+    processes: 1,
+};
+const TWO: Layout = Layout {
+    workers: 2,
+    processes: 1,
+};
+const PROCESSES: Layout = Layout {
+    workers: 1,
+    processes: 2,
+};
 const SMALL_EPOCHS: &str = "[publish]\nrows = 5\ninterval_ms = 200\n";
 
 fn signal(child: &std::process::Child, signal: &str) {
-    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill");
+    let sent = Command::new("kill")
+        .args([signal, &child.id().to_string()])
+        .status()
+        .expect("kill");
     assert!(sent.success());
 }
 
@@ -32,7 +44,12 @@ fn a_job_resumes_with_another_number_of_workers() {
 
     let other = World::new(1);
     for i in 0..40 {
-        other.upload(0, 3, &format!("a/{i}.png"), picture(if i < 20 { i } else { 100 + i }));
+        other.upload(
+            0,
+            3,
+            &format!("a/{i}.png"),
+            picture(if i < 20 { i } else { 100 + i }),
+        );
     }
     other.run(ONE, "");
     for digest in ["moments_sha256", "projection_sha256"] {
@@ -54,7 +71,11 @@ fn a_signal_publishes_what_is_in_flight() {
         signal(&children[children.len() - 1], "-TERM");
         for child in children {
             let output = finish(child);
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         assert_eq!(world.rows().len(), 20, "{layout:?}");
     }
@@ -97,7 +118,12 @@ fn a_lost_process_ends_the_others_within_seconds() {
     finish(victim);
     let start = std::time::Instant::now();
     let output = finish(children.pop().expect("two processes"));
-    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(start.elapsed() < Duration::from_secs(10));
 }
 
@@ -113,8 +139,15 @@ fn of_two_jobs_on_one_table_one_is_fenced_out() {
     world.upload(0, 2, "a/2.png", picture(2));
     world.wait_for(|state| state["rows"] == 2);
     let mut jobs = [first, second];
-    let ended: Vec<bool> = jobs.iter_mut().map(|job| job.try_wait().expect("its state").is_some()).collect();
-    assert_eq!(ended.iter().filter(|ended| **ended).count(), 1, "one of the two must have ended");
+    let ended: Vec<bool> = jobs
+        .iter_mut()
+        .map(|job| job.try_wait().expect("its state").is_some())
+        .collect();
+    assert_eq!(
+        ended.iter().filter(|ended| **ended).count(),
+        1,
+        "one of the two must have ended"
+    );
     for (job, ended) in jobs.into_iter().zip(ended) {
         if !ended {
             signal(&job, "-TERM");

@@ -45,7 +45,10 @@ impl World {
         for bucket in [BUCKET, "eigenflow"] {
             std::fs::create_dir(dir.path().join(bucket)).expect("a bucket");
         }
-        let credentials = Credentials { access_key: "test".into(), secret_key: "test-secret".into() };
+        let credentials = Credentials {
+            access_key: "test".into(),
+            secret_key: "test-secret".into(),
+        };
         let s3 = EmbeddedS3::start(dir.path(), &credentials).expect("a store");
         let kafka = EmbeddedKafka::start(TOPIC, partitions).expect("a broker");
         let runtime = Runtime::new().expect("a runtime");
@@ -54,49 +57,69 @@ impl World {
             credentials: Some(credentials.clone()),
             ..S3Config::default()
         };
-        let uploads = Arc::new(S3Uploads::new(runtime.block_on(config.client()).expect("a client")));
+        let uploads = Arc::new(S3Uploads::new(
+            runtime.block_on(config.client()).expect("a client"),
+        ));
         let producer = ClientConfig::new()
             .set("bootstrap.servers", kafka.brokers())
             .set("linger.ms", "1")
             .create()
             .expect("a producer");
-        World { dir, runtime, credentials, s3, kafka, uploads, producer }
+        World {
+            dir,
+            runtime,
+            credentials,
+            s3,
+            kafka,
+            uploads,
+            producer,
+        }
     }
 
     /// Uploads an object; what the store says of it.
     pub fn put(&self, key: &str, bytes: impl Into<Bytes>) -> UploadMeta {
-        self.runtime.block_on(self.uploads.put(BUCKET, key, bytes.into())).expect("an upload")
+        self.runtime
+            .block_on(self.uploads.put(BUCKET, key, bytes.into()))
+            .expect("an upload")
     }
 
     pub fn delete(&self, key: &str) {
-        self.runtime.block_on(self.uploads.delete(BUCKET, key)).expect("a removal");
+        self.runtime
+            .block_on(self.uploads.delete(BUCKET, key))
+            .expect("a removal");
     }
 
     /// Sends a payload to a partition.
     pub fn send(&self, partition: i32, payload: &[u8]) {
-        let record = FutureRecord::<(), _>::to(TOPIC).partition(partition).payload(payload);
-        self.runtime.block_on(self.producer.send(record, TIMEOUT)).expect("a broker that takes events");
+        let record = FutureRecord::<(), _>::to(TOPIC)
+            .partition(partition)
+            .payload(payload);
+        self.runtime
+            .block_on(self.producer.send(record, TIMEOUT))
+            .expect("a broker that takes events");
     }
 
     /// Uploads an object and sends its event.
     pub fn upload(&self, partition: i32, time_ms: i64, key: &str, bytes: impl Into<Bytes>) {
         let etag = self.put(key, bytes).etag;
-        self.send(partition, &render(&event(Change::Created, key, Some(etag), time_ms)));
+        self.send(
+            partition,
+            &render(&event(Change::Created, key, Some(etag), time_ms)),
+        );
     }
 
     /// Removes an object and sends its event.
     pub fn remove(&self, partition: i32, time_ms: i64, key: &str) {
         self.delete(key);
-        self.send(partition, &render(&event(Change::Removed, key, None, time_ms)));
+        self.send(
+            partition,
+            &render(&event(Change::Removed, key, None, time_ms)),
+        );
     }
 
     /// The table's folder: the store keeps its objects as files.
     pub fn table(&self) -> PathBuf {
         self.dir.path().join("eigenflow/table")
-    }
-
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
     }
 
     /// A configuration file for the `pixels` backbone with `more` sections.
@@ -129,8 +152,10 @@ impl World {
         let listeners: Vec<_> = (0..layout.processes)
             .map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"))
             .collect();
-        let addresses: Vec<String> =
-            listeners.iter().map(|listener| listener.local_addr().expect("its address").to_string()).collect();
+        let addresses: Vec<String> = listeners
+            .iter()
+            .map(|listener| listener.local_addr().expect("its address").to_string())
+            .collect();
         drop(listeners);
         std::fs::write(&hosts, addresses.join("\n")).expect("a host file");
         (0..layout.processes)
@@ -139,7 +164,12 @@ impl World {
                     .args(["run", "--config"])
                     .arg(&config)
                     .args(arguments)
-                    .args(["-w", &layout.workers.to_string(), "-n", &layout.processes.to_string()])
+                    .args([
+                        "-w",
+                        &layout.workers.to_string(),
+                        "-n",
+                        &layout.processes.to_string(),
+                    ])
                     .args(["-p", &process.to_string(), "--hostfile"])
                     .arg(&hosts)
                     .stderr(Stdio::piped())
@@ -154,7 +184,11 @@ impl World {
         for child in self.start(layout, more, &["--until-end"]) {
             let output = finish(child);
             let log = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{layout:?}: {}\n{log}", output.status);
+            assert!(
+                output.status.success(),
+                "{layout:?}: {}\n{log}",
+                output.status
+            );
         }
     }
 
@@ -166,7 +200,11 @@ impl World {
             .arg(self.table())
             .output()
             .expect("the binary");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         serde_json::from_slice(&output.stdout).expect("JSON")
     }
 
@@ -202,9 +240,15 @@ impl World {
     pub fn wait_for(&self, what: impl Fn(&Value) -> bool) {
         let deadline = Instant::now() + TIMEOUT;
         while Instant::now() < deadline {
-            let output =
-                self.command().args(["inspect", "--json"]).arg(self.table()).output().expect("the binary");
-            if output.status.success() && serde_json::from_slice(&output.stdout).is_ok_and(|state| what(&state)) {
+            let output = self
+                .command()
+                .args(["inspect", "--json"])
+                .arg(self.table())
+                .output()
+                .expect("the binary");
+            if output.status.success()
+                && serde_json::from_slice(&output.stdout).is_ok_and(|state| what(&state))
+            {
                 return;
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -215,12 +259,17 @@ impl World {
 
 async fn open(table: &Path) -> eigenflow::job::Tables {
     let uri = table.to_str().expect("a path in Unicode");
-    eigenflow::job::open_tables(uri, &S3Config::default(), 1000).await.expect("tables")
+    eigenflow::job::open_tables(uri, &S3Config::default(), 1000)
+        .await
+        .expect("tables")
 }
 
 fn by_path<R>(records: Vec<R>, path: impl Fn(&R) -> String) -> BTreeMap<String, R> {
     let count = records.len();
-    let by_path: BTreeMap<String, R> = records.into_iter().map(|record| (path(&record), record)).collect();
+    let by_path: BTreeMap<String, R> = records
+        .into_iter()
+        .map(|record| (path(&record), record))
+        .collect();
     assert_eq!(by_path.len(), count, "an object has two rows");
     by_path
 }
@@ -244,7 +293,11 @@ pub fn finish(mut child: Child) -> Output {
         std::thread::sleep(Duration::from_millis(5));
     }
     let status = child.wait().expect("its end");
-    Output { status, stdout: Vec::new(), stderr: reader.join().expect("its log") }
+    Output {
+        status,
+        stdout: Vec::new(),
+        stderr: reader.join().expect("its log"),
+    }
 }
 
 /// An object event of this world's bucket.
@@ -256,7 +309,10 @@ pub fn event(change: Change, key: &str, etag: Option<String>, time_ms: i64) -> O
         etag,
         version_id: None,
         size: None,
-        version: Version { time_ms, sequencer: 0 },
+        version: Version {
+            time_ms,
+            sequencer: 0,
+        },
         dialect: Dialect::Aws,
     }
 }
@@ -271,18 +327,25 @@ pub fn picture(seed: u64) -> Vec<u8> {
         image::Rgb([state as u8, (state >> 8) as u8, (state >> 16) as u8])
     });
     let mut bytes = std::io::Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, image::ImageFormat::Png).expect("a picture");
+    picture
+        .write_to(&mut bytes, image::ImageFormat::Png)
+        .expect("a picture");
     bytes.into_inner()
 }
 
 /// Data beyond the repository, or a loud word that the test does nothing.
 pub fn shared(name: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("EIGENFLOW_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+    let root = std::env::var_os("EIGENFLOW_SHARED").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"),
+        PathBuf::from,
+    );
     let path = root.join(name);
     if path.exists() {
         return Some(path);
     }
-    eprintln!("SKIPPED: {} is not there; set EIGENFLOW_SHARED to have this tested", path.display());
+    eprintln!(
+        "SKIPPED: {} is not there; set EIGENFLOW_SHARED to have this tested",
+        path.display()
+    );
     None
 }

@@ -63,6 +63,8 @@ pub struct Demo {
 
 const BUCKET: &str = "landing";
 const TABLE_BUCKET: &str = "eigenflow";
+/// The embedded store's own folder in the output folder.
+const STORE: &str = ".s3";
 const TOPIC: &str = "uploads";
 /// More than an event of the demo has, its key included.
 const EVENT_BYTES: usize = 1024;
@@ -71,14 +73,25 @@ const CREDENTIALS: (&str, &str) = ("demo", "demo-secret");
 impl Demo {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let out = self.prepare_out().map_err(Failure::Usage)?;
-        log::start(&Log { format: LogFormat::Human, filter: "warn".to_owned() })?;
+        log::start(&Log {
+            format: LogFormat::Human,
+            filter: "warn".to_owned(),
+        })?;
         self.bring_weights()?;
         let runtime = runtime()?;
-        let pictures = runtime.block_on(Pictures::new(self.images.as_deref(), self.limit)).map_err(Failure::Usage)?;
-        let credentials = Credentials { access_key: CREDENTIALS.0.into(), secret_key: CREDENTIALS.1.into() };
-        let s3 = EmbeddedS3::start(&out, &credentials).map_err(anyhow::Error::from)?;
-        let kafka = EmbeddedKafka::start(TOPIC, EmbeddedKafka::partitions_for(pictures.len(), pictures.len() * EVENT_BYTES))
-            .map_err(anyhow::Error::from)?;
+        let pictures = runtime
+            .block_on(Pictures::new(self.images.as_deref(), self.limit))
+            .map_err(Failure::Usage)?;
+        let credentials = Credentials {
+            access_key: CREDENTIALS.0.into(),
+            secret_key: CREDENTIALS.1.into(),
+        };
+        let s3 = EmbeddedS3::start(&out.join(STORE), &credentials).map_err(anyhow::Error::from)?;
+        let kafka = EmbeddedKafka::start(
+            TOPIC,
+            EmbeddedKafka::partitions_for(pictures.len(), pictures.len() * EVENT_BYTES),
+        )
+        .map_err(anyhow::Error::from)?;
         let text = self.config(s3.endpoint(), kafka.brokers(), pictures.len())?;
         let config = Config::parse(&text, std::iter::empty())?;
 
@@ -86,14 +99,26 @@ impl Demo {
         let start = Instant::now();
         let total = runtime.block_on(pictures.upload(&config, &credentials, &bar))?;
         bar.finish_and_clear();
-        println!("{total} images uploaded and announced in {:.1} s", start.elapsed().as_secs_f64());
+        println!(
+            "{total} images uploaded and announced in {:.1} s",
+            start.elapsed().as_secs_f64()
+        );
 
         let start = Instant::now();
         let job = self.work(&runtime, config.clone(), &text, &out, &credentials, total)?;
         summary::print(&runtime, &job, &out, total, start.elapsed())?;
         if self.keep_serving {
-            println!("\nserving until Ctrl-C: S3 {} (key {}, secret {}), Kafka {}, topic {TOPIC}, bucket {BUCKET}", s3.endpoint(), CREDENTIALS.0, CREDENTIALS.1, kafka.brokers());
-            let options = Options { credentials: Some(credentials), ..Options::default() };
+            println!(
+                "\nserving until Ctrl-C: S3 {} (key {}, secret {}), Kafka {}, topic {TOPIC}, bucket {BUCKET}",
+                s3.endpoint(),
+                CREDENTIALS.0,
+                CREDENTIALS.1,
+                kafka.brokers()
+            );
+            let options = Options {
+                credentials: Some(credentials),
+                ..Options::default()
+            };
             let job = runtime.block_on(job::open(config, options))?;
             run::stop_on_signal(&runtime, &job)?;
             job::run(&job, &Layout::single(1))?;
@@ -103,21 +128,31 @@ impl Demo {
     }
 
     fn prepare_out(&self) -> Result<PathBuf> {
-        ensure!(self.processes > 0 && self.workers != Some(0), "--workers and --processes must be at least 1");
+        ensure!(
+            self.processes > 0 && self.workers != Some(0),
+            "--workers and --processes must be at least 1"
+        );
         let out = match &self.out {
             Some(out) => out.clone(),
             None => std::env::temp_dir().join(format!("eigenflow-demo-{}", std::process::id())),
         };
         let make = |folder: &Path| {
-            std::fs::create_dir_all(folder).with_context(|| format!("{} can't be made", folder.display()))
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("{} can't be made", folder.display()))
         };
         make(&out)?;
         for bucket in [BUCKET, TABLE_BUCKET] {
-            let folder = out.join(bucket);
-            if folder.exists() {
-                bail!("{} is there already: give another --out, or remove it", folder.display());
+            let link = out.join(bucket);
+            if link.symlink_metadata().is_ok() {
+                bail!(
+                    "{} is there already: give another --out, or remove it",
+                    link.display()
+                );
             }
-            make(&folder)?;
+            // The server keeps its own notes beside the buckets; a reader of the table need not see them.
+            make(&out.join(STORE).join(bucket))?;
+            std::os::unix::fs::symlink(Path::new(STORE).join(bucket), &link)
+                .with_context(|| format!("{} can't be made", link.display()))?;
         }
         Ok(std::path::absolute(&out)?)
     }
@@ -127,9 +162,11 @@ impl Demo {
             return Ok(());
         }
         let cache = weights::cache_dir()?;
-        weights::get(&self.backbone, &Source::Catalogue, &cache, &|line| println!("{line}"))
-            .map(drop)
-            .with_context(|| format!("weights {}", self.backbone))
+        weights::get(&self.backbone, &Source::Catalogue, &cache, &|line| {
+            println!("{line}")
+        })
+        .map(drop)
+        .with_context(|| format!("weights {}", self.backbone))
     }
 
     /// The job's configuration, as a user would write it.
@@ -165,8 +202,11 @@ impl Demo {
         credentials: &Credentials,
         total: u64,
     ) -> Result<Arc<Job>, Failure> {
-        let options =
-            Options { until_end: true, credentials: Some(credentials.clone()), ..Options::default() };
+        let options = Options {
+            until_end: true,
+            credentials: Some(credentials.clone()),
+            ..Options::default()
+        };
         let layout = self.layout()?;
         let _children = Children::spawn(&layout, text, out, credentials)?;
         let job = runtime.block_on(job::open(config, options))?;
@@ -175,30 +215,44 @@ impl Demo {
         let (watched, shown) = (Arc::downgrade(&job), bar.clone());
         let watcher = std::thread::spawn(move || {
             while let Some(job) = watched.upgrade().filter(|_| !shown.is_finished()) {
-                shown.set_position(job.metrics.settled.load(std::sync::atomic::Ordering::Relaxed));
+                shown.set_position(
+                    job.metrics
+                        .settled
+                        .load(std::sync::atomic::Ordering::Relaxed),
+                );
                 std::thread::sleep(Duration::from_millis(100));
             }
         });
         let ended = job::run(&job, &layout);
         bar.finish_and_clear();
-        watcher.join().map_err(|_| anyhow!("the progress bar's thread panicked"))?;
+        watcher
+            .join()
+            .map_err(|_| anyhow!("the progress bar's thread panicked"))?;
         ended?;
         Ok(job)
     }
 
     fn layout(&self) -> Result<Layout> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers = self.workers.unwrap_or(if self.processes == 1 { cores } else { 1 });
+        let workers = self
+            .workers
+            .unwrap_or(if self.processes == 1 { cores } else { 1 });
         if self.processes == 1 {
             return Ok(Layout::single(workers));
         }
         // Bound all at once, so that they differ; free again when the processes bind them.
-        let listeners = (0..self.processes).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
+        let listeners = (0..self.processes)
+            .map(|_| TcpListener::bind("127.0.0.1:0"))
+            .collect::<Result<Vec<_>, _>>()?;
         let addresses = listeners
             .iter()
             .map(|listener| Ok(listener.local_addr()?.to_string()))
             .collect::<Result<Vec<_>>>()?;
-        Ok(Layout { workers, process: 0, addresses })
+        Ok(Layout {
+            workers,
+            process: 0,
+            addresses,
+        })
     }
 }
 
@@ -208,8 +262,9 @@ fn quoted(text: &str) -> String {
 }
 
 fn bar(what: &'static str, total: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{prefix:10} {wide_bar} {pos}/{len}  {per_sec}  {eta} left")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template("{prefix:10} {wide_bar} {pos}/{len}  {per_sec}  {eta} left")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(total).with_style(style).with_prefix(what)
 }
 

@@ -14,11 +14,22 @@ use crate::observe::Stage;
 const SHOWN: usize = 5;
 
 /// Prints it, from the last commit and this process's counters.
-pub fn print(runtime: &Runtime, job: &Arc<Job>, out: &Path, images: u64, elapsed: Duration) -> Result<()> {
-    let (state, files) = runtime.block_on(job.tables.committed())?.context("nothing was committed")?;
+pub fn print(
+    runtime: &Runtime,
+    job: &Arc<Job>,
+    out: &Path,
+    images: u64,
+    elapsed: Duration,
+) -> Result<()> {
+    let (state, files) = runtime
+        .block_on(job.tables.committed())?
+        .context("nothing was committed")?;
     let rows: u64 = files.iter().map(|file| file.rows).sum();
     let seconds = elapsed.as_secs_f64();
-    println!("\n{images} images in {seconds:.1} s, start-up included: {:.1} images/s", images as f64 / seconds);
+    println!(
+        "\n{images} images in {seconds:.1} s, start-up included: {:.1} images/s",
+        images as f64 / seconds
+    );
     println!("  rows      {rows}");
     println!("  rejects   {}", images.saturating_sub(rows));
     let metrics = &job.metrics;
@@ -49,7 +60,9 @@ pub fn print(runtime: &Runtime, job: &Arc<Job>, out: &Path, images: u64, elapsed
     let table = out.join("eigenflow").join("table");
     let table = table.display();
     println!("\nThe table is {table}. To read it:");
-    println!("  Python   polars.read_delta(\"{table}\").select(\"path\", \"label\", \"reduced_features\")");
+    println!(
+        "  Python   polars.read_delta(\"{table}\").select(\"path\", \"label\", \"reduced_features\")"
+    );
     println!("  pandas   deltalake.DeltaTable(\"{table}\").to_pandas()");
     println!("  Spark    spark.read.format(\"delta\").load(\"{table}\")");
     println!("What it holds: eigenflow inspect {table}");
@@ -57,9 +70,13 @@ pub fn print(runtime: &Runtime, job: &Arc<Job>, out: &Path, images: u64, elapsed
 }
 
 fn rate(stage: &Stage) -> String {
-    stage.per_second().map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1} images/s"))
+    stage
+        .per_second()
+        .map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1} images/s"))
 }
 
 fn mean(stage: &Stage) -> String {
-    stage.per_second().map_or_else(|| "-".to_owned(), |rate| format!("{:.1} ms", 1000.0 / rate))
+    stage
+        .per_second()
+        .map_or_else(|| "-".to_owned(), |rate| format!("{:.1} ms", 1000.0 / rate))
 }

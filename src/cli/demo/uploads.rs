@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use futures::stream::{self, StreamExt};
 use futures::TryStreamExt;
+use futures::stream::{self, StreamExt};
 use indicatif::ProgressBar;
-use rdkafka::producer::FutureProducer;
 use tokio::runtime::Handle;
 
 use super::BUCKET;
@@ -35,12 +34,25 @@ pub enum Pictures {
 impl Pictures {
     /// `limit` of the files of `images`, evenly spread, or rendered pictures.
     pub async fn new(images: Option<&Path>, limit: Option<usize>) -> Result<Self> {
-        let Some(folder) = images else { return Ok(Pictures::Rendered(limit.unwrap_or(RENDERED))) };
-        let uploads = FolderUploads::new(BUCKET, folder).with_context(|| format!("--images {}", folder.display()))?;
-        let listed: Vec<String> = uploads.list(BUCKET, "", None).map_ok(|meta| meta.key).try_collect().await?;
-        ensure!(!listed.is_empty(), "--images {} holds no files", folder.display());
+        let Some(folder) = images else {
+            return Ok(Pictures::Rendered(limit.unwrap_or(RENDERED)));
+        };
+        let uploads = FolderUploads::new(BUCKET, folder)
+            .with_context(|| format!("--images {}", folder.display()))?;
+        let listed: Vec<String> = uploads
+            .list(BUCKET, "", None)
+            .map_ok(|meta| meta.key)
+            .try_collect()
+            .await?;
+        ensure!(
+            !listed.is_empty(),
+            "--images {} holds no files",
+            folder.display()
+        );
         let wanted = limit.unwrap_or(listed.len()).min(listed.len());
-        let keys = (0..wanted).map(|i| listed[i * listed.len() / wanted].clone()).collect();
+        let keys = (0..wanted)
+            .map(|i| listed[i * listed.len() / wanted].clone())
+            .collect();
         Ok(Pictures::Folder(uploads, keys))
     }
 
@@ -53,7 +65,12 @@ impl Pictures {
     }
 
     /// Uploads all and sends their events; how many.
-    pub async fn upload(&self, config: &Config, credentials: &Credentials, bar: &ProgressBar) -> Result<u64> {
+    pub async fn upload(
+        &self,
+        config: &Config,
+        credentials: &Credentials,
+        bar: &ProgressBar,
+    ) -> Result<u64> {
         let to = job::uploads::open(config, Some(credentials)).await?;
         let producer = kafka::producer(&config.kafka)?;
         let one = |index: usize| {
@@ -66,7 +83,11 @@ impl Pictures {
                 anyhow::Ok(())
             }
         };
-        stream::iter(0..self.len()).map(one).buffer_unordered(UPLOADS_IN_FLIGHT).try_for_each(|()| async { Ok(()) }).await?;
+        stream::iter(0..self.len())
+            .map(one)
+            .buffer_unordered(UPLOADS_IN_FLIGHT)
+            .try_for_each(|()| async { Ok(()) })
+            .await?;
         Ok(self.len() as u64)
     }
 
@@ -80,13 +101,22 @@ impl Pictures {
             Pictures::Rendered(_) => {
                 let classes = pictures::classes();
                 let (class, number) = (index % classes.len(), index / classes.len());
-                let rendered = Handle::current().spawn_blocking(move || pictures::render(SEED, class, number)).await?;
-                Ok((format!("{}/{number:04}.jpg", classes[class]), rendered.into()))
+                let rendered = Handle::current()
+                    .spawn_blocking(move || pictures::render(SEED, class, number))
+                    .await?;
+                Ok((
+                    format!("{}/{number:04}.jpg", classes[class]),
+                    rendered.into(),
+                ))
             }
         }
     }
 }
 
-async fn announce(producer: &FutureProducer, config: &Config, meta: crate::storage::UploadMeta) -> Result<()> {
+async fn announce(
+    producer: &kafka::Producer,
+    config: &Config,
+    meta: crate::storage::UploadMeta,
+) -> Result<()> {
     replay::send(producer, &config.kafka.topic, replay::event(BUCKET, meta)).await
 }

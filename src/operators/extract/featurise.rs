@@ -40,25 +40,41 @@ impl Featuriser {
     }
 
     /// The row of a readable image, without its reduced features.
-    pub fn row(&mut self, hint: &Hint, version: Version, fetched: &Fetched) -> Result<Row, Unreadable> {
+    pub fn row(
+        &mut self,
+        hint: &Hint,
+        version: Version,
+        fetched: &Fetched,
+    ) -> Result<Row, Unreadable> {
         let metrics = self.job.metrics.clone();
         let start = Instant::now();
         let upload = &fetched.upload;
-        let picture = image::decode(&upload.bytes, &self.job.image_limits)
-            .map_err(|error| Unreadable { reason: error.reason(), detail: error.to_string() })?;
+        let picture =
+            image::decode(&upload.bytes, &self.job.image_limits).map_err(|error| Unreadable {
+                reason: error.reason(),
+                detail: error.to_string(),
+            })?;
         self.resizer
             .apply(&picture, &self.preprocess, &mut self.pixels)
-            .map_err(|error| Unreadable { reason: "unfit", detail: error.to_string() })?;
+            .map_err(|error| Unreadable {
+                reason: "unfit",
+                detail: error.to_string(),
+            })?;
         metrics.decoded.record(start.elapsed());
         let start = Instant::now();
         let mut features = vec![0.0; self.grid.len()];
         self.backbone
             .extract(&self.pixels, &mut features)
-            .map_err(|error| Unreadable { reason: "extraction-failed", detail: error.to_string() })?;
+            .map_err(|error| Unreadable {
+                reason: "extraction-failed",
+                detail: error.to_string(),
+            })?;
         metrics.extracted.record(start.elapsed());
         // Features that the moments can't hold must not reach the table either.
-        moments::quantise(&features, &mut self.grid)
-            .map_err(|error| Unreadable { reason: "features-off-grid", detail: error.to_string() })?;
+        moments::quantise(&features, &mut self.grid).map_err(|error| Unreadable {
+            reason: "features-off-grid",
+            detail: error.to_string(),
+        })?;
         metrics.rows.fetch_add(1, Relaxed);
         Ok(Row {
             path: path_of(&hint.bucket, &hint.object),
@@ -75,7 +91,13 @@ impl Featuriser {
     }
 
     /// The reject of an object that has no row.
-    pub fn reject(&self, hint: &Hint, version: Version, etag: Option<String>, why: Unreadable) -> Reject {
+    pub fn reject(
+        &self,
+        hint: &Hint,
+        version: Version,
+        etag: Option<String>,
+        why: Unreadable,
+    ) -> Reject {
         self.job.metrics.rejects.fetch_add(1, Relaxed);
         Reject {
             path: path_of(&hint.bucket, &hint.object),

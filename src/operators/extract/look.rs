@@ -46,24 +46,40 @@ const UNKNOWN_SIZE_BYTES: u64 = 1 << 20;
 /// Looks at the object that `hint` names.
 pub async fn look(job: &Arc<Job>, hint: &Hint) -> anyhow::Result<Seen> {
     let limit_bytes = job.config.limits.image_bytes;
-    let mut set_aside_bytes = hint.size_bytes.unwrap_or(UNKNOWN_SIZE_BYTES).clamp(1, limit_bytes);
+    let mut set_aside_bytes = hint
+        .size_bytes
+        .unwrap_or(UNKNOWN_SIZE_BYTES)
+        .clamp(1, limit_bytes);
     let (start, mut backoff) = (Instant::now(), None);
     loop {
         let budget = job.fetch_budget(set_aside_bytes).await;
         let asked = Instant::now();
-        let error = match job.uploads.get(&hint.bucket, &hint.object, set_aside_bytes).await {
+        let error = match job
+            .uploads
+            .get(&hint.bucket, &hint.object, set_aside_bytes)
+            .await
+        {
             Ok(upload) => {
                 job.metrics.fetched.record(asked.elapsed());
-                return Ok(Seen::Object(Fetched { upload, _budget: budget }));
+                return Ok(Seen::Object(Fetched {
+                    upload,
+                    _budget: budget,
+                }));
             }
             Err(FetchError::NotFound { .. }) => return Ok(Seen::Gone),
             // The event told less than there is: set aside what there is, if it is within the limit.
-            Err(FetchError::TooLarge { bytes, .. }) if bytes <= limit_bytes && bytes > set_aside_bytes => {
+            Err(FetchError::TooLarge { bytes, .. })
+                if bytes <= limit_bytes && bytes > set_aside_bytes =>
+            {
                 set_aside_bytes = bytes;
                 continue;
             }
-            Err(error @ FetchError::TooLarge { .. }) => return Ok(unreadable("too-many-bytes", &error)),
-            Err(error @ FetchError::Invalid { .. }) => return Ok(unreadable("invalid-key", &error)),
+            Err(error @ FetchError::TooLarge { .. }) => {
+                return Ok(unreadable("too-many-bytes", &error));
+            }
+            Err(error @ FetchError::Invalid { .. }) => {
+                return Ok(unreadable("invalid-key", &error));
+            }
             Err(error) => error,
         };
         drop(budget);
@@ -74,7 +90,9 @@ pub async fn look(job: &Arc<Job>, hint: &Hint) -> anyhow::Result<Seen> {
             }
             let path = path_of(&hint.bucket, &hint.object);
             let tried = start.elapsed().as_secs();
-            return Err(error).with_context(|| format!("{path}: gave up after {tried} s of retries (limits.retry_ms)"));
+            return Err(error).with_context(|| {
+                format!("{path}: gave up after {tried} s of retries (limits.retry_ms)")
+            });
         }
         if backoff.is_none() {
             tracing::warn!(%error, "the store is unwell; retrying");
@@ -84,5 +102,8 @@ pub async fn look(job: &Arc<Job>, hint: &Hint) -> anyhow::Result<Seen> {
 }
 
 fn unreadable(reason: &'static str, error: &FetchError) -> Seen {
-    Seen::Unreadable(Unreadable { reason, detail: error.to_string() })
+    Seen::Unreadable(Unreadable {
+        reason,
+        detail: error.to_string(),
+    })
 }

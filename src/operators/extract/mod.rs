@@ -38,7 +38,10 @@ pub fn extract<'scope>(
     changes: VecCollection<'scope, Round, (Key, Latest), isize>,
     reads: StreamVec<'scope, Round, Read>,
     restored: StreamVec<'scope, Round, Restored>,
-) -> (StreamVec<'scope, Round, (Key, Change)>, StreamVec<'scope, Round, Report>) {
+) -> (
+    StreamVec<'scope, Round, (Key, Change)>,
+    StreamVec<'scope, Round, Report>,
+) {
     let scope = reads.scope();
     let mut builder = OperatorBuilder::new("Extract".to_owned(), scope);
     let info = builder.operator_info();
@@ -46,16 +49,24 @@ pub fn extract<'scope>(
     let tasks = Tasks::new(&scope.worker(), &info.address, job.runtime.clone());
     let mut changes = builder.new_input(changes.inner, Pipeline);
     let mut reads = builder.new_input(reads, Exchange::new(|read: &Read| read.key().hashed()));
-    let mut restored = builder.new_input(restored, Exchange::new(|restored: &Restored| restored.key.hashed()));
+    let mut restored = builder.new_input(
+        restored,
+        Exchange::new(|restored: &Restored| restored.key.hashed()),
+    );
     let (rows_out, rows) = builder.new_output();
     let (reports_out, reports) = builder.new_output();
-    let mut rows_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<(Key, Change)>>>::from(rows_out);
-    let mut reports_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Report>>>::from(reports_out);
+    let mut rows_out =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<(Key, Change)>>>::from(rows_out);
+    let mut reports_out =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<Report>>>::from(reports_out);
     builder.build(move |_| {
         let mut rounds: BTreeMap<Round, Arrivals> = BTreeMap::new();
         let mut extract = Extract::new(job, tasks);
         move |frontiers| {
-            restored.for_each(|_, data| data.drain(..).for_each(|restored| extract.restore(restored)));
+            restored.for_each(|_, data| {
+                data.drain(..)
+                    .for_each(|restored| extract.restore(restored))
+            });
             changes.for_each(|time, data| {
                 // A message of a collection may hold several rounds, at or after its own. Round 0 is the table's.
                 for (change, round, diff) in data.drain(..).filter(|(_, round, _)| *round > 0) {
@@ -70,7 +81,10 @@ pub fn extract<'scope>(
                 arrivals.reads.append(data);
             });
             while let Some(entry) = rounds.first_entry() {
-                if frontiers.iter().any(|frontier| frontier.less_equal(entry.key())) {
+                if frontiers
+                    .iter()
+                    .any(|frontier| frontier.less_equal(entry.key()))
+                {
                     break;
                 }
                 extract.open(entry.remove());
@@ -81,8 +95,14 @@ pub fn extract<'scope>(
             extract.fetch();
             let mut give = |done: Done| {
                 if let Some(change) = done.change {
-                    rows_out.activate().session(&done.at[0]).give((done.key, change));
-                    reports_out.activate().session(&done.at[1]).give(Report::Extracted(1));
+                    rows_out
+                        .activate()
+                        .session(&done.at[0])
+                        .give((done.key, change));
+                    reports_out
+                        .activate()
+                        .session(&done.at[1])
+                        .give(Report::Extracted(1));
                 }
             };
             extract.ready.drain(..).for_each(&mut give);
@@ -183,7 +203,11 @@ impl Extract {
             if diff > 0
                 && let Some(hint) = hints.remove(&key)
             {
-                self.queue.push_back(Task { hint, latest, at: at.clone() });
+                self.queue.push_back(Task {
+                    hint,
+                    latest,
+                    at: at.clone(),
+                });
             }
         }
     }
@@ -191,7 +215,11 @@ impl Extract {
     fn malformed(&mut self, key: Key, reject: Reject, at: &At) {
         if self.etags.insert(key, digest(b"")).is_none() {
             let change = Some(Change::Reject(Box::new(reject)));
-            self.ready.push(Done { key, at: at.clone(), change });
+            self.ready.push(Done {
+                key,
+                at: at.clone(),
+                change,
+            });
         }
     }
 
@@ -204,7 +232,11 @@ impl Extract {
             if let Some((_, waiting)) = self.fetching.get_mut(&key) {
                 *waiting = Some(task);
             } else if let Some(change) = self.known(&task) {
-                self.ready.push(Done { key, at: task.at, change: Some(change) });
+                self.ready.push(Done {
+                    key,
+                    at: task.at,
+                    change: Some(change),
+                });
             } else {
                 self.start(task);
             }
@@ -214,7 +246,8 @@ impl Extract {
     fn start(&mut self, task: Task) {
         let (key, hint, job) = (task.hint.key, task.hint.clone(), self.job.clone());
         self.fetching.insert(key, (task, None));
-        self.tasks.spawn(async move { (key, look(&job, &hint).await) });
+        self.tasks
+            .spawn(async move { (key, look(&job, &hint).await) });
     }
 
     /// The change by an event that tells of the content which the row has already.
@@ -236,11 +269,19 @@ impl Extract {
         };
         if let Some(newer) = waiting {
             match self.known(&newer) {
-                Some(change) => self.ready.push(Done { key, at: newer.at, change: Some(change) }),
+                Some(change) => self.ready.push(Done {
+                    key,
+                    at: newer.at,
+                    change: Some(change),
+                }),
                 None => self.start(newer),
             }
         }
-        Some(Done { key, at: task.at, change })
+        Some(Done {
+            key,
+            at: task.at,
+            change,
+        })
     }
 
     /// What the object that was seen makes of its key.
@@ -250,11 +291,15 @@ impl Extract {
             Seen::Gone => {
                 let known = self.etags.remove(&key).is_some();
                 // An object that came and went before it was seen is nothing; a removal is kept, as its creation may follow.
-                (known || task.latest.content == Content::Removed).then_some(Change::Remove(version))
+                (known || task.latest.content == Content::Removed)
+                    .then_some(Change::Remove(version))
             }
             Seen::Unreadable(unreadable) => {
                 self.etags.insert(key, digest(b""));
-                Some(Change::Reject(Box::new(self.featuriser.reject(&task.hint, version, None, unreadable))))
+                Some(Change::Reject(Box::new(
+                    self.featuriser
+                        .reject(&task.hint, version, None, unreadable),
+                )))
             }
             Seen::Object(fetched) => {
                 let meta = &fetched.upload.meta;
@@ -266,7 +311,10 @@ impl Extract {
                     Ok(row) => Change::Row(Box::new(row)),
                     Err(unreadable) => {
                         let etag = Some(meta.etag.clone());
-                        Change::Reject(Box::new(self.featuriser.reject(&task.hint, version, etag, unreadable)))
+                        Change::Reject(Box::new(
+                            self.featuriser
+                                .reject(&task.hint, version, etag, unreadable),
+                        ))
                     }
                 })
             }
