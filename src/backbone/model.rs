@@ -148,6 +148,12 @@ impl Model {
         }
     }
 
+    /// The network as one operation on Candle's tensors, with buffers of its own; none for `pixels`.
+    pub fn forward(&self) -> Option<Forward> {
+        let network = self.network.as_ref()?;
+        Some(Forward::new(&self.spec, network.clone()))
+    }
+
     /// The network and memory for it, to look inside; none for `pixels`.
     pub(super) fn network(&self) -> Option<(&Network, Arena)> {
         self.network.as_deref().map(|n| (n, n.arena()))

@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{self, Config, ConfigError, Said};
 use crate::storage::S3Config;
 
+mod bench;
 mod demo;
 mod export;
 mod inspect;
@@ -46,6 +47,9 @@ enum Command {
     /// Brings, lists and checks pretrained weights
     #[command(subcommand)]
     Weights(weights::Command),
+    /// Measures how fast this machine extracts features
+    #[command(subcommand)]
+    Bench(bench::Command),
     /// Explains and checks configurations
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -136,6 +140,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Inspect(inspect) => inspect.run(),
         Command::Export(export) => export.run(),
         Command::Weights(command) => command.run(),
+        Command::Bench(command) => command.run(),
         Command::Config(command) => command.run(),
     }
 }

@@ -27,6 +27,14 @@ struct Logs {
     rejects: Log<Reject>,
 }
 
+impl Logs {
+    fn state(&self, place: &Place) -> Result<Option<JobState>> {
+        let json = self.main.base.job.as_deref();
+        let state = json.map(JobState::parse).transpose();
+        state.with_context(|| format!("{place}: the last commit's state"))
+    }
+}
+
 struct Log<R> {
     table: Table<R>,
     base: Snapshot,
@@ -65,14 +73,19 @@ impl Tables {
         })
     }
 
-    /// Opens the logs, creating what isn't there, and carries out a rejects commit that a crash left undone.
+    /// Opens the logs for a job: creates what isn't there, and carries out a rejects commit that a crash left undone.
     pub async fn open(&self) -> Result<Found> {
         let main = Log::<Row>::open_or_create(self.place.clone()).await?;
         let rejects = Log::<Reject>::open_or_create(self.place.beside("rejects")?).await?;
-        self.found(Logs { main, rejects }).await
+        let mut logs = Logs { main, rejects };
+        if let Some(state) = logs.state(&self.place)? {
+            logs.rejects.catch_up(&state).await?;
+        }
+        self.found(logs).await
     }
 
-    /// Opens the logs of tables that must be there.
+    /// Opens the logs of tables that must be there, and changes nothing: a job may be at work on them. The rejects may
+    /// then be an epoch behind.
     pub async fn open_existing(&self) -> Result<Found> {
         let missing = || {
             format!(
@@ -80,33 +93,19 @@ impl Tables {
                 self.place
             )
         };
-        let main = Log::<Row>::open(self.place.clone())
-            .await?
-            .with_context(missing)?;
-        let rejects = Log::<Reject>::open(self.place.beside("rejects")?)
-            .await?
-            .with_context(missing)?;
-        self.found(Logs { main, rejects }).await
+        let main = Log::<Row>::open(self.place.clone()).await?;
+        let rejects = Log::<Reject>::open(self.place.beside("rejects")?).await?;
+        self.found(Logs {
+            main: main.with_context(missing)?,
+            rejects: rejects.with_context(missing)?,
+        })
+        .await
     }
 
-    async fn found(&self, mut logs: Logs) -> Result<Found> {
-        let state = match &logs.main.base.job {
-            Some(json) => Some(
-                JobState::parse(json)
-                    .with_context(|| format!("{}: the last commit's state", self.place))?,
-            ),
-            None => None,
-        };
-        if let Some(state) = &state
-            && logs.rejects.base.txn.unwrap_or(0) < state.epoch
-        {
-            logs.rejects
-                .commit(state.epoch, state.rejects_commit.clone(), String::new())
-                .await?;
-        }
+    async fn found(&self, logs: Logs) -> Result<Found> {
         let found = Found {
             version: logs.main.base.version,
-            state,
+            state: logs.state(&self.place)?,
             rows: logs.main.base.files.clone(),
             rejects: logs.rejects.base.files.clone(),
         };
@@ -120,12 +119,9 @@ impl Tables {
         let logs = logs
             .as_mut()
             .context("the tables' logs were not opened in this process")?;
-        logs.main
-            .commit(state.epoch, main, serde_json::to_string(state)?)
-            .await?;
-        logs.rejects
-            .commit(state.epoch, state.rejects_commit.clone(), String::new())
-            .await?;
+        let json = serde_json::to_string(state)?;
+        logs.main.commit(state.epoch, main, json).await?;
+        logs.rejects.catch_up(state).await?;
         Ok(Summary {
             rows: logs.main.rows(),
             rejects: logs.rejects.rows(),
@@ -192,5 +188,16 @@ impl<R: table::Record> Log<R> {
 
     fn rows(&self) -> u64 {
         self.base.files.iter().map(|file| file.rows).sum()
+    }
+}
+
+impl Log<Reject> {
+    /// Carries out the commit that `state` holds written ahead, unless that was done, or is nothing.
+    async fn catch_up(&mut self, state: &JobState) -> Result<()> {
+        let files = &state.rejects_commit;
+        if self.base.txn.unwrap_or(0) >= state.epoch || *files == FileList::default() {
+            return Ok(());
+        }
+        self.commit(state.epoch, files.clone(), String::new()).await
     }
 }

@@ -128,6 +128,27 @@ impl Place {
         Self::new(Arc::clone(&self.store), url, self.patience)
     }
 
+    /// Makes the folder of a place on this machine; object stores have none.
+    ///
+    /// # Errors
+    /// [`StorageError`]: what the file system says.
+    pub async fn make_folder(&self) -> Result<(), StorageError> {
+        let Ok(folder) = self.url.to_file_path() else {
+            return Ok(());
+        };
+        let made = tokio::fs::create_dir_all(folder).await;
+        made.map_err(|error| {
+            let source = Box::new(error);
+            StorageError::new(
+                self.url.as_str(),
+                &object_store::Error::Generic {
+                    store: "folder",
+                    source,
+                },
+            )
+        })
+    }
+
     /// The store behind it.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn ObjectStore> {

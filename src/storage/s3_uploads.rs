@@ -15,6 +15,8 @@ use futures::{StreamExt, TryStreamExt};
 use super::error::chain;
 use super::uploads::{FetchError, Upload, UploadMeta, Uploads, object_name};
 
+const HEADS_IN_FLIGHT: usize = 8;
+
 /// All buckets that a client reaches. Which of them may be read is the caller's configuration.
 #[derive(Clone, Debug)]
 pub struct S3Uploads {
@@ -26,6 +28,20 @@ impl S3Uploads {
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client }
+    }
+}
+
+impl S3Uploads {
+    /// Small servers list objects without their tags, so these are asked for; `None` if the object is gone by then.
+    async fn with_etag(
+        self,
+        bucket: String,
+        listed: Result<UploadMeta, FetchError>,
+    ) -> Result<Option<UploadMeta>, FetchError> {
+        match listed {
+            Ok(meta) if meta.etag.is_empty() => self.head(&bucket, &meta.key).await,
+            listed => listed.map(Some),
+        }
     }
 }
 
@@ -110,6 +126,7 @@ impl Uploads for S3Uploads {
         after: Option<&str>,
     ) -> BoxStream<'static, Result<UploadMeta, FetchError>> {
         let object = object_name(bucket, prefix);
+        let (uploads, owned_bucket) = (self.clone(), bucket.to_string());
         let request = self
             .client
             .list_objects_v2()
@@ -137,6 +154,9 @@ impl Uploads for S3Uploads {
             }
         })
         .try_flatten()
+        .map(move |listed| uploads.clone().with_etag(owned_bucket.clone(), listed))
+        .buffered(HEADS_IN_FLIGHT)
+        .try_filter_map(|listed| async move { Ok(listed) })
         .boxed()
     }
 

@@ -50,7 +50,8 @@ pub enum FetchError {
         /// The limit.
         limit: u64,
     },
-    /// Access refused, or the bucket is not there: a person must act. It says nothing about the object.
+    /// Access refused, or the bucket is not there: a person must act. It says nothing about the object. (HEAD has
+    /// no room for the difference, and small servers call a missing bucket a missing key: there it is `NotFound`.)
     #[error(
         "{object}: access denied ({reason}); check credentials, bucket policy, endpoint and region"
     )]
@@ -102,8 +103,9 @@ pub trait Uploads: Send + Sync {
     /// Any [`FetchError`] but `NotFound` and `TooLarge`.
     async fn head(&self, bucket: &str, key: &str) -> Result<Option<UploadMeta>, FetchError>;
 
-    /// The objects whose keys start with `prefix`, in the byte order of their keys, behind the key `after`
-    /// if there is one (so that a listing can be resumed). Memory stays bounded by a page.
+    /// The objects whose keys start with `prefix`; with `after`, those that a listing gives behind that key, so that
+    /// it can be resumed. The order is the store's and the same each time: the byte order of the keys in AWS and in
+    /// folders, folder by folder in SeaweedFS. Memory stays bounded by a page.
     ///
     /// An item may be [`FetchError::Invalid`], which concerns that object alone; after any other error the
     /// stream ends.

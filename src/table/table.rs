@@ -142,6 +142,7 @@ impl<R: Record> Table<R> {
     /// As [`open`](Self::open).
     pub async fn create(place: Place) -> Result<Self, TableError> {
         let table = Self::new(place)?;
+        table.place.make_folder().await?;
         let create =
             || table.call(|place, engine| create_at(&place, &engine, delta_schema::<R>()?));
         let patience = table.place.patience();

@@ -154,7 +154,7 @@ async fn unnamed(
         .list()
         .try_filter_map(|(name, meta)| {
             let old = meta.last_modified < cutoff;
-            let garbage = (old && !keep(&name)).then(|| Garbage {
+            let garbage = (old && !keep(&name)).then_some(Garbage {
                 name,
                 bytes: meta.size,
             });

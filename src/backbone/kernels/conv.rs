@@ -31,12 +31,12 @@ impl Grid {
         (self.height + 2 * self.border) * self.row_pitch()
     }
     /// The first block of pixel (`y`, `x`), counted from the border's corner.
-    pub(super) fn from_corner(&self, y: usize, x: usize) -> usize {
+    pub(super) fn corner_at(&self, y: usize, x: usize) -> usize {
         y * self.row_pitch() + x * 64
     }
     /// The first block of pixel (`y`, `x`).
     pub(super) fn at(&self, y: usize, x: usize) -> usize {
-        self.from_corner(y + self.border, x + self.border)
+        self.corner_at(y + self.border, x + self.border)
     }
 }
 
@@ -128,7 +128,7 @@ impl Direct {
         // Blocks outermost, taps inner: the rows of one block stay in L1.
         for b in 0..from.blocks {
             for (ky, kx) in (0..folded.k).flat_map(|y| (0..folded.k).map(move |x| (y, x))) {
-                runs.push((from.from_corner(ky, kx) + b * from.block_pitch()) as u32);
+                runs.push((from.corner_at(ky, kx) + b * from.block_pitch()) as u32);
                 taps.extend((b * block..(b + 1) * block).map(|c| Some((c, ky, kx)) as Tap));
             }
         }
@@ -139,7 +139,7 @@ impl Direct {
         };
         let inset = from.border - pad;
         let places = places(&isa.kernels(access), to, |y, x| {
-            from.from_corner(y * stride + inset, x * stride + inset)
+            from.corner_at(y * stride + inset, x * stride + inset)
         });
         Self::packed(
             isa,
@@ -160,7 +160,7 @@ impl Direct {
         let padded = values.next_multiple_of(isa.per_word());
         let runs = (0..k).map(|ky| (ky * row_bytes) as u32).collect();
         let taps: Vec<Tap> = (0..k)
-            .flat_map(|ky| (0..padded).map(move |i| (i < values).then(|| (i % 3, ky, i / 3))))
+            .flat_map(|ky| (0..padded).map(move |i| (i < values).then_some((i % 3, ky, i / 3))))
             .collect();
         let places = places(&isa.kernels(Access::Stem), to, |_, x| {
             2 * x * 3 * isa.value_bytes()

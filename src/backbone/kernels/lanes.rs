@@ -41,6 +41,16 @@ pub(super) trait Lanes: Copy {
     /// Rounds to the stored type.
     unsafe fn write(self, to: *mut u8);
 
+    /// Writes the lower and the upper half of `2 * WIDTH` neighbouring channels. What is stored in one block is adjacent.
+    #[inline(always)]
+    unsafe fn write_pair(pair: [Self; 2], to: [*mut u8; 2]) {
+        // SAFETY: the caller vouches for both pointers.
+        unsafe {
+            pair[0].write(to[0]);
+            pair[1].write(to[1]);
+        }
+    }
+
     /// A 4-byte word of input (one f32, or two bf16) in every lane.
     unsafe fn broadcast(word: *const u8) -> Self;
     /// `self` + the products of the words of `weights` and `input`.

@@ -102,7 +102,7 @@ mod tests {
             HUGE_PAGE_BYTES + 1,
         ] {
             let mut block = Block::zeroed(bytes);
-            assert!(block.len() >= bytes && block.len() % LINE_BYTES == 0);
+            assert!(block.len() >= bytes && block.len().is_multiple_of(LINE_BYTES));
             assert_eq!(block.as_ptr() as usize % LINE_BYTES, 0);
             assert!(block.iter().all(|&b| b == 0));
             *block.words_mut().last_mut().unwrap() = 1.0;

@@ -172,17 +172,19 @@ unsafe fn part<L: Lanes, const P: usize, const STEP: usize, const LEN: usize, co
         for (i, sum) in sums[..count].iter().enumerate() {
             let (segment, pixel) = ((first + i) / P, (first + i) % P);
             let output = tile.output[segment].add(pixel * 64);
-            for (j, &sum) in sum.iter().enumerate() {
-                let value_bytes = if WIDE { 4 } else { L::VALUE_BYTES };
-                let (block, byte) = place(channel + j * L::WIDTH, value_bytes);
-                let to = output.add(block * tile.output_pitch + byte);
-                if WIDE {
-                    sum.store(to.cast());
-                } else if tile.accumulate {
-                    sum.add(L::read(to)).max(floor).write(to);
-                } else {
-                    sum.max(floor).write(to);
-                }
+            let value_bytes = if WIDE { 4 } else { L::VALUE_BYTES };
+            let to = [0, L::WIDTH].map(|j| {
+                let (block, byte) = place(channel + j, value_bytes);
+                output.wrapping_add(block * tile.output_pitch + byte)
+            });
+            if WIDE {
+                sum[0].store(to[0].cast());
+                sum[1].store(to[1].cast());
+            } else if tile.accumulate {
+                let sum = [sum[0].add(L::read(to[0])), sum[1].add(L::read(to[1]))];
+                L::write_pair([sum[0].max(floor), sum[1].max(floor)], to);
+            } else {
+                L::write_pair([sum[0].max(floor), sum[1].max(floor)], to);
             }
         }
     }

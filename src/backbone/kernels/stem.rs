@@ -23,8 +23,8 @@ pub(super) struct Stem {
     row: Direct,
     row_grid: Grid,
     pooled: Grid,
-    /// The normalised value of each byte in each channel.
-    normalised: Vec<[f32; CHANNELS]>,
+    /// The normalised value of each byte in each channel, as the bits that are stored.
+    normalised: Vec<[u32; CHANNELS]>,
 }
 
 /// The stem's working memory.
@@ -45,8 +45,12 @@ impl Stem {
             border: 0,
         };
         let row_bytes = row_values(side) * isa.value_bytes();
+        let stored = |x: f64| match isa.value_bytes() {
+            4 => (x as f32).to_bits(),
+            _ => u32::from(to_bf16(x as f32)),
+        };
         let normalised = (0..=255)
-            .map(|v| std::array::from_fn(|c| ((f64::from(v) / 255.0 - MEAN[c]) / STD[c]) as f32))
+            .map(|v| std::array::from_fn(|c| stored((f64::from(v) / 255.0 - MEAN[c]) / STD[c])))
             .collect();
         Self {
             isa,
@@ -89,19 +93,19 @@ impl Stem {
     fn normalise(&self, image: &mut Block, pixels: &[u8]) {
         assert!(pixels.len() == self.side * self.side * CHANNELS);
         if self.isa.value_bytes() == 4 {
-            self.fill(image.words_mut(), pixels, |x| x);
+            self.fill(image.words_mut(), pixels, f32::from_bits);
         } else {
-            self.fill(image.halves_mut(), pixels, to_bf16);
+            self.fill(image.halves_mut(), pixels, |bits| bits as u16);
         }
     }
 
-    fn fill<T>(&self, image: &mut [T], pixels: &[u8], stored: impl Fn(f32) -> T) {
+    fn fill<T>(&self, image: &mut [T], pixels: &[u8], from_bits: impl Fn(u32) -> T) {
         let inside = image.chunks_exact_mut(row_values(self.side)).skip(PAD);
         for (to, from) in inside.zip(pixels.chunks_exact(self.side * CHANNELS)) {
             let to = to[PAD * CHANNELS..].chunks_exact_mut(CHANNELS);
             for (to, from) in to.zip(from.chunks_exact(CHANNELS)) {
                 for c in 0..CHANNELS {
-                    to[c] = stored(self.normalised[usize::from(from[c])][c]);
+                    to[c] = from_bits(self.normalised[usize::from(from[c])][c]);
                 }
             }
         }

@@ -11,8 +11,11 @@ use super::memory::Block;
 use super::micro::{BLOCK_WORDS, Kernels, PANEL, SEGMENT, Tile};
 use super::transform::{input_tile, output_tile, weight_transform};
 
-/// Tiles transformed together: all of a 28x28 image in F(4x4). Other sizes are within 1 %.
-const GROUP: usize = 49;
+/// Tiles transformed together, and from how many tiles on. Many tiles are an early layer's: its weights are small, and groups
+/// that stay in L2 win. Later layers have many weights, which are better read only once.
+const SMALL_GROUP: usize = 28;
+const LARGE_GROUP: usize = 49;
+const MANY_TILES: usize = 100;
 
 /// The m that suits an output of this many rows: fewer multiplications against more waste at the edge and more weights.
 /// None where computing directly is best. It depends on nothing but the shape, so neither do the bits.
@@ -83,7 +86,12 @@ impl Winograd {
         }
         let across = to.width.div_ceil(m);
         let tiles = across * to.height.div_ceil(m);
-        let group = tiles.div_ceil(tiles.div_ceil(GROUP));
+        let most = if tiles < MANY_TILES {
+            LARGE_GROUP
+        } else {
+            SMALL_GROUP
+        };
+        let group = tiles.div_ceil(tiles.div_ceil(most));
         Self {
             isa,
             kernels: isa.kernels(Access::Products),
@@ -150,7 +158,7 @@ impl Winograd {
     unsafe fn multiply(&self, panel: usize, group: &Group) {
         const NO_BIAS: [f32; PANEL] = [0.0; PANEL];
         let step_bytes = self.from.blocks * BLOCK_WORDS * PANEL * 4;
-        let calls = group.count.div_ceil(2 * SEGMENT);
+        let calls = group.count.div_ceil(MOST);
         let fetch_lines = (step_bytes / 64).div_ceil(calls * self.runs.len());
         for frequency in 0..self.frequencies() {
             let step = panel * self.frequencies() + frequency;
@@ -161,12 +169,15 @@ impl Winograd {
                 let v = group.v.add(frequency * self.v_pitch());
                 let products = self.products(group.v).add(frequency * self.m_pitch());
                 for call in 0..calls {
-                    let [start, end] = [call, call + 1].map(|c| c * group.count / calls);
-                    // Of an odd number the middle tile is simply computed twice.
-                    let pixels = (end - start).div_ceil(2);
+                    let [start, end] = [call, call + 1].map(|c| boundary(c, group.count));
+                    let (pixels, kernel) = match end - start {
+                        count @ ..=SEGMENT => (count, self.kernels.one(count)),
+                        // Of an odd number the middle tile is simply computed twice.
+                        count => (count.div_ceil(2), self.kernels.two(count.div_ceil(2))),
+                    };
                     let at = [start * 64, (end - pixels) * 64];
                     let skip = call * fetch_lines * self.runs.len() * 64;
-                    self.kernels.two(pixels)(&Tile {
+                    kernel(&Tile {
                         input: at.map(|at| v.add(at).cast_const()),
                         output: at.map(|at| products.add(at)),
                         output_pitch: self.row(),
@@ -200,6 +211,21 @@ impl Winograd {
     }
 }
 
+/// Tiles that one call of the micro-kernel multiplies.
+const MOST: usize = 2 * SEGMENT;
+
+/// Where call `call` starts, of those that `count` tiles are cut into: whole ones, but the last two share alike what would
+/// leave less than half a call for the last.
+fn boundary(call: usize, count: usize) -> usize {
+    let calls = count.div_ceil(MOST);
+    let left = count - (calls - 1) * MOST;
+    if call > 0 && call + 1 == calls && left < SEGMENT {
+        count - (MOST + left) / 2
+    } else {
+        (call * MOST).min(count)
+    }
+}
+
 /// Tiles that are worked on together.
 struct Group<'a> {
     shape: &'a Winograd,
@@ -230,7 +256,7 @@ impl<const N: usize> Task for Analyse<'_, N> {
         let from = shape.from;
         for t in 0..self.group.count {
             let (y, x) = self.group.corner(t);
-            let corner = from.from_corner(y + from.border - 1, x + from.border - 1);
+            let corner = from.corner_at(y + from.border - 1, x + from.border - 1);
             for block in 0..from.blocks {
                 for part in (0..64).step_by(L::WIDTH * L::VALUE_BYTES) {
                     // SAFETY: the N x N pixels lie in the bordered grid, and (block, tile) in every frequency of V.

@@ -1,0 +1,107 @@
+//! `eigenflow bench`: how fast this machine extracts.
+
+use std::io::{stdin, stdout};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use clap::{Args, Subcommand};
+
+use super::Failure;
+use crate::backbone::weights::{self, Network};
+use crate::backbone::{BackboneError, Model, Precision, ResNet, Strides, bench};
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The network alone: layer by layer, or beside other engines
+    Extract(Extract),
+}
+
+/// Arguments of `bench extract`.
+#[derive(Debug, Args)]
+pub struct Extract {
+    /// A .safetensors file; without it random weights of --network, which are as fast
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// The network of random weights
+    #[arg(long, default_value = "resnet50", value_name = "NAME")]
+    network: String,
+    /// Arithmetic: f32 or bf16
+    #[arg(long, default_value = "f32")]
+    precision: String,
+    /// Side of the square input in pixels
+    #[arg(long, default_value_t = 224, value_name = "PIXELS")]
+    side: usize,
+    /// Answer a benchmark's driver: `ready`, then for each line `b BATCH SECONDS` a line `IMAGES SECONDS`
+    #[arg(long)]
+    serve: bool,
+    /// Independent workers, each a thread, for --serve
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    threads: usize,
+    /// Images of which the table takes each layer's fastest
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    rounds: usize,
+}
+
+impl Command {
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        let Command::Extract(extract) = self;
+        extract.run()
+    }
+}
+
+impl Extract {
+    fn run(self) -> Result<ExitCode, Failure> {
+        let precision: Precision = self.precision.parse().map_err(usage)?;
+        let model = self.load(precision)?;
+        if self.serve {
+            let served = bench::serve(&model, self.threads.max(1), stdin().lock(), stdout().lock());
+            served.context("bench extract --serve")?;
+        } else {
+            self.table(&model, precision)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn load(&self, precision: Precision) -> Result<Model, Failure> {
+        let Some(file) = &self.model else {
+            let network = ResNet::parse(&self.network, Strides::V15).map_err(usage)?;
+            return Model::random(network, 1, self.side, precision).map_err(usage);
+        };
+        let cache = weights::cache_dir().context("no cache folder")?;
+        let weights = weights::load(&file.to_string_lossy(), &cache).context("--model")?;
+        let Network::ResNet(network) = weights.network else {
+            let error = anyhow!("--model is of {}, not of a resnet", weights.network);
+            return Err(Failure::Usage(error));
+        };
+        let sha256 = &weights.sha256;
+        Model::resnet(network, weights.bytes(), sha256, self.side, precision).map_err(usage)
+    }
+
+    /// Each layer beside the peak of the micro-kernel on data in the nearest cache.
+    fn table(&self, model: &Model, precision: Precision) -> anyhow::Result<()> {
+        let peak = bench::peak(precision)?;
+        println!("{}", model.spec().identity);
+        println!("peak of one core: {:.1} GFLOP/s", peak / 1e9);
+        println!("{:32} {:>9} {:>9} {:>7}", "layer", "us", "GFLOP/s", "% peak");
+        let mut seconds = 0.0;
+        for layer in bench::layers(model, self.rounds) {
+            seconds += layer.seconds;
+            let rate = layer.flops / layer.seconds;
+            println!(
+                "{:32} {:>9.0} {:>9.1} {:>7.1}",
+                layer.name,
+                layer.seconds * 1e6,
+                rate / 1e9,
+                100.0 * rate / peak
+            );
+        }
+        println!("sum {:.2} ms: {:.1} images/s", seconds * 1e3, 1.0 / seconds);
+        Ok(())
+    }
+}
+
+fn usage(error: BackboneError) -> Failure {
+    Failure::Usage(error.into())
+}

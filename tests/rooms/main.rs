@@ -1,0 +1,7 @@
+//! Single rooms of the house by their public doors, each without the others.
+
+mod backbone;
+mod image;
+mod storage;
+mod support;
+mod table;
