@@ -84,7 +84,10 @@ impl Extract {
         let peak = bench::peak(precision)?;
         println!("{}", model.spec().identity);
         println!("peak of one core: {:.1} GFLOP/s", peak / 1e9);
-        println!("{:32} {:>9} {:>9} {:>7}", "layer", "us", "GFLOP/s", "% peak");
+        println!(
+            "{:32} {:>9} {:>9} {:>7}",
+            "layer", "us", "GFLOP/s", "% peak"
+        );
         let mut seconds = 0.0;
         for layer in bench::layers(model, self.rounds) {
             seconds += layer.seconds;

@@ -24,7 +24,7 @@ mod tests;
 
 pub use error::EventError;
 pub use parse::{KEY_BYTES_MAX, MESSAGE_BYTES_MAX, Message, NESTING_MAX, RECORDS_MAX, parse};
-pub use render::render;
+pub use render::{TIME_MS_RANGE, render};
 pub use version::{ParseVersionError, Version};
 
 /// What happened to the object.

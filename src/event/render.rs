@@ -1,12 +1,14 @@
 //! ObjectEvent -> the AWS 2.1 message that `replay`, `demo` and `reconcile` send.
 
+use std::ops::RangeInclusive;
+
 use chrono::{DateTime, SecondsFormat};
 use serde_json::json;
 
 use super::{Change, Dialect, ObjectEvent, key};
 
 /// 0000-01-01 and 9999-12-31T23:59:59.999Z: the times that RFC 3339 can write.
-const TIME_MS_RANGE: (i64, i64) = (-62_167_219_200_000, 253_402_300_799_999);
+pub const TIME_MS_RANGE: RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
 
 /// One AWS 2.1 notification with this event as its only record.
 ///
@@ -16,7 +18,7 @@ pub fn render(event: &ObjectEvent) -> Vec<u8> {
     let time_ms = event
         .version
         .time_ms
-        .clamp(TIME_MS_RANGE.0, TIME_MS_RANGE.1);
+        .clamp(*TIME_MS_RANGE.start(), *TIME_MS_RANGE.end());
     let time = DateTime::from_timestamp_millis(time_ms)
         .unwrap_or_default()
         .to_rfc3339_opts(SecondsFormat::Millis, true);

@@ -58,8 +58,10 @@ pub struct Job {
     pub until_end: bool,
     /// This run's name in the commits it makes.
     pub writer: String,
-    /// Set by a signal: finish the rounds in flight, publish, end.
+    /// Set by a signal to this process: finish the rounds in flight, publish, end.
     pub stop: AtomicBool,
+    /// Known to process 0: some process was stopped by a signal.
+    pub stopped: AtomicBool,
     /// The first error that ends the job.
     pub failure: Failure,
     /// What was counted.
@@ -79,6 +81,20 @@ impl Job {
             Ok(permit) => permit,
             Err(_) => unreachable!("the budget is never closed"),
         }
+    }
+}
+
+impl Job {
+    /// All that rows depend on beside their objects; equal in every process of a job.
+    pub fn fingerprint(&self) -> String {
+        format!(
+            "{}; topic {}; buckets {:?}; label {:?}; limits {:?}",
+            self.identity,
+            self.config.kafka.topic,
+            self.config.s3.buckets,
+            self.config.label,
+            self.image_limits
+        )
     }
 }
 

@@ -78,6 +78,7 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
         until_end: options.until_end,
         writer: uuid::Uuid::new_v4().simple().to_string(),
         stop: AtomicBool::new(false),
+        stopped: AtomicBool::new(false),
         failure: Failure::default(),
         metrics: Arc::new(Metrics::default()),
         fetch_budget: Arc::new(Semaphore::new(

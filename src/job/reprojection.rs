@@ -5,14 +5,15 @@ use anyhow::Result;
 use super::Job;
 use super::origin::read_projection;
 use super::state::JobState;
+use crate::projection::Stored;
 use crate::table::DataFile;
 
 /// Worker 0's plan.
 pub struct Reprojection {
     /// Files to be merged into one, each at most `table.rows_per_file` rows, unless it is one file.
     pub groups: Vec<Vec<DataFile>>,
-    /// The newest projection's safetensors.
-    pub projection: Vec<u8>,
+    /// The newest projection's safetensors; `None` where there are too few rows for one.
+    pub projection: Option<Vec<u8>>,
     /// The last commit's state.
     pub state: JobState,
 }
@@ -23,12 +24,10 @@ impl Reprojection {
         let Some((state, files)) = job.tables.committed().await? else {
             return Ok(None);
         };
-        let Some(stored) = read_projection(&job.tables, &state).await? else {
-            return Ok(None);
-        };
+        let stored = read_projection(&job.tables, &state).await?;
         Ok(Some(Reprojection {
             groups: groups(files, job.config.table.rows_per_file as u64),
-            projection: stored.to_safetensors()?,
+            projection: stored.as_ref().map(Stored::to_safetensors).transpose()?,
             state,
         }))
     }

@@ -38,8 +38,13 @@ pub fn run(job: &Arc<Job>, layout: &Layout) -> Result<()> {
             _ => None,
         };
         let result = work(worker, &shared, mine);
+        let failed = result.is_err();
         // The receiver is gone only when another worker has failed already.
         let _ = ended.send(result);
+        // A worker that returned would close its connections in good order, and other processes would wait for ever.
+        while failed {
+            std::thread::park();
+        }
     })
     .map_err(|error| anyhow!("the processes of the job could not be connected: {error}"))?;
     for _ in 0..layout.workers {
@@ -60,7 +65,7 @@ fn work(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>) -> Re
     if job.until_end && job.config.publish.reproject_at_end {
         // Every worker builds the graph; whether there is anything to do in it, worker 0 knows.
         let plan = match worker.index() {
-            0 if !job.stop.load(Relaxed) => job.runtime.block_on(Reprojection::plan(job))?,
+            0 if !job.stopped.load(Relaxed) => job.runtime.block_on(Reprojection::plan(job))?,
             _ => None,
         };
         reproject(worker, job, plan);

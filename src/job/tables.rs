@@ -84,8 +84,8 @@ impl Tables {
         self.found(logs).await
     }
 
-    /// Opens the logs of tables that must be there, and changes nothing: a job may be at work on them. The rejects may
-    /// then be an epoch behind.
+    /// Opens the logs of tables that must be there, and changes nothing: a job may be at work on them. Rejects that are
+    /// yet to be committed are found as if they were.
     pub async fn open_existing(&self) -> Result<Found> {
         let missing = || {
             format!(
@@ -103,11 +103,17 @@ impl Tables {
     }
 
     async fn found(&self, logs: Logs) -> Result<Found> {
+        let state = logs.state(&self.place)?;
+        let mut rejects = logs.rejects.base.files.clone();
+        if let Some(pending) = state.as_ref().and_then(|state| logs.rejects.pending(state)) {
+            rejects.retain(|file| !pending.removes.contains(&file.name));
+            rejects.extend(pending.adds.clone());
+        }
         let found = Found {
             version: logs.main.base.version,
-            state: logs.state(&self.place)?,
+            state,
             rows: logs.main.base.files.clone(),
-            rejects: logs.rejects.base.files.clone(),
+            rejects,
         };
         *self.logs.lock().await = Some(logs);
         Ok(found)
@@ -192,12 +198,21 @@ impl<R: table::Record> Log<R> {
 }
 
 impl Log<Reject> {
-    /// Carries out the commit that `state` holds written ahead, unless that was done, or is nothing.
-    async fn catch_up(&mut self, state: &JobState) -> Result<()> {
+    /// The commit that `state` holds written ahead, unless it was carried out, or is nothing.
+    fn pending<'a>(&self, state: &'a JobState) -> Option<&'a FileList> {
         let files = &state.rejects_commit;
-        if self.base.txn.unwrap_or(0) >= state.epoch || *files == FileList::default() {
-            return Ok(());
+        let done = self.base.txn.unwrap_or(0) >= state.epoch;
+        (!done && *files != FileList::default()).then_some(files)
+    }
+
+    /// Carries it out.
+    async fn catch_up(&mut self, state: &JobState) -> Result<()> {
+        match self.pending(state) {
+            Some(files) => {
+                let files = files.clone();
+                self.commit(state.epoch, files, String::new()).await
+            }
+            None => Ok(()),
         }
-        self.commit(state.epoch, files.clone(), String::new()).await
     }
 }

@@ -42,6 +42,9 @@ struct Parts {
     published: Option<Published>,
 }
 
+/// A commit under way: its capability, the offsets it makes true, and when it began.
+type Committing = (Capability<Round>, Vec<(i32, i64)>, Instant);
+
 /// The inputs of [`commit`], at any worker.
 pub struct Inputs<'scope> {
     /// The cuts.
@@ -63,11 +66,8 @@ pub fn commit<'scope>(
 ) -> StreamVec<'scope, Round, JobState> {
     let scope = inputs.cuts.scope();
     let mut builder = OperatorBuilder::new("Commit".to_owned(), scope);
-    let mut tasks: Tasks<anyhow::Result<(Ledger, Vec<Placed>)>> = Tasks::new(
-        &scope.worker(),
-        &builder.operator_info().address,
-        job.runtime.clone(),
-    );
+    let mut tasks: Tasks<(Ledger, Vec<Placed>)> =
+        Tasks::new(scope.worker(), &builder.operator_info().address, &job);
     let mut cuts = builder.new_input(inputs.cuts, Pipeline);
     let mut files = builder.new_input(inputs.files, Exchange::new(|_: &FileChange| 0));
     let mut tombstones = builder.new_input(inputs.tombstones, Exchange::new(|_: &Tombstone| 0));
@@ -78,7 +78,7 @@ pub fn commit<'scope>(
         let mut ledger = ledger;
         let here = ledger.is_some();
         let mut epochs: BTreeMap<Round, Parts> = BTreeMap::new();
-        let mut committing: Option<(Capability<Round>, Vec<(i32, i64)>, Instant)> = None;
+        let mut committing: Option<Committing> = None;
         let mut group = None;
         move |frontiers| {
             cuts.for_each(|time, data| {
@@ -97,20 +97,18 @@ pub fn commit<'scope>(
             published.for_each(|time, data| {
                 epochs.entry(*time.time()).or_default().published = data.pop()
             });
-            if let Some(result) = tasks.finished()
+            if let Some((now, placed)) = tasks.finished()
                 && let Some((at, offsets, start)) = committing.take()
             {
-                match result {
-                    Ok((now, placed)) => {
-                        job.metrics.committed.record(start.elapsed());
-                        control.committed.set(now.state.epoch);
-                        control.placed.replace(placed);
-                        publish_offsets(&job, &mut group, &offsets);
-                        output.activate().session(&at).give(now.state.clone());
-                        ledger = Some(now);
-                    }
-                    Err(error) => return job.failure.set(error),
-                }
+                job.metrics.committed.record(start.elapsed());
+                control.committed.set(now.state.epoch);
+                control.placed.replace(placed);
+                publish_offsets(&job, &mut group, &offsets);
+                output.activate().session(&at).give(now.state.clone());
+                ledger = Some(now);
+            }
+            if job.failure.is_set() {
+                return;
             }
             if ledger.is_some()
                 && let Some(entry) = epochs.first_entry()

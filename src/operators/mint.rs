@@ -59,14 +59,17 @@ pub fn mint<'scope>(
                             job.metrics.settled.fetch_add(changes, Relaxed);
                         }
                         // Told to any process, it holds for the job.
-                        Report::Read { stop: true, .. } => job.stop.store(true, Relaxed),
+                        Report::Read { stop: true, .. } => job.stopped.store(true, Relaxed),
                         Report::Read { .. } => {}
                     }
                     ledger.record(*time.time(), report, &control);
                 }
             });
             let Some(held) = &mut capability else { return };
-            if job.stop.load(Relaxed) || (job.until_end && ledger.ended.len() == peers) {
+            if job.stop.load(Relaxed) {
+                job.stopped.store(true, Relaxed);
+            }
+            if job.stopped.load(Relaxed) || (job.until_end && ledger.ended.len() == peers) {
                 control.stop.set(true);
             }
             if control.committed.get() == minted {

@@ -102,21 +102,20 @@ fn deltas<'scope>(
                 epoch.retracted.append(data);
             });
             while let Some(entry) = epochs.first_entry() {
-                if frontiers
-                    .iter()
-                    .any(|frontier| frontier.less_equal(entry.key()))
-                {
+                let round = *entry.key();
+                if frontiers.iter().any(|frontier| frontier.less_equal(&round)) {
                     break;
                 }
-                let (round, epoch) = entry.remove_entry();
-                let Some(at) = epoch.at else { continue };
-                let Some(accumulator) = &mut accumulator else {
+                // An epoch that fails stays, and with it its capability: it must not look complete to others.
+                let (Some(accumulator), epoch) = (&mut accumulator, entry.get()) else {
                     return;
                 };
                 match delta(accumulator, &mut grid, &epoch.added, &epoch.retracted) {
                     Ok(delta) => {
-                        let updates = delta.into_iter().map(|(part, sums)| (part, round, sums));
-                        output.activate().session(&at).give_iterator(updates);
+                        if let Some(at) = entry.remove().at {
+                            let updates = delta.into_iter().map(|(part, sums)| (part, round, sums));
+                            output.activate().session(&at).give_iterator(updates);
+                        }
                     }
                     Err(error) => return job.failure.set(error),
                 }

@@ -77,11 +77,8 @@ pub fn project<'scope>(
 ) -> Projections<'scope> {
     let scope = cuts.scope();
     let mut builder = OperatorBuilder::new("Project".to_owned(), scope);
-    let mut tasks: Tasks<anyhow::Result<State>> = Tasks::new(
-        &scope.worker(),
-        &builder.operator_info().address,
-        job.runtime.clone(),
-    );
+    let mut tasks: Tasks<State> =
+        Tasks::new(scope.worker(), &builder.operator_info().address, &job);
     let mut deltas = builder.new_input(deltas, Exchange::new(|_: &Delta| 0));
     let mut cuts = builder.new_input(cuts, Pipeline);
     let (projected_out, projected) = builder.new_output();
@@ -118,16 +115,11 @@ pub fn project<'scope>(
                 }
                 Err(error) => job.failure.set(error),
             };
-            if let Some(result) = tasks.finished() {
-                match result {
-                    Ok(fitted) => {
-                        if let Some(at) = fitting.take() {
-                            give(&fitted, &at);
-                        }
-                        state = Some(fitted);
-                    }
-                    Err(error) => return job.failure.set(error),
+            if let Some(fitted) = tasks.finished() {
+                if let Some(at) = fitting.take() {
+                    give(&fitted, &at);
                 }
+                state = Some(fitted);
             }
             let Some(current) = state.take() else {
                 // Worker 0 waits for its task; the others have nothing to do.
@@ -233,12 +225,16 @@ impl Fitted {
             0 | 1 => None,
             _ => {
                 let projection = projection::fit(&moments, options)?;
-                let previous = state.projection.as_ref();
-                let drift =
-                    previous.map(|previous| projection::drift(&previous.projection, &projection));
+                let drift = state.projection.as_ref().and_then(|previous| {
+                    let drift = projection::drift(&previous.projection, &projection);
+                    // It informs; nothing depends on it.
+                    drift
+                        .inspect_err(|error| tracing::warn!(%error, "no drift"))
+                        .ok()
+                });
                 Some(Stored {
                     version,
-                    drift: drift.transpose()?,
+                    drift,
                     projection,
                 })
             }

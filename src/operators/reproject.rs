@@ -21,19 +21,17 @@ use crate::table::DataFile;
 /// Files that become one, with their number.
 pub type Group = (usize, Vec<DataFile>);
 
-/// Rewrites each group as one file, its rows sorted by path and reduced by `projection`, a safetensors file.
+/// Rewrites each group as one file, its rows sorted by path and reduced by `projection`, a safetensors file, or not reduced where
+/// there is none.
 pub fn regroup<'scope>(
     job: Arc<Job>,
     groups: StreamVec<'scope, Round, Group>,
-    projection: StreamVec<'scope, Round, Vec<u8>>,
+    projection: StreamVec<'scope, Round, Option<Vec<u8>>>,
 ) -> StreamVec<'scope, Round, FileList> {
     let scope = groups.scope();
     let mut builder = OperatorBuilder::new("Regroup".to_owned(), scope);
-    let mut tasks: Tasks<Result<FileList>> = Tasks::new(
-        &scope.worker(),
-        &builder.operator_info().address,
-        job.runtime.clone(),
-    );
+    let mut tasks: Tasks<FileList> =
+        Tasks::new(scope.worker(), &builder.operator_info().address, &job);
     let mut groups = builder.new_input(groups, Exchange::new(|(number, _): &Group| *number as u64));
     let mut projection = builder.new_input(projection, Pipeline);
     let (output, lists) = builder.new_output();
@@ -48,19 +46,16 @@ pub fn regroup<'scope>(
             });
             projection.for_each(|_, data| {
                 for file in data.drain(..) {
-                    match Stored::from_safetensors(&file) {
-                        Ok(stored) => reduce_by = Some(Arc::new(stored)),
+                    match file.as_deref().map(Stored::from_safetensors).transpose() {
+                        Ok(stored) => reduce_by = Some(stored.map(Arc::new)),
                         Err(error) => job.failure.set(error.into()),
                     }
                 }
             });
-            if let Some(result) = tasks.finished()
+            if let Some(list) = tasks.finished()
                 && let Some(at) = running.take()
             {
-                match result {
-                    Ok(list) => output.activate().session(&at).give(list),
-                    Err(error) => return job.failure.set(error),
-                }
+                output.activate().session(&at).give(list);
             }
             if running.is_none()
                 && let Some(projection) = &reduce_by
@@ -75,21 +70,21 @@ pub fn regroup<'scope>(
     lists
 }
 
-async fn merge(job: &Job, files: Vec<DataFile>, projection: Arc<Stored>) -> Result<FileList> {
+async fn merge(
+    job: &Job,
+    files: Vec<DataFile>,
+    projection: Option<Arc<Stored>>,
+) -> Result<FileList> {
     let mut rows = Vec::new();
     for file in &files {
         rows.extend(job.tables.rows.read(file).await?);
     }
-    let newest = projection.version;
-    if files.len() == 1
-        && rows
-            .iter()
-            .all(|row| row.projection_version == Some(newest))
-    {
+    let newest = projection.as_ref().map(|stored| stored.version);
+    if files.len() == 1 && rows.iter().all(|row| row.projection_version == newest) {
         return Ok(FileList::default());
     }
     rows.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    let rows = reduced(rows, Some(projection)).await?;
+    let rows = reduced(rows, projection).await?;
     let adds = vec![job.tables.rows.write(rows).await?];
     Ok(FileList {
         adds,
@@ -106,11 +101,7 @@ pub fn conclude<'scope>(
     let scope = lists.scope();
     let mut builder = OperatorBuilder::new("Conclude".to_owned(), scope);
     let activator = scope.activator_for(builder.operator_info().address.clone());
-    let mut tasks: Tasks<Result<()>> = Tasks::new(
-        &scope.worker(),
-        &builder.operator_info().address,
-        job.runtime.clone(),
-    );
+    let mut tasks: Tasks<()> = Tasks::new(scope.worker(), &builder.operator_info().address, &job);
     let mut lists = builder.new_input(lists, Exchange::new(|_: &FileList| 0));
     builder.build_reschedule(move |_| {
         let mut state = state;
@@ -142,9 +133,7 @@ pub fn conclude<'scope>(
                     Ok(())
                 });
             }
-            if let Some(Err(error)) = tasks.finished() {
-                job.failure.set(error);
-            }
+            tasks.finished();
             // Not done while the commit is under way, though no capability is held.
             let busy = tasks.running() > 0 && !job.failure.is_set();
             if busy {

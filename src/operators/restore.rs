@@ -12,7 +12,7 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::operators::vec::Broadcast;
+use timely::dataflow::operators::vec::{Broadcast, Map};
 use timely::dataflow::operators::{Capability, Concat, Exchange, ToStream};
 use timely::dataflow::{Scope, StreamVec};
 
@@ -68,16 +68,37 @@ pub fn restore<'scope>(
         .to_stream(scope)
         .container::<Vec<_>>()
         .exchange(|placed: &Placed| placed.slot.id);
+    let fingerprint = (scope.index() == 0).then(|| job.fingerprint());
+    let fingerprint = fingerprint.to_stream(scope).container::<Vec<_>>();
+    let offsets = origin.offsets.to_stream(scope).container::<Vec<_>>();
     Restoration {
-        keys: read_keys(job, placed.clone())
+        keys: read_keys(job.clone(), placed.clone())
             .concat(tombstones.to_stream(scope).container::<Vec<_>>()),
         placed,
-        offsets: origin
-            .offsets
-            .to_stream(scope)
-            .container::<Vec<_>>()
-            .broadcast(),
+        offsets: alike(job, fingerprint, offsets),
     }
+}
+
+/// The offsets, at all workers, where worker 0's `fingerprint` is this process's, too: features of different networks, or
+/// labels of different rules, must not meet in one table.
+fn alike<'scope>(
+    job: Arc<Job>,
+    fingerprint: StreamVec<'scope, Round, String>,
+    offsets: StreamVec<'scope, Round, (i32, i64)>,
+) -> StreamVec<'scope, Round, (i32, i64)> {
+    let first: StreamVec<_, Result<String, _>> = fingerprint.map(Ok);
+    let both = first.concat(offsets.map(Err)).broadcast();
+    both.flat_map(move |either| match either {
+        Ok(first) if first != job.fingerprint() => {
+            job.failure.set(anyhow::anyhow!(
+                "this process of the job was started differently from its first: here {}; there {first}",
+                job.fingerprint()
+            ));
+            None
+        }
+        Ok(_) => None,
+        Err(offset) => Some(offset),
+    })
 }
 
 fn read_keys<'scope>(
@@ -86,11 +107,7 @@ fn read_keys<'scope>(
 ) -> StreamVec<'scope, Round, Restored> {
     let scope = placed.scope();
     let mut builder = OperatorBuilder::new("RestoreKeys".to_owned(), scope);
-    let mut tasks = Tasks::new(
-        &scope.worker(),
-        &builder.operator_info().address,
-        job.runtime.clone(),
-    );
+    let mut tasks = Tasks::new(scope.worker(), &builder.operator_info().address, &job);
     let mut placed = builder.new_input(placed, Pipeline);
     let (output, keys) = builder.new_output();
     let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Restored>>>::from(output);
@@ -104,27 +121,24 @@ fn read_keys<'scope>(
                     queue.extend(placed.file.map(|file| (time.retain(0), placed.slot, file)));
                 }
             });
-            while let Some(result) = tasks.finished() {
-                match (result, &held) {
-                    (Ok((slot, rows)), Some(capability)) => {
-                        let restored = restored(slot, rows);
-                        output
-                            .activate()
-                            .session(capability)
-                            .give_iterator(restored);
-                    }
-                    (Err(error), _) => job.failure.set(error),
-                    (Ok(_), None) => unreachable!("a capability is held while tasks run"),
-                }
+            while let Some((slot, rows)) = tasks.finished() {
+                let Some(capability) = &held else {
+                    unreachable!("a capability is held while tasks run")
+                };
+                let restored = restored(slot, rows);
+                output
+                    .activate()
+                    .session(capability)
+                    .give_iterator(restored);
             }
             while tasks.running() < READS_IN_FLIGHT
                 && let Some((capability, slot, file)) = queue.pop_front()
             {
                 held = Some(capability);
                 let job = job.clone();
-                tasks.spawn(async move {
-                    Ok::<_, anyhow::Error>((slot, job.tables.read_keys(slot.which, &file).await?))
-                });
+                tasks.spawn(
+                    async move { Ok((slot, job.tables.read_keys(slot.which, &file).await?)) },
+                );
             }
             if tasks.running() == 0 {
                 held = None;
@@ -137,9 +151,11 @@ fn read_keys<'scope>(
 fn restored(slot: Slot, rows: Vec<table::Key>) -> impl Iterator<Item = Restored> {
     rows.into_iter().map(move |row| Restored {
         key: key_of(&row.path),
-        latest: row.version.parse::<Version>().ok().map(|version| Latest {
-            version,
-            content: Content::Present(digest(row.etag.unwrap_or_default().as_bytes())),
+        // A reject without an etag vouches for no content: the next hint is worth a look.
+        latest: row.etag.and_then(|etag| {
+            let version = row.version.parse::<Version>().ok()?;
+            let content = Content::Present(digest(etag.as_bytes()));
+            Some(Latest { version, content })
         }),
         slot: Some(slot),
     })

@@ -46,11 +46,8 @@ pub fn rewrite<'scope>(
     let scope = cuts.scope();
     let (index, peers) = (scope.index() as u64, scope.peers() as u64);
     let mut builder = OperatorBuilder::new("Rewrite".to_owned(), scope);
-    let mut tasks: Tasks<Result<(Vec<Row>, Vec<FileChange>)>> = Tasks::new(
-        &scope.worker(),
-        &builder.operator_info().address,
-        job.runtime.clone(),
-    );
+    let mut tasks: Tasks<(Vec<Row>, Vec<FileChange>)> =
+        Tasks::new(scope.worker(), &builder.operator_info().address, &job);
     let mut edits = builder.new_input(edits, Exchange::new(|edit: &Edit| edit.slot.id));
     let mut cuts = builder.new_input(cuts, Pipeline);
     let mut restored = builder.new_input(restored, Pipeline);
@@ -88,23 +85,18 @@ pub fn rewrite<'scope>(
                         .insert(edit.key, edit.amendment);
                 }
             });
-            while let Some(result) = tasks.finished() {
-                match (result, running.take()) {
-                    (Ok((rows, files)), Some(at)) => {
-                        retracted_out
-                            .activate()
-                            .session(&at[0])
-                            .give(Arc::new(rows));
-                        files_out
-                            .activate()
-                            .session(&at[1])
-                            .give_iterator(files.into_iter());
-                    }
-                    (Ok(_), None) => {
-                        unreachable!("the capabilities are held while files are rewritten")
-                    }
-                    (Err(error), _) => return job.failure.set(error),
-                }
+            while let Some((rows, files)) = tasks.finished() {
+                let Some(at) = running.take() else {
+                    unreachable!("the capabilities are held while files are rewritten")
+                };
+                retracted_out
+                    .activate()
+                    .session(&at[0])
+                    .give(Arc::new(rows));
+                files_out
+                    .activate()
+                    .session(&at[1])
+                    .give_iterator(files.into_iter());
             }
             if running.is_none()
                 && let Some(entry) = epochs.first_entry()

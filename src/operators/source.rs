@@ -121,8 +121,10 @@ impl Reader {
         let mut places = HashMap::new();
         for &partition in &mine {
             let (low, high) = kafka::watermarks(&consumer, &config.topic, partition)?;
-            let next =
-                kafka::first_offset(config, partition, begin.get(&partition).copied(), low, high)?;
+            // A partition that the last commit does not know was added since: all of it is news.
+            let committed = begin.get(&partition).copied();
+            let committed = committed.or((!begin.is_empty()).then_some(low));
+            let next = kafka::first_offset(config, partition, committed, low, high)?;
             places.insert(partition, Place { next, end: high });
         }
         kafka::assign(
@@ -150,14 +152,17 @@ impl Reader {
         quota: usize,
         mut give: impl FnMut(Read),
     ) -> anyhow::Result<Option<Report>> {
-        let mut moved = BTreeSet::new();
+        // The first report tells where every partition begins, so that the first commit does.
+        let mut moved: BTreeSet<i32> = match self.told {
+            None => self.places.keys().copied().collect(),
+            Some(_) => BTreeSet::new(),
+        };
         let mut taken = 0;
         while taken < quota && !(job.until_end && self.ended) {
             match self.consumer.poll(Duration::ZERO) {
                 None => break,
                 Some(Ok(message)) => {
-                    taken += 1;
-                    read(job, &message, &mut give);
+                    taken += read(job, &message, &mut give);
                     if let Some(place) = self.places.get_mut(&message.partition()) {
                         place.next = message.offset() + 1;
                         moved.insert(message.partition());
@@ -173,7 +178,7 @@ impl Reader {
             }
         }
         self.ended = self.places.values().all(|place| place.next >= place.end);
-        let (ended, full, stop) = (self.ended, taken == quota, job.stop.load(Relaxed));
+        let (ended, full, stop) = (self.ended, taken >= quota, job.stop.load(Relaxed));
         let news = self.told.replace([ended, full, stop]) != Some([ended, full, stop]) || taken > 0;
         let offsets = moved
             .into_iter()
@@ -213,46 +218,47 @@ impl Reader {
     }
 }
 
-/// Turns a message into hints and rejects.
-fn read(job: &Job, message: &BorrowedMessage, give: &mut impl FnMut(Read)) {
+/// Turns a message into hints and rejects. What it counts for: its records, or itself where it has none.
+fn read(job: &Job, message: &BorrowedMessage, give: &mut impl FnMut(Read)) -> usize {
     // A compacted topic's null value: the message was withdrawn, and with it what it said.
     let Some(payload) = message.payload() else {
-        return;
+        return 1;
     };
-    let place = format!(
-        "kafka://{}/{}/{}",
-        message.topic(),
-        message.partition(),
-        message.offset()
-    );
-    let time_ms = message.timestamp().to_millis().unwrap_or(0);
-    let reject = |path: String, reason: &str, detail: String, time_ms: i64| {
+    let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
+    let place = format!("kafka://{topic}/{partition}/{offset}");
+    // The producer may stamp anything.
+    let stamped_ms = message.timestamp().to_millis();
+    let time_ms = stamped_ms
+        .filter(|ms| event::TIME_MS_RANGE.contains(ms))
+        .unwrap_or(0);
+    let reject = |path: String, reason: &str, detail: String| {
         job.metrics.malformed.fetch_add(1, Relaxed);
         malformed(path, reason, detail, time_ms, payload)
     };
     let records = match event::parse(payload) {
         Ok(message) => message.records,
-        Err(error) => return give(reject(place, error.reason(), error.to_string(), time_ms)),
+        Err(error) => {
+            give(reject(place, error.reason(), error.to_string()));
+            return 1;
+        }
     };
+    let count = records.len().max(1);
     for (number, record) in records.into_iter().enumerate() {
+        let place = || format!("{place}#{number}");
         give(match record {
             Ok(event) if !job.config.s3.buckets.contains(&event.bucket) => {
-                let detail = format!("bucket {} is not among s3.buckets", event.bucket);
                 let path = path_of(&event.bucket, &event.key);
-                reject(path, "bucket-not-configured", detail, event.version.time_ms)
+                let detail = format!("{path}: the bucket is not among s3.buckets");
+                reject(place(), "bucket-not-configured", detail)
             }
             Ok(event) => {
                 job.metrics.events.fetch_add(1, Relaxed);
                 Read::Hint(hint(event))
             }
-            Err(error) => reject(
-                format!("{place}#{number}"),
-                error.reason(),
-                error.to_string(),
-                time_ms,
-            ),
+            Err(error) => reject(place(), error.reason(), error.to_string()),
         });
     }
+    count
 }
 
 fn malformed(path: String, reason: &str, detail: String, time_ms: i64, payload: &[u8]) -> Read {

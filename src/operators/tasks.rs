@@ -2,30 +2,36 @@
 //!
 //! An operator must never wait. It spawns, keeps the capability for the time of the work, and returns; the finished
 //! task puts its result into a channel and wakes the worker through a `SyncActivator`.
+//!
+//! A task that fails ends the job. From then on nothing is handed out, so the capabilities held for it are never
+//! released: to the workers that have not heard of the failure yet, what failed does not look complete.
 
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use anyhow::Result;
 use timely::scheduling::SyncActivator;
 use timely::worker::Worker;
-use tokio::runtime::Handle;
+
+use crate::job::Job;
 
 /// The results of one operator's tasks.
 pub struct Tasks<T> {
-    runtime: Handle,
+    job: Arc<Job>,
     activator: SyncActivator,
-    sender: Sender<T>,
-    receiver: Receiver<T>,
+    sender: Sender<Result<T>>,
+    receiver: Receiver<Result<T>>,
     running: usize,
 }
 
 impl<T: Send + 'static> Tasks<T> {
     /// For the operator at `address`.
-    pub fn new(worker: &Worker, address: &Rc<[usize]>, runtime: Handle) -> Self {
+    pub fn new(worker: &Worker, address: &Rc<[usize]>, job: &Arc<Job>) -> Self {
         let (sender, receiver) = channel();
         Self {
-            runtime,
+            job: job.clone(),
             activator: worker.sync_activator_for(address.to_vec()),
             sender,
             receiver,
@@ -34,10 +40,10 @@ impl<T: Send + 'static> Tasks<T> {
     }
 
     /// Starts `work`; its result is handed out by [`Tasks::finished`].
-    pub fn spawn(&mut self, work: impl Future<Output = T> + Send + 'static) {
+    pub fn spawn(&mut self, work: impl Future<Output = Result<T>> + Send + 'static) {
         let (sender, activator) = (self.sender.clone(), self.activator.clone());
         self.running += 1;
-        self.runtime.spawn(async move {
+        self.job.runtime.spawn(async move {
             let result = work.await;
             // Either fails only when the worker is gone, and then nobody waits for the result.
             if sender.send(result).is_ok() {
@@ -46,11 +52,21 @@ impl<T: Send + 'static> Tasks<T> {
         });
     }
 
-    /// The result of a task that has ended, if there is one.
+    /// The result of a task that has succeeded, if there is one and the job has not failed.
     pub fn finished(&mut self) -> Option<T> {
-        let result = self.receiver.try_recv().ok()?;
-        self.running -= 1;
-        Some(result)
+        if self.job.failure.is_set() {
+            return None;
+        }
+        match self.receiver.try_recv().ok()? {
+            Ok(result) => {
+                self.running -= 1;
+                Some(result)
+            }
+            Err(error) => {
+                self.job.failure.set(error);
+                None
+            }
+        }
     }
 
     /// Tasks whose results were not handed out yet.

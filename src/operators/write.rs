@@ -34,11 +34,8 @@ pub fn write<'scope>(
 ) -> StreamVec<'scope, Round, FileChange> {
     let scope = batches.scope();
     let mut builder = OperatorBuilder::new("Write".to_owned(), scope);
-    let mut tasks: Tasks<anyhow::Result<Vec<FileChange>>> = Tasks::new(
-        &scope.worker(),
-        &builder.operator_info().address,
-        job.runtime.clone(),
-    );
+    let mut tasks: Tasks<Vec<FileChange>> =
+        Tasks::new(scope.worker(), &builder.operator_info().address, &job);
     let mut batches = builder.new_input(batches, Pipeline);
     let mut projected = builder.new_input(projected, Pipeline);
     let (output, files) = builder.new_output();
@@ -55,15 +52,14 @@ pub fn write<'scope>(
             projected.for_each(|time, data| {
                 epochs.entry(*time.time()).or_default().projected = data.drain(..).next();
             });
-            while let Some(result) = tasks.finished() {
-                match (result, writing.take()) {
-                    (Ok(files), Some(at)) => output
-                        .activate()
-                        .session(&at)
-                        .give_iterator(files.into_iter()),
-                    (Ok(_), None) => unreachable!("the capability is held while files are written"),
-                    (Err(error), _) => return job.failure.set(error),
-                }
+            while let Some(files) = tasks.finished() {
+                let Some(at) = writing.take() else {
+                    unreachable!("the capability is held while files are written")
+                };
+                output
+                    .activate()
+                    .session(&at)
+                    .give_iterator(files.into_iter());
             }
             if writing.is_none()
                 && let Some(entry) = epochs.first_entry()
@@ -115,12 +111,15 @@ async fn put(
     Ok(files)
 }
 
-/// `rows` with their reduced features, where there is a projection.
+/// `rows` with their reduced features, or without where there is no projection.
 pub async fn reduced(
     mut rows: Vec<Row>,
     projection: Option<Arc<Stored>>,
 ) -> anyhow::Result<Vec<Row>> {
     let Some(projection) = projection else {
+        for row in &mut rows {
+            (row.reduced_features, row.projection_version) = (None, None);
+        }
         return Ok(rows);
     };
     let reduced = tokio::task::spawn_blocking(move || {

@@ -24,11 +24,11 @@ fn unreadable_messages_become_rejects_with_their_place() {
         [
             "kafka://uploads/0/0",
             "kafka://uploads/0/2",
-            "s3://private/k.png"
+            "kafka://uploads/0/4#0"
         ]
     );
     assert_eq!(
-        rejects["s3://private/k.png"].reason,
+        rejects["kafka://uploads/0/4#0"].reason,
         "bucket-not-configured"
     );
     assert_eq!(world.rows().len(), 1);

@@ -12,13 +12,15 @@ use anyhow::Context;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::job::Job;
-use crate::operators::{Hint, path_of};
+use crate::operators::{Hint, digest, path_of};
 use crate::storage::{Backoff, FetchError, Upload};
 
 /// What a look found.
 pub enum Seen {
     /// An object. The permits return its bytes to the budget when it is dropped.
     Object(Fetched),
+    /// What was known.
+    Same,
     /// Nothing.
     Gone,
     /// Something that may not be read.
@@ -43,8 +45,14 @@ pub struct Unreadable {
 /// What is set aside for an object whose size no event tells.
 const UNKNOWN_SIZE_BYTES: u64 = 1 << 20;
 
-/// Looks at the object that `hint` names.
-pub async fn look(job: &Arc<Job>, hint: &Hint) -> anyhow::Result<Seen> {
+/// Looks at the object that `hint` names. With `known`, an etag's digest, only at its etag as long as that is the same.
+pub async fn look(job: &Arc<Job>, hint: &Hint, known: Option<u128>) -> anyhow::Result<Seen> {
+    if let Some(known) = known
+        && let Ok(Some(meta)) = job.uploads.head(&hint.bucket, &hint.object).await
+        && digest(meta.etag.as_bytes()) == known
+    {
+        return Ok(Seen::Same);
+    }
     let limit_bytes = job.config.limits.image_bytes;
     let mut set_aside_bytes = hint
         .size_bytes
@@ -67,14 +75,20 @@ pub async fn look(job: &Arc<Job>, hint: &Hint) -> anyhow::Result<Seen> {
                 }));
             }
             Err(FetchError::NotFound { .. }) => return Ok(Seen::Gone),
-            // The event told less than there is: set aside what there is, if it is within the limit.
+            // The event told less than there is: set aside more, at least twice as much where the store does not tell.
             Err(FetchError::TooLarge { bytes, .. })
-                if bytes <= limit_bytes && bytes > set_aside_bytes =>
+                if bytes <= limit_bytes && set_aside_bytes < limit_bytes =>
             {
-                set_aside_bytes = bytes;
+                set_aside_bytes = bytes.max(2 * set_aside_bytes).min(limit_bytes);
                 continue;
             }
-            Err(error @ FetchError::TooLarge { .. }) => {
+            Err(FetchError::TooLarge { object, bytes, .. }) => {
+                let limit = limit_bytes;
+                let error = FetchError::TooLarge {
+                    object,
+                    bytes,
+                    limit,
+                };
                 return Ok(unreadable("too-many-bytes", &error));
             }
             Err(error @ FetchError::Invalid { .. }) => {

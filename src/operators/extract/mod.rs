@@ -9,6 +9,7 @@
 //! so that one worker is one core. The capability of a change is held until its row is out. Two changes of one key are
 //! looked at in turn, never at once.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -46,7 +47,7 @@ pub fn extract<'scope>(
     let mut builder = OperatorBuilder::new("Extract".to_owned(), scope);
     let info = builder.operator_info();
     let activator = scope.activator_for(info.address.clone());
-    let tasks = Tasks::new(&scope.worker(), &info.address, job.runtime.clone());
+    let tasks = Tasks::new(scope.worker(), &info.address, &job);
     let mut changes = builder.new_input(changes.inner, Pipeline);
     let mut reads = builder.new_input(reads, Exchange::new(|read: &Read| read.key().hashed()));
     let mut restored = builder.new_input(
@@ -90,7 +91,7 @@ pub fn extract<'scope>(
                 extract.open(entry.remove());
             }
             if extract.job.failure.is_set() {
-                return extract.abandon();
+                return;
             }
             extract.fetch();
             let mut give = |done: Done| {
@@ -139,6 +140,8 @@ struct Task {
     hint: Hint,
     latest: Latest,
     at: At,
+    /// The register holds a newer version already.
+    stale: bool,
 }
 
 struct Done {
@@ -150,7 +153,7 @@ struct Done {
 struct Extract {
     job: Arc<Job>,
     featuriser: Featuriser,
-    tasks: Tasks<(Key, anyhow::Result<Seen>)>,
+    tasks: Tasks<(Key, Seen)>,
     /// The etag of each live key's row or reject.
     etags: HashMap<Key, u128>,
     /// To be fetched, in the order of rounds.
@@ -162,7 +165,7 @@ struct Extract {
 }
 
 impl Extract {
-    fn new(job: Arc<Job>, tasks: Tasks<(Key, anyhow::Result<Seen>)>) -> Self {
+    fn new(job: Arc<Job>, tasks: Tasks<(Key, Seen)>) -> Self {
         let featuriser = Featuriser::new(&job);
         Extract {
             job,
@@ -191,9 +194,15 @@ impl Extract {
         let mut hints: HashMap<Key, Hint> = HashMap::new();
         for read in arrivals.reads {
             match read {
-                Read::Hint(hint) => {
-                    hints.insert(hint.key, hint);
-                }
+                Read::Hint(hint) => match hints.entry(hint.key) {
+                    Entry::Occupied(mut newest) if newest.get().latest < hint.latest => {
+                        newest.insert(hint);
+                    }
+                    Entry::Occupied(_) => {}
+                    Entry::Vacant(first) => {
+                        first.insert(hint);
+                    }
+                },
                 Read::Malformed(key, reject) => self.malformed(key, reject, &at),
             }
         }
@@ -207,19 +216,34 @@ impl Extract {
                     hint,
                     latest,
                     at: at.clone(),
+                    stale: false,
+                });
+            }
+        }
+        // What the register did not take is old news, or comes from a clock that is wrong. If it contradicts what is
+        // held, a look tells which.
+        for (key, hint) in hints {
+            let said = match hint.latest.content {
+                Content::Present(etag) => Some(etag),
+                Content::Removed => None,
+            };
+            if self.etags.get(&key).copied() != said {
+                self.queue.push_back(Task {
+                    latest: hint.latest.clone(),
+                    hint,
+                    at: at.clone(),
+                    stale: true,
                 });
             }
         }
     }
 
     fn malformed(&mut self, key: Key, reject: Reject, at: &At) {
-        if self.etags.insert(key, digest(b"")).is_none() {
+        if let Entry::Vacant(unknown) = self.etags.entry(key) {
+            unknown.insert(digest(b""));
             let change = Some(Change::Reject(Box::new(reject)));
-            self.ready.push(Done {
-                key,
-                at: at.clone(),
-                change,
-            });
+            let at = at.clone();
+            self.ready.push(Done { key, at, change });
         }
     }
 
@@ -230,7 +254,10 @@ impl Extract {
         {
             let key = task.hint.key;
             if let Some((_, waiting)) = self.fetching.get_mut(&key) {
-                *waiting = Some(task);
+                // An old hint must not displace a newer one.
+                if !task.stale || waiting.is_none() {
+                    *waiting = Some(task);
+                }
             } else if let Some(change) = self.known(&task) {
                 self.ready.push(Done {
                     key,
@@ -245,28 +272,24 @@ impl Extract {
 
     fn start(&mut self, task: Task) {
         let (key, hint, job) = (task.hint.key, task.hint.clone(), self.job.clone());
+        let known = self.etags.get(&key).copied().filter(|_| task.stale);
         self.fetching.insert(key, (task, None));
         self.tasks
-            .spawn(async move { (key, look(&job, &hint).await) });
+            .spawn(async move { Ok((key, look(&job, &hint, known).await?)) });
     }
 
     /// The change by an event that tells of the content which the row has already.
     fn known(&self, task: &Task) -> Option<Change> {
-        let same = matches!(task.latest.content, Content::Present(etag) if self.etags.get(&task.hint.key) == Some(&etag));
-        same.then_some(Change::Touch(task.latest.version))
+        let held = self.etags.get(&task.hint.key);
+        let same = matches!(task.latest.content, Content::Present(etag) if held == Some(&etag));
+        (same && !task.stale).then_some(Change::Touch(task.latest.version))
     }
 
     /// What the next look that has ended comes to; an image is put through the network.
     fn next(&mut self) -> Option<Done> {
-        let (key, outcome) = self.tasks.finished()?;
+        let (key, seen) = self.tasks.finished()?;
         let (task, waiting) = self.fetching.remove(&key)?;
-        let change = match outcome {
-            Ok(seen) => self.judge(&task, seen),
-            Err(error) => {
-                self.job.failure.set(error);
-                None
-            }
-        };
+        let change = self.judge(&task, seen);
         if let Some(newer) = waiting {
             match self.known(&newer) {
                 Some(change) => self.ready.push(Done {
@@ -288,11 +311,12 @@ impl Extract {
     fn judge(&mut self, task: &Task, seen: Seen) -> Option<Change> {
         let (key, version) = (task.hint.key, task.latest.version);
         match seen {
+            Seen::Same => None,
             Seen::Gone => {
                 let known = self.etags.remove(&key).is_some();
                 // An object that came and went before it was seen is nothing; a removal is kept, as its creation may follow.
-                (known || task.latest.content == Content::Removed)
-                    .then_some(Change::Remove(version))
+                let removal = task.latest.content == Content::Removed && !task.stale;
+                (known || removal).then_some(Change::Remove(version))
             }
             Seen::Unreadable(unreadable) => {
                 self.etags.insert(key, digest(b""));
@@ -305,7 +329,7 @@ impl Extract {
                 let meta = &fetched.upload.meta;
                 let etag = digest(meta.etag.as_bytes());
                 if self.etags.insert(key, etag) == Some(etag) {
-                    return Some(Change::Touch(version));
+                    return (!task.stale).then_some(Change::Touch(version));
                 }
                 Some(match self.featuriser.row(&task.hint, version, &fetched) {
                     Ok(row) => Change::Row(Box::new(row)),
@@ -319,12 +343,5 @@ impl Extract {
                 })
             }
         }
-    }
-
-    /// The job failed: drop all that is held, so that nothing more of it becomes true.
-    fn abandon(&mut self) {
-        self.queue.clear();
-        self.fetching.clear();
-        self.ready.clear();
     }
 }
