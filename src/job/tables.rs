@@ -33,6 +33,13 @@ impl Logs {
         let state = json.map(JobState::parse).transpose();
         state.with_context(|| format!("{place}: the last commit's state"))
     }
+
+    fn summary(&self) -> Summary {
+        Summary {
+            rows: self.main.rows(),
+            rejects: self.rejects.rows(),
+        }
+    }
 }
 
 struct Log<R> {
@@ -128,10 +135,16 @@ impl Tables {
         let json = serde_json::to_string(state)?;
         logs.main.commit(state.epoch, main, json).await?;
         logs.rejects.catch_up(state).await?;
-        Ok(Summary {
-            rows: logs.main.rows(),
-            rejects: logs.rejects.rows(),
-        })
+        Ok(logs.summary())
+    }
+
+    /// What the tables hold as of the last commit of this process.
+    pub async fn summary(&self) -> Result<Summary> {
+        let logs = self.logs.lock().await;
+        let logs = logs
+            .as_ref()
+            .context("the tables' logs were not opened in this process")?;
+        Ok(logs.summary())
     }
 
     /// The last commit, and the main table's files as of it; `None` before a job has committed.

@@ -223,3 +223,30 @@ fn deleting_everything_leaves_the_empty_state() {
         Moments::empty(768).expect("a width").sha256()
     );
 }
+
+#[test]
+fn a_wrong_clock_does_not_pin_a_row() {
+    let world = World::new(1);
+    let far_future_ms = 4_000_000_000_000;
+    world.upload(0, far_future_ms, "a/1.png", picture(1));
+    world.run(LAYOUTS[0], "");
+    let old = world.rows();
+    world.upload(0, 1, "a/1.png", picture(2));
+    world.run(LAYOUTS[0], "");
+    let new = world.rows();
+    let path = "s3://landing/a/1.png";
+    assert_ne!(old[path].features, new[path].features);
+    world.remove(0, 2, "a/1.png");
+    world.run(LAYOUTS[0], "");
+    assert!(world.rows().is_empty());
+}
+
+#[test]
+fn an_object_that_is_gone_leaves_neither_row_nor_reject() {
+    let world = World::new(1);
+    let created = event(Change::Created, "a/1.png", Some("e".into()), 1);
+    world.send(0, &render(&created));
+    world.upload(0, 1, "a/2.png", picture(2));
+    world.run(LAYOUTS[1], "");
+    assert_eq!((world.rows().len(), world.rejects().len()), (1, 0));
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
 
-use crate::job::Job;
+use crate::job::{Job, Summary};
 use crate::observe::Stage;
 
 /// Components whose share is told.
@@ -21,17 +21,17 @@ pub fn print(
     images: u64,
     elapsed: Duration,
 ) -> Result<()> {
-    let (state, files) = runtime
+    let (state, _) = runtime
         .block_on(job.tables.committed())?
         .context("nothing was committed")?;
-    let rows: u64 = files.iter().map(|file| file.rows).sum();
+    let Summary { rows, rejects } = runtime.block_on(job.tables.summary())?;
     let seconds = elapsed.as_secs_f64();
     println!(
         "\n{images} images in {seconds:.1} s, start-up included: {:.1} images/s",
         images as f64 / seconds
     );
     println!("  rows      {rows}");
-    println!("  rejects   {}", images.saturating_sub(rows));
+    println!("  rejects   {rejects}");
     let metrics = &job.metrics;
     println!(
         "  one worker, by stage: decode {}, extract {}; a GET takes {}, a commit {}",
