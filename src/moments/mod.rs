@@ -32,6 +32,7 @@
 
 mod accumulator;
 mod digest;
+mod gram;
 mod grid;
 mod parts;
 mod quotient;

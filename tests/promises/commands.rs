@@ -114,3 +114,38 @@ fn an_export_has_a_line_a_row() {
         lines[1]
     );
 }
+
+#[test]
+fn a_folder_is_replayed_where_the_job_reads_folders() {
+    let world = World::new(1);
+    for i in 0..6 {
+        let folder = world.path("landing/Kiwi é");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join(format!("{i}.png")), picture(i)).expect("a picture");
+    }
+    let config = world.config_on(&format!("file://{}", world.path("").display()));
+    let folder = world.path("landing");
+    for arguments in [
+        vec!["replay", folder.to_str().expect("a path")],
+        vec!["run", "--until-end"],
+    ] {
+        let output = world
+            .command()
+            .args(arguments)
+            .arg("--config")
+            .arg(&config)
+            .output()
+            .expect("the binary");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let rows = world.rows();
+    assert_eq!(rows.len(), 6);
+    assert!(
+        rows.values()
+            .all(|row| row.label.as_deref() == Some("Kiwi é"))
+    );
+}

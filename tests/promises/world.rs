@@ -135,6 +135,21 @@ impl World {
         file
     }
 
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A configuration file with another store of the images, and the table in this world's folder.
+    pub fn config_on(&self, endpoint: &str) -> PathBuf {
+        let file = self.config("");
+        let text = std::fs::read_to_string(&file).expect("a configuration");
+        let text = text.replace(self.s3.endpoint(), endpoint);
+        let table = self.table();
+        let text = text.replace("s3://eigenflow/table", table.to_str().expect("a path"));
+        std::fs::write(&file, text).expect("a configuration");
+        file
+    }
+
     /// The binary with this world's credentials.
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_eigenflow"));
