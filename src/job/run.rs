@@ -42,8 +42,10 @@ pub fn run(job: &Arc<Job>, layout: &Layout) -> Result<()> {
         // The receiver is gone only when another worker has failed already.
         let _ = ended.send(result);
         // A worker that returned would close its connections in good order, and other processes would wait for ever.
-        while failed {
-            std::thread::park();
+        if failed {
+            loop {
+                std::thread::park();
+            }
         }
     })
     .map_err(|error| anyhow!("the processes of the job could not be connected: {error}"))?;
