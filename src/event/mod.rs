@@ -1,7 +1,7 @@
 //! Object events: what a store says happened to an object, in whichever dialect it says it.
 //!
 //! Stores announce uploads and removals as JSON: AWS S3 (directly, through SNS, or through EventBridge), MinIO and Ceph
-//! RGW. [`parse`] turns one message into [`ObjectEvent`]s that no longer know the dialect's quirks: the key is decoded
+//! RGW. [`parse()`] turns one message into [`ObjectEvent`]s that no longer know the dialect's quirks: the key is decoded
 //! and verbatim, the etag is bare, and the [`Version`] orders all events of one key.
 //!
 //! ```text

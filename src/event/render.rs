@@ -12,7 +12,7 @@ pub const TIME_MS_RANGE: RangeInclusive<i64> = -62_167_219_200_000..=253_402_300
 
 /// One AWS 2.1 notification with this event as its only record.
 ///
-/// [`parse`](super::parse) gives the same event back, but for an EventBridge event, whose dialect becomes AWS, and for
+/// [`parse()`](super::parse()) gives the same event back, but for an EventBridge event, whose dialect becomes AWS, and for
 /// times outside the years 0 to 9999, which RFC 3339 can't write and which are brought to the nearest that it can.
 pub fn render(event: &ObjectEvent) -> Vec<u8> {
     let time_ms = event

@@ -45,7 +45,7 @@ pub enum GridError {
     },
 }
 
-/// Rounds `features` [d] to the grid, half to even: `grid[j]` = round(`features[j]` · 2^22).
+/// Rounds `features` \[d\] to the grid, half to even: `grid[j]` = round(`features[j]` · 2^22).
 ///
 /// An f32 times a power of two is exact in f64, so the one rounding is the one to the integer.
 ///

@@ -1,11 +1,11 @@
 //! The projection: standardise features and reduce them to their principal components, from exact moments alone.
 //!
-//! [`fit`] turns [`crate::moments::Moments`] into a [`Projection`]: the top eigenvectors of the correlation matrix (or,
+//! [`fit()`] turns [`crate::moments::Moments`] into a [`Projection`]: the top eigenvectors of the correlation matrix (or,
 //! without standardisation, of the covariance matrix), with signs fixed by a rule. It is a pure function of the moments:
 //! sequential, seeded, without clock or thread, so equal moments give equal bits on one kind of CPU, whoever computes them.
 //! (Kinds of CPU differ: the matrix products under it choose their instructions and blocking by what they run on.)
 //!
-//! [`drift`] says how far one projection is from another, and carries coordinates over; [`Stored`] is the published file.
+//! [`drift()`] says how far one projection is from another, and carries coordinates over; [`Stored`] is the published file.
 
 mod drift;
 mod eigen;

@@ -21,7 +21,7 @@ pub(super) struct Fitted {
     pub(super) whitened: bool,
 }
 
-/// Standardisation and principal components of d features to k, made by [`super::fit`] or read by [`super::Stored`].
+/// Standardisation and principal components of d features to k, made by [`super::fit()`] or read by [`super::Stored`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Projection {
     pub(super) fitted: Fitted,
