@@ -32,5 +32,6 @@ apart = gaps > 1e-4 * values[0]
 sign = np.sign((expected * reduced).sum(0))
 error = np.abs(expected * sign - reduced)[:, apart].max()
 print(f"deltalake and polars: {by_polars.height} rows; {apart.sum()} of {len(apart)} components compared with "
-      f"scikit-learn's: largest difference of reduced features {error:.1e}")
-assert apart.sum() >= len(apart) // 2 and error < 1e-4
+      f"scikit-learn's: largest difference of reduced features {error:.1e}, of {np.abs(expected).max():.0f} at most")
+# Features that hardly vary (the white borders of pictures) carry the grid's rounding; so relative to the largest value.
+assert apart.sum() >= len(apart) // 2 and error < 1e-5 * np.abs(expected).max()
