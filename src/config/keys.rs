@@ -152,7 +152,7 @@ pub const KEYS: &[Key] = &[
     key("kafka", "start", Kind::Choice(&["earliest", "latest"]), Default("\"earliest\""), "Where to begin when no commit of the table names an offset."),
     key("kafka", "on_lost_offsets", Kind::Choice(&["fail", "earliest"]), Default("\"fail\""), "When Kafka no longer holds the committed offset: stop, or go on from the earliest and miss what was dropped."),
 
-    key("s3", "endpoint", Kind::Text, Derived("\"http://localhost:9000\""), "Address of an S3-compatible store; without it AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, then AWS itself."),
+    key("s3", "endpoint", Kind::Text, Derived("\"http://localhost:9000\""), "Address of an S3-compatible store; file:///folder for folders that stand for buckets; without it AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, then AWS itself."),
     key("s3", "region", Kind::Text, Derived("\"eu-central-1\""), "Region; without it the standard AWS chain decides."),
     key("s3", "path_style", Kind::Flag, Derived("true"), "Bucket in the path, not in the host name; without it true exactly when an endpoint is set."),
     key("s3", "buckets", Kind::List, Required("[\"landing\"]"), "Only objects of these buckets are ever fetched."),

@@ -119,11 +119,14 @@ impl Said {
     fn s3(&mut self) -> S3 {
         let endpoint = self.optional_text("s3.endpoint");
         if let Some(url) = &endpoint {
-            let host = url
-                .strip_prefix("http://")
-                .or_else(|| url.strip_prefix("https://"));
-            if host.is_none_or(str::is_empty) {
-                self.wrong("s3.endpoint", "takes http://host:port or https://host");
+            let rest = ["http://", "https://", "file:///"]
+                .into_iter()
+                .find_map(|scheme| url.strip_prefix(scheme));
+            if rest.is_none_or(str::is_empty) {
+                self.wrong(
+                    "s3.endpoint",
+                    "takes http://host:port, https://host or file:///folder",
+                );
             }
         }
         let buckets = match self.value("s3.buckets") {
