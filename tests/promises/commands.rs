@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use crate::world::{BUCKET, Layout, World, picture};
+use crate::world::{BUCKET, Layout, World, picture, succeed};
 
 fn eigenflow(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_eigenflow"))
@@ -61,18 +61,13 @@ fn a_replayed_bucket_equals_the_live_stream() {
     };
     live.run(layout, "");
     let config = replayed.config("");
-    let output = replayed
-        .command()
-        .arg("replay")
-        .arg(format!("s3://{BUCKET}/"))
-        .arg("--config")
-        .arg(&config)
-        .output()
-        .expect("the binary");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
+    let output = succeed(
+        replayed
+            .command()
+            .arg("replay")
+            .arg(format!("s3://{BUCKET}/"))
+            .arg("--config")
+            .arg(&config),
     );
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("25 events"));
     replayed.run(layout, "");
@@ -129,18 +124,7 @@ fn a_folder_is_replayed_where_the_job_reads_folders() {
         vec!["replay", folder.to_str().expect("a path")],
         vec!["run", "--until-end"],
     ] {
-        let output = world
-            .command()
-            .args(arguments)
-            .arg("--config")
-            .arg(&config)
-            .output()
-            .expect("the binary");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        succeed(world.command().args(arguments).arg("--config").arg(&config));
     }
     let rows = world.rows();
     assert_eq!(rows.len(), 6);

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use eigenflow::embedded::{EmbeddedKafka, EmbeddedS3};
 use eigenflow::event::{Change, Dialect, ObjectEvent, Version, render};
+use eigenflow::job::{Tables, open_tables};
 use eigenflow::storage::{Credentials, S3Config, S3Uploads, UploadMeta, Uploads};
-use eigenflow::table::{Reject, Row};
+use eigenflow::table::{DataFile, DataFiles, Record, Reject, Row};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::Value;
@@ -207,60 +208,63 @@ impl World {
         }
     }
 
+    fn inspection(&self) -> Command {
+        let mut command = self.command();
+        command.args(["inspect", "--json"]).arg(self.table());
+        command
+    }
+
     /// `inspect --json` of the table.
     pub fn inspect(&self) -> Value {
-        let output = self
-            .command()
-            .args(["inspect", "--json"])
-            .arg(self.table())
-            .output()
-            .expect("the binary");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        serde_json::from_slice(&output.stdout).expect("JSON")
+        serde_json::from_slice(&succeed(&mut self.inspection()).stdout).expect("JSON")
     }
 
     /// All rows of the main table by path; a path twice is a failure.
     pub fn rows(&self) -> BTreeMap<String, Row> {
-        let rows = self.runtime.block_on(async {
-            let tables = open(&self.table()).await;
-            let found = tables.open_existing().await.expect("tables");
-            let mut rows = Vec::new();
-            for file in &found.rows {
-                rows.extend(tables.rows.read(file).await.expect("a file"));
-            }
-            rows
-        });
-        by_path(rows, |row| row.path.clone())
+        let tables = self.tables();
+        let found = self.runtime.block_on(tables.open_existing());
+        let listed = found.expect("tables").rows;
+        self.read(&tables.rows, &listed, |row| row.path.clone())
     }
 
-    /// All rows of the rejects table by path.
+    /// All rows of the rejects table by path; a path twice is a failure.
     pub fn rejects(&self) -> BTreeMap<String, Reject> {
-        let rejects = self.runtime.block_on(async {
-            let tables = open(&self.table()).await;
-            let found = tables.open_existing().await.expect("tables");
-            let mut rejects = Vec::new();
-            for file in &found.rejects {
-                rejects.extend(tables.rejects.read(file).await.expect("a file"));
+        let tables = self.tables();
+        let found = self.runtime.block_on(tables.open_existing());
+        let listed = found.expect("tables").rejects;
+        self.read(&tables.rejects, &listed, |reject| reject.path.clone())
+    }
+
+    fn tables(&self) -> Tables {
+        let table = self.table();
+        let uri = table.to_str().expect("a path in Unicode");
+        let s3 = S3Config::default();
+        let opened = open_tables(uri, &s3, 1000);
+        self.runtime.block_on(opened).expect("tables")
+    }
+
+    fn read<R: Record>(
+        &self,
+        files: &DataFiles<R>,
+        listed: &[DataFile],
+        path: impl Fn(&R) -> String,
+    ) -> BTreeMap<String, R> {
+        let mut by_path = BTreeMap::new();
+        for file in listed {
+            let records = self.runtime.block_on(files.read(file)).expect("a file");
+            for record in records {
+                let twice = by_path.insert(path(&record), record);
+                assert!(twice.is_none(), "an object has two rows");
             }
-            rejects
-        });
-        by_path(rejects, |reject| reject.path.clone())
+        }
+        by_path
     }
 
     /// Waits until the table's commit satisfies `what`.
     pub fn wait_for(&self, what: impl Fn(&Value) -> bool) {
         let deadline = Instant::now() + TIMEOUT;
         while Instant::now() < deadline {
-            let output = self
-                .command()
-                .args(["inspect", "--json"])
-                .arg(self.table())
-                .output()
-                .expect("the binary");
+            let output = self.inspection().output().expect("the binary");
             if output.status.success()
                 && serde_json::from_slice(&output.stdout).is_ok_and(|state| what(&state))
             {
@@ -272,21 +276,12 @@ impl World {
     }
 }
 
-async fn open(table: &Path) -> eigenflow::job::Tables {
-    let uri = table.to_str().expect("a path in Unicode");
-    eigenflow::job::open_tables(uri, &S3Config::default(), 1000)
-        .await
-        .expect("tables")
-}
-
-fn by_path<R>(records: Vec<R>, path: impl Fn(&R) -> String) -> BTreeMap<String, R> {
-    let count = records.len();
-    let by_path: BTreeMap<String, R> = records
-        .into_iter()
-        .map(|record| (path(&record), record))
-        .collect();
-    assert_eq!(by_path.len(), count, "an object has two rows");
-    by_path
+/// Runs a command that must succeed.
+pub fn succeed(command: &mut Command) -> Output {
+    let output = command.output().expect("the binary");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{log}", output.status);
+    output
 }
 
 /// Waits for a process, with a limit.
