@@ -4,9 +4,9 @@
 //! rounded to 8 bits. The arithmetic is in integers on every kind of CPU, so the result does not depend on which
 //! vector instructions there are; it runs on the calling thread alone.
 
-use fast_image_resize::{
-    FilterType, PixelType, ResizeAlg, ResizeError, ResizeOptions, images::Image, images::ImageRef,
-};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeError, ResizeOptions};
 
 use super::Picture;
 
@@ -164,17 +164,18 @@ impl Resizer {
         if rgb.is_empty() || rgb.len() as u64 != u64::from(width) * u64::from(height) * 3 {
             return Err(misfit());
         }
-        let source = ImageRef::new(width, height, rgb, PixelType::U8x3).map_err(|_| misfit())?;
+        // Typed: one kind of pixel is compiled, not all that the scaler knows.
+        let source =
+            TypedImageRef::<U8x3>::from_buffer(width, height, rgb).map_err(|_| misfit())?;
         let side = preprocess.side;
         out.clear();
         out.resize(side as usize * side as usize * 3, 0);
-        let mut square =
-            Image::from_slice_u8(side, side, out, PixelType::U8x3).map_err(|_| misfit())?;
+        let mut square = TypedImage::<U8x3>::from_buffer(side, side, out).map_err(|_| misfit())?;
         let [across, down] = preprocess.window(width, height);
         let options = ResizeOptions::new()
             .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
             .crop(across.start, down.start, across.length, down.length);
-        self.inner.resize(&source, &mut square, &options)?;
+        self.inner.resize_typed(&source, &mut square, &options)?;
         Ok(())
     }
 }
