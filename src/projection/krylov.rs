@@ -14,23 +14,25 @@ use super::lanes::dot;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, MatRef, Par};
 
-/// Vectors in a block.
-const BLOCK: usize = 16;
+/// Vectors in a block: as few as still make a product with A bound by arithmetic, not by reading A.
+const BLOCK: usize = 8;
+/// Vectors beyond the wanted ones that survive a restart, for the sake of convergence.
+const GUARDS: usize = 2 * BLOCK;
 /// Blocks that a cycle adds to the vectors kept from the one before.
-const CYCLE_BLOCKS: usize = 6;
+const CYCLE_BLOCKS: usize = 8;
 /// An eigenpair has converged when |Av − θv| is below this share of the largest eigenvalue.
 const TOLERANCE: f64 = 1e-12;
 /// What is left of a vector below this share of the largest image is rounding error, no direction.
 const NEGLIGIBLE: f64 = 1e-13;
 /// Cycles before the caller had better decompose the whole matrix.
-const MAX_CYCLES: usize = 60;
+const MAX_CYCLES: usize = 120;
 
 /// The `k` leading eigenpairs of `matrix` [d, d], symmetric; `None` if they do not converge.
 ///
 /// # Panics
-/// If d is below k + 8 blocks.
+/// If d is below k + 11 blocks.
 pub(super) fn leading(matrix: MatRef<'_, f64>, k: usize) -> Option<Spectrum> {
-    let mut basis = Basis::new(matrix, k + BLOCK, k + (1 + CYCLE_BLOCKS) * BLOCK);
+    let mut basis = Basis::new(matrix, k + GUARDS, k + GUARDS + CYCLE_BLOCKS * BLOCK);
     let mut block = basis.fresh_block();
     let mut first_opinion: Option<Vec<f64>> = None;
     for _ in 0..MAX_CYCLES {
@@ -117,30 +119,34 @@ impl<'a> Basis<'a> {
         let start = self.len;
         self.len += BLOCK;
         self.vectors.subcols_mut(start, BLOCK).copy_from(block);
+        // VᵀA instead of AV, as A is symmetric: faer takes half the time for a product that is wide instead of tall.
+        let mut images = Mat::zeros(BLOCK, block.nrows());
         multiply(
-            self.images.subcols_mut(start, BLOCK),
+            images.as_mut(),
             Accum::Replace,
+            block.transpose(),
             self.matrix,
-            block.as_ref(),
             1.0,
         );
+        self.images
+            .subcols_mut(start, BLOCK)
+            .copy_from(images.transpose());
         for column in start..self.len {
             let image = self.images.col_as_slice(column);
             self.scale = self.scale.max(dot(image, image).sqrt());
         }
-        let mut products = Mat::zeros(self.len, BLOCK);
-        let vectors = self.vectors.subcols(0, self.len);
+        let mut products = Mat::zeros(BLOCK, self.len);
         multiply(
             products.as_mut(),
             Accum::Replace,
-            vectors.transpose(),
-            self.images.subcols(start, BLOCK),
+            images.as_ref(),
+            self.vectors.subcols(0, self.len),
             1.0,
         );
         for column in 0..BLOCK {
             for row in 0..self.len {
-                self.projected[(row, start + column)] = products[(row, column)];
-                self.projected[(start + column, row)] = products[(row, column)];
+                self.projected[(row, start + column)] = products[(column, row)];
+                self.projected[(start + column, row)] = products[(column, row)];
             }
         }
     }
@@ -202,15 +208,21 @@ impl<'a> Basis<'a> {
     fn orthonormalise(&mut self, block: &mut Mat<f64>) {
         loop {
             let basis = self.vectors.subcols(0, self.len);
-            let mut overlap = Mat::zeros(self.len, BLOCK);
+            let mut overlap = Mat::zeros(BLOCK, self.len);
             multiply(
                 overlap.as_mut(),
                 Accum::Replace,
-                basis.transpose(),
-                block.as_ref(),
+                block.transpose(),
+                basis,
                 1.0,
             );
-            multiply(block.as_mut(), Accum::Add, basis, overlap.as_ref(), -1.0);
+            multiply(
+                block.as_mut(),
+                Accum::Add,
+                basis,
+                overlap.transpose(),
+                -1.0,
+            );
             let mut smallest = f64::INFINITY;
             for column in 0..BLOCK {
                 let mut vector = block.col_as_slice(column).to_vec();
