@@ -18,7 +18,12 @@ use faer::{Accum, Mat, MatMut, MatRef, Par};
 const BLOCK: usize = 8;
 /// Vectors beyond the wanted ones that survive a restart, for the sake of convergence.
 const GUARDS: usize = 2 * BLOCK;
-/// Blocks that a cycle adds to the vectors kept from the one before.
+/// Blocks that a cycle adds to the vectors kept from the one before; so deep goes the second opinion, too.
+///
+/// That a random vector's Krylov space of s steps hides an eigenvalue larger by a share ε than all it shows has a
+/// probability of the order √d exp(−√ε (2s − 1)) at most (Kuczyński and Woźniakowski, "Estimating the largest eigenvalue
+/// by the power and Lanczos algorithms with a random start", 1992); a block hides it only if all its vectors do. So
+/// depth counts for more than width: wherever that bound is above 1e-10, 8 blocks of 8 have a smaller one than 6 of 16.
 const CYCLE_BLOCKS: usize = 8;
 /// An eigenpair has converged when |Av − θv| is below this share of the largest eigenvalue.
 const TOLERANCE: f64 = 1e-12;
@@ -216,13 +221,7 @@ impl<'a> Basis<'a> {
                 basis,
                 1.0,
             );
-            multiply(
-                block.as_mut(),
-                Accum::Add,
-                basis,
-                overlap.transpose(),
-                -1.0,
-            );
+            multiply(block.as_mut(), Accum::Add, basis, overlap.transpose(), -1.0);
             let mut smallest = f64::INFINITY;
             for column in 0..BLOCK {
                 let mut vector = block.col_as_slice(column).to_vec();
