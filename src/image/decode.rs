@@ -5,8 +5,7 @@ use std::io::Cursor;
 use ::image::{
     ColorType, ImageDecoder, ImageFormat, ImageResult,
     codecs::{
-        bmp::BmpDecoder, gif::GifDecoder, jpeg::JpegDecoder, png::PngDecoder, tiff::TiffDecoder,
-        webp::WebPDecoder,
+        bmp::BmpDecoder, gif::GifDecoder, png::PngDecoder, tiff::TiffDecoder, webp::WebPDecoder,
     },
 };
 
@@ -65,8 +64,11 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, DecodeError> {
         });
     }
     let format = sniff(bytes)?;
-    panics::contain(|| decode_as(format, bytes, limits))
-        .unwrap_or_else(|message| Err(DecodeError::DecoderPanic(message)))
+    let decode = || match format {
+        ImageFormat::Jpeg => decode_jpeg(bytes, limits),
+        _ => decode_as(format, bytes, limits),
+    };
+    panics::contain(decode).unwrap_or_else(|message| Err(DecodeError::DecoderPanic(message)))
 }
 
 fn sniff(bytes: &[u8]) -> Result<ImageFormat, DecodeError> {
@@ -80,25 +82,32 @@ fn sniff(bytes: &[u8]) -> Result<ImageFormat, DecodeError> {
     }
 }
 
+fn decode_jpeg(bytes: &[u8], limits: &Limits) -> Result<Picture, DecodeError> {
+    let outline = Outline::read(bytes)?;
+    let (width, height) = outline.dimensions();
+    let pixels = judge_size(width, height, limits)?;
+    let scans = outline.scans;
+    if scans > SCANS_MAX || scans * pixels > SCANS_AT_PIXEL_LIMIT * limits.pixels {
+        return Err(DecodeError::TooManyScans { scans, pixels });
+    }
+    judge_memory(3 * pixels + outline.decoder_bytes(), limits)?;
+    let rgb = jpeg::decode(bytes, &outline)?;
+    Ok(Picture { width, height, rgb })
+}
+
 fn decode_as(format: ImageFormat, bytes: &[u8], limits: &Limits) -> Result<Picture, DecodeError> {
     let complaint = |error| DecodeError::from_decoder(error, limits.memory_bytes);
-    let outline = match format {
-        ImageFormat::Jpeg => Some(jpeg::outline(bytes)?),
-        ImageFormat::Png => check_png_header(bytes).map(|()| None)?,
-        _ => None,
-    };
+    if format == ImageFormat::Png {
+        check_png_header(bytes)?;
+    }
     let mut decoder = open(format, bytes, limits).map_err(complaint)?;
     let (width, height) = decoder.dimensions();
     let pixels = judge_size(width, height, limits)?;
     let layout = layout(decoder.color_type())?;
-    let work = Work {
-        format,
-        outline,
-        layout,
-        pixels,
-        file_bytes: bytes.len() as u64,
-    };
-    work.judge(limits)?;
+    judge_memory(
+        layout.buffer_bytes(pixels) + decoder_bytes(format, layout, pixels),
+        limits,
+    )?;
 
     decoder
         .set_limits(decoder_limits(limits))
@@ -120,7 +129,6 @@ fn open<'a>(
 ) -> ImageResult<Box<dyn ImageDecoder + 'a>> {
     let bytes = Cursor::new(bytes);
     Ok(match format {
-        ImageFormat::Jpeg => Box::new(JpegDecoder::new(bytes)?),
         ImageFormat::Png => Box::new(PngDecoder::with_limits(bytes, decoder_limits(limits))?),
         ImageFormat::WebP => Box::new(WebPDecoder::new(bytes)?),
         ImageFormat::Gif => Box::new(GifDecoder::new(bytes)?),
@@ -192,44 +200,23 @@ fn layout(color: ColorType) -> Result<Layout, DecodeError> {
     }
 }
 
-/// What decoding will take, as far as the header tells.
-struct Work {
-    format: ImageFormat,
-    outline: Option<Outline>,
-    layout: Layout,
-    pixels: u64,
-    file_bytes: u64,
+fn judge_memory(needed_bytes: u64, limits: &Limits) -> Result<(), DecodeError> {
+    if needed_bytes > limits.memory_bytes {
+        return Err(DecodeError::TooMuchMemory {
+            limit: limits.memory_bytes,
+        });
+    }
+    Ok(())
 }
 
-impl Work {
-    fn judge(&self, limits: &Limits) -> Result<(), DecodeError> {
-        let scans = self.outline.as_ref().map_or(1, |outline| outline.scans);
-        if scans > SCANS_MAX || scans * self.pixels > SCANS_AT_PIXEL_LIMIT * limits.pixels {
-            return Err(DecodeError::TooManyScans {
-                scans,
-                pixels: self.pixels,
-            });
-        }
-        if self.layout.buffer_bytes(self.pixels) + self.decoder_bytes() > limits.memory_bytes {
-            return Err(DecodeError::TooMuchMemory {
-                limit: limits.memory_bytes,
-            });
-        }
-        Ok(())
-    }
-
-    /// What the format's decoder holds beside the pixels that it writes for us.
-    fn decoder_bytes(&self) -> u64 {
-        match (self.format, &self.outline) {
-            // A copy of the file, and the coefficients (i16) of all scans where they come in parts.
-            (_, Some(jpeg)) if jpeg.buffered => self.file_bytes + 2 * jpeg.components * self.pixels,
-            (_, Some(_)) => self.file_bytes,
-            // A frame of its own: YUV or RGBA.
-            (ImageFormat::WebP | ImageFormat::Gif, None) => 4 * self.pixels,
-            // All strips or tiles, before they are converted.
-            (ImageFormat::Tiff, None) => self.layout.buffer_bytes(self.pixels),
-            // Row by row.
-            _ => 0,
-        }
+/// What the format's decoder holds beside the pixels that it writes for us, as far as the header tells.
+fn decoder_bytes(format: ImageFormat, layout: Layout, pixels: u64) -> u64 {
+    match format {
+        // A frame of its own: YUV or RGBA.
+        ImageFormat::WebP | ImageFormat::Gif => 4 * pixels,
+        // All strips or tiles, before they are converted.
+        ImageFormat::Tiff => layout.buffer_bytes(pixels),
+        // Row by row.
+        _ => 0,
     }
 }

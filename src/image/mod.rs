@@ -12,8 +12,8 @@
 //! - The content decides the format, never the key's extension: JPEG, PNG, WebP, GIF, BMP, TIFF; of several frames or
 //!   pages, the first.
 //! - A JPEG must reach its end marker. Without it a complete picture can't be told from one whose last rows are lost,
-//!   which lenient decoders paint grey. What follows the end marker is ignored. (An end marker that some tool has put
-//!   behind a cut scan deceives us, as it does libjpeg.)
+//!   which lenient decoders paint grey. What follows the end marker is ignored. Nor may a scan end before its last
+//!   block: an end marker that some tool has put behind a cut scan deceives nobody.
 //! - Arithmetic-coded, lossless and 12-bit JPEGs and floating-point TIFFs are unsupported. A wrong checksum in a PNG is
 //!   corruption. Noise that happens to be a valid Huffman stream can't be recognised, and decodes as noise.
 //! - 16-bit samples are rounded to 8; grey, palette and CMYK become RGB; transparency is laid over white, so that the
@@ -26,6 +26,7 @@ mod error;
 mod jpeg;
 mod panics;
 mod preprocess;
+mod resize;
 mod rgb;
 
 #[cfg(test)]

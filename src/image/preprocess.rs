@@ -1,14 +1,12 @@
 //! A picture of any size -> the square that the network was trained on.
 //!
-//! Scaling is Pillow's BILINEAR: a triangle filter that widens with the reduction (antialiased), rows first, each pass
-//! rounded to 8 bits. The arithmetic is in integers on every kind of CPU, so the result does not depend on which
-//! vector instructions there are; it runs on the calling thread alone.
+//! Scaling is Pillow's BILINEAR, level for level. The arithmetic is in integers on every kind of CPU, so the result
+//! does not depend on which vector instructions there are; it runs on the calling thread alone.
 
-use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::U8x3;
-use fast_image_resize::{FilterType, ResizeAlg, ResizeError, ResizeOptions};
-
-use super::Picture;
+use super::{
+    Picture,
+    resize::{Scaler, Span},
+};
 
 /// How a picture comes into the square.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,16 +91,6 @@ pub enum PreprocessError {
         /// Length of its pixels.
         bytes: usize,
     },
-    /// The scaler refused.
-    #[error("scaling failed: {0}")]
-    Resize(#[from] ResizeError),
-}
-
-/// A stretch of one axis, in pixels of the picture.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Span {
-    start: f64,
-    length: f64,
 }
 
 impl Span {
@@ -131,7 +119,7 @@ impl Span {
 /// Scales pictures, one after another, reusing its buffers.
 #[derive(Default)]
 pub struct Resizer {
-    inner: fast_image_resize::Resizer,
+    scaler: Scaler,
 }
 
 impl Resizer {
@@ -156,26 +144,19 @@ impl Resizer {
             height,
             ref rgb,
         } = picture;
-        let misfit = || PreprocessError::Picture {
-            width,
-            height,
-            bytes: rgb.len(),
-        };
         if rgb.is_empty() || rgb.len() as u64 != u64::from(width) * u64::from(height) * 3 {
-            return Err(misfit());
+            return Err(PreprocessError::Picture {
+                width,
+                height,
+                bytes: rgb.len(),
+            });
         }
-        // Typed: one kind of pixel is compiled, not all that the scaler knows.
-        let source =
-            TypedImageRef::<U8x3>::from_buffer(width, height, rgb).map_err(|_| misfit())?;
-        let side = preprocess.side;
+        let side = preprocess.side as usize;
         out.clear();
-        out.resize(side as usize * side as usize * 3, 0);
-        let mut square = TypedImage::<U8x3>::from_buffer(side, side, out).map_err(|_| misfit())?;
-        let [across, down] = preprocess.window(width, height);
-        let options = ResizeOptions::new()
-            .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-            .crop(across.start, down.start, across.length, down.length);
-        self.inner.resize_typed(&source, &mut square, &options)?;
+        out.resize(side * side * 3, 0);
+        let size = [width as usize, height as usize];
+        let window = preprocess.window(width, height);
+        self.scaler.scale(rgb, size, window, side, out);
         Ok(())
     }
 }
