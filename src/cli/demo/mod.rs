@@ -176,7 +176,7 @@ impl Demo {
             None => String::new(),
         };
         // Some epochs, whatever the number of images.
-        let rows = (images / 4).max(250);
+        let rows = (images / 4).max(500);
         Ok(format!(
             "[kafka]\nbrokers = {}\ntopic = {}\n[s3]\nendpoint = {}\nregion = \"us-east-1\"\nbuckets = [{}]\n\
              [table]\nuri = {}\n[backbone]\nname = {}\nprecision = {}\n{weights}\
