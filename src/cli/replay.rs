@@ -41,6 +41,8 @@ impl Replay {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let config = load(&self.config, &[])?;
         let (bucket, prefix) = self.bucket(&config).map_err(Failure::Usage)?;
+        // What is wrong with the brokers is better heard now than from each event.
+        kafka::connect(&kafka::consumer(&config.kafka)?, &config.kafka)?;
         let runtime = runtime()?;
         let sent = runtime.block_on(self.send(&config, &bucket, &prefix))?;
         println!("{sent} events sent to topic {}", config.kafka.topic);

@@ -1,24 +1,53 @@
 //! The Kafka clients of the job: how they are configured, and what their answers mean.
 
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
 use rdkafka::producer::FutureProducer;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::{Kafka, LostOffsets, Start};
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The first question to the brokers waits this long, each further one twice as long as the one before.
+const FIRST_PATIENCE: Duration = Duration::from_secs(1);
+/// How long librdkafka is listened to between two questions, and the pause before a question is repeated.
+const HEARING: Duration = Duration::from_millis(200);
 /// What librdkafka may fetch ahead, a consumer: the backlog stays in the broker.
 const FETCH_AHEAD_KBYTES: &str = "16384";
+/// Unheard events of the consumer that publishes offsets would pile up; a commit brings one, and an outage some more.
+const EVENTS_PER_COMMIT: usize = 16;
 
-/// Hands what librdkafka says of itself to the log. It recovers from most of it alone, so none of it is an error here.
-#[derive(Clone, Copy, Debug)]
-pub struct Reporter;
+/// Listens to what librdkafka says of itself. It recovers from most of it alone and says all of it often, so the log has
+/// it as detail; the last reason is kept for whoever has to say why nothing comes.
+#[derive(Debug, Default)]
+pub struct Reporter {
+    trouble: Mutex<Option<(RDKafkaErrorCode, String)>>,
+}
+
+impl Reporter {
+    /// Why librdkafka can't do what it is asked for, in its own words, if it gave a reason yet.
+    pub fn reason(&self) -> Option<String> {
+        self.trouble().map(|(_, reason)| reason)
+    }
+
+    /// Whether the brokers, or we, have refused the connection for a reason that does not pass by waiting.
+    fn is_refused(&self) -> bool {
+        use RDKafkaErrorCode::{Authentication, SSL};
+        matches!(self.trouble(), Some((Authentication | SSL, _)))
+    }
+
+    fn trouble(&self) -> Option<(RDKafkaErrorCode, String)> {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.clone()
+    }
+}
 
 impl ClientContext for Reporter {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -26,20 +55,34 @@ impl ClientContext for Reporter {
             RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
                 tracing::trace!(facility, "{message}")
             }
+            // Failures of connections come as errors, too.
+            _ if facility == "FAIL" => tracing::trace!(facility, "{message}"),
             RDKafkaLogLevel::Notice => tracing::debug!(facility, "{message}"),
             _ => tracing::warn!(facility, "{message}"),
         }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        // The end of a partition is news, no trouble.
-        if !reason.contains("end of partition") {
-            tracing::warn!(%error, reason, "librdkafka");
+        use RDKafkaErrorCode::{AllBrokersDown, PartitionEOF};
+        match error.rdkafka_error_code() {
+            // No trouble; and no reason, but what follows from one.
+            None | Some(PartitionEOF | AllBrokersDown) => {}
+            Some(code) => {
+                tracing::debug!(%error, reason, "librdkafka");
+                let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+                *trouble = Some((code, reason.to_owned()));
+            }
         }
     }
 }
 
-impl ConsumerContext for Reporter {}
+impl ConsumerContext for Reporter {
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        if let Err(error) = result {
+            tracing::warn!(%error, "kafka.group does not show how far the job is; the table's commit does");
+        }
+    }
+}
 
 /// A consumer that reports to the log.
 pub type Consumer = BaseConsumer<Reporter>;
@@ -52,24 +95,38 @@ fn create<C: FromClientConfigAndContext<Reporter>>(
     config: &Kafka,
 ) -> Result<C> {
     client
-        .create_with_context(Reporter)
-        .with_context(|| format!("Kafka client for {}", config.brokers))
+        .create_with_context(Reporter::default())
+        .map_err(|error| match error {
+            // Displayed, it would repeat the value, which may be a secret.
+            KafkaError::ClientConfig(_, reason, ..) => anyhow!("kafka.properties: {reason}"),
+            error => anyhow!(
+                "{error}: the Kafka client for {} can't be made; check kafka.properties",
+                config.brokers
+            ),
+        })
 }
 
-fn client(config: &Kafka) -> ClientConfig {
+/// What is common to all clients: `defaults`, and the user's properties over them.
+fn client(config: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
     let mut client = ClientConfig::new();
-    client
-        .set("bootstrap.servers", &config.brokers)
-        .set("client.id", "eigenflow");
+    for (property, value) in defaults {
+        client.set(*property, *value);
+    }
     for (property, value) in &config.properties.0 {
         client.set(property, value);
     }
+    client
+        .set("bootstrap.servers", &config.brokers)
+        .set("client.id", "eigenflow");
     client
 }
 
 /// A consumer for `assign()`: it takes part in no group; the group's name serves to publish offsets.
 pub fn consumer(config: &Kafka) -> Result<Consumer> {
-    let mut client = client(config);
+    let mut client = client(
+        config,
+        &[("queued.max.messages.kbytes", FETCH_AHEAD_KBYTES)],
+    );
     client
         .set("group.id", &config.group)
         .set("enable.auto.commit", "false")
@@ -82,43 +139,103 @@ pub fn consumer(config: &Kafka) -> Result<Consumer> {
             } else {
                 "error"
             },
-        )
-        .set("queued.max.messages.kbytes", FETCH_AHEAD_KBYTES);
+        );
     create(&client, config)
 }
 
 /// A producer of object events.
 pub fn producer(config: &Kafka) -> Result<Producer> {
-    let mut client = client(config);
-    client
-        .set("enable.idempotence", "true")
-        .set("linger.ms", "5");
+    let mut client = client(config, &[("linger.ms", "5")]);
+    client.set("enable.idempotence", "true");
     create(&client, config)
 }
 
-/// The topic's partitions.
-pub fn partitions(consumer: &Consumer, topic: &str) -> Result<Vec<i32>> {
-    let metadata = consumer
-        .fetch_metadata(Some(topic), ANSWER_TIMEOUT)
-        .context(
-            "no Kafka broker answers; check kafka.brokers and, with TLS or SASL, kafka.properties",
-        )?;
-    let partitions: Vec<i32> = metadata
-        .topics()
-        .iter()
-        .flat_map(|topic| topic.partitions().iter().map(|partition| partition.id()))
-        .collect();
-    if partitions.is_empty() {
-        bail!("topic {topic} does not exist; create it, or correct kafka.topic");
+/// Waits until the brokers answer; the topic's partitions. For a consumer that reads nothing yet.
+///
+/// It asks with ever more patience, and hears in between why nobody answers: a refusal does not pass by waiting.
+pub fn connect(consumer: &Consumer, config: &Kafka) -> Result<Vec<i32>> {
+    let mut patience = FIRST_PATIENCE;
+    let mut waited = Duration::ZERO;
+    loop {
+        let error = match consumer.fetch_metadata(Some(&config.topic), patience) {
+            Ok(metadata) => return listed(&metadata, &config.topic),
+            Err(error) => error,
+        };
+        hear(consumer);
+        let context = consumer.context();
+        waited += patience;
+        if context.is_refused() || waited >= ANSWER_TIMEOUT {
+            bail!(
+                "no answer from the Kafka brokers {}: {}; check kafka.brokers and, with TLS or SASL, kafka.properties",
+                config.brokers,
+                context.reason().unwrap_or_else(|| error.to_string())
+            );
+        }
+        patience *= 2;
     }
-    Ok(partitions)
+}
+
+/// Lets librdkafka say what it has to say.
+fn hear(consumer: &Consumer) {
+    let begun = Instant::now();
+    while begun.elapsed() < HEARING {
+        consumer.poll(HEARING);
+    }
+}
+
+/// The topic's partitions now, asked for once.
+pub fn partitions(consumer: &Consumer, topic: &str, patience: Duration) -> Result<Vec<i32>> {
+    listed(&consumer.fetch_metadata(Some(topic), patience)?, topic)
+}
+
+fn listed(metadata: &Metadata, topic: &str) -> Result<Vec<i32>> {
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    let partitions = found.map_or(&[][..], |found| found.partitions());
+    if !partitions.is_empty() {
+        return Ok(partitions.iter().map(|partition| partition.id()).collect());
+    }
+    let error = found.and_then(|found| found.error());
+    match error.map(RDKafkaErrorCode::from) {
+        None | Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
+            bail!("topic {topic} does not exist; create it, or correct kafka.topic")
+        }
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => bail!(
+            "topic {topic} is not for this Kafka user to see; grant it DESCRIBE and READ, or correct kafka.properties"
+        ),
+        Some(error) => bail!("topic {topic}: {error}"),
+    }
 }
 
 /// The first offset that is there and the one behind the last.
 pub fn watermarks(consumer: &Consumer, topic: &str, partition: i32) -> Result<(i64, i64)> {
-    consumer
-        .fetch_watermarks(topic, partition, ANSWER_TIMEOUT)
-        .with_context(|| format!("watermarks of {topic}/{partition}"))
+    let begun = Instant::now();
+    loop {
+        match consumer.fetch_watermarks(topic, partition, ANSWER_TIMEOUT) {
+            Ok(watermarks) => return Ok(watermarks),
+            // Brokers that start, and partitions that are new, have no leader for a moment.
+            Err(error) if is_passing(&error) && begun.elapsed() < ANSWER_TIMEOUT => {
+                std::thread::sleep(HEARING)
+            }
+            Err(error) => {
+                bail!("partition {partition} of topic {topic} does not say what it holds: {error}")
+            }
+        }
+    }
+}
+
+fn is_passing(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{
+        BrokerTransportFailure, LeaderNotAvailable, NotLeaderForPartition, UnknownTopicOrPartition,
+    };
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            BrokerTransportFailure
+                | LeaderNotAvailable
+                | NotLeaderForPartition
+                | UnknownTopicOrPartition
+        )
+    )
 }
 
 /// Where to begin: at the committed offset if there is one, else as configured.
@@ -154,9 +271,9 @@ pub fn first_offset(
 }
 
 /// The error for offsets that vanished while the job ran.
-pub fn lost(error: &KafkaError) -> anyhow::Error {
+pub fn lost(topic: &str, reason: &str) -> anyhow::Error {
     anyhow!(
-        "{error}: the topic dropped events before they were read. Set kafka.on_lost_offsets = \"earliest\" to go on, then \
+        "topic {topic} dropped events before they were read ({reason}). Set kafka.on_lost_offsets = \"earliest\" to go on, then \
          `eigenflow replay` the bucket to send what was lost"
     )
 }
@@ -172,7 +289,21 @@ pub fn assign(
 
 /// Tells the group how far the job is, for the ordinary lag tools. Nothing depends on it.
 pub fn publish_offsets(consumer: &Consumer, topic: &str, offsets: &[(i32, i64)]) -> Result<()> {
-    Ok(consumer.commit(&list(topic, offsets.iter().copied())?, CommitMode::Async)?)
+    consumer.commit(&list(topic, offsets.iter().copied())?, CommitMode::Async)?;
+    for _ in 0..EVENTS_PER_COMMIT {
+        consumer.poll(Duration::ZERO);
+    }
+    Ok(())
+}
+
+/// Behind the last record that `consumer` has had of a partition: of control records, too, which are never delivered.
+pub fn position(consumer: &Consumer, topic: &str, partition: i32) -> Option<i64> {
+    let positions = consumer.position().ok()?;
+    let offset = positions.find_partition(topic, partition)?.offset();
+    match offset {
+        Offset::Offset(next) => Some(next),
+        _ => None,
+    }
 }
 
 fn list(topic: &str, places: impl Iterator<Item = (i32, i64)>) -> Result<TopicPartitionList> {

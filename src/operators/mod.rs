@@ -26,6 +26,7 @@ use crate::table::{DataFile, Record, Reject, Row};
 pub mod clock;
 pub mod commit;
 mod control;
+mod discovery;
 pub mod extract;
 pub mod kafka;
 pub mod latest;

@@ -2,7 +2,7 @@
 //!
 //! A tick is the permission to take up to so many messages; their events leave at the tick's round. Where to begin comes
 //! with round 0 from the table's last commit. A message that names no object becomes a reject with its place in the
-//! topic, so that nothing is lost.
+//! topic, so that nothing is lost. Partitions that are added to the topic meanwhile are read from their beginning.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use rdkafka::Message;
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use timely::container::CapacityContainerBuilder;
@@ -20,6 +21,7 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::clock::Tick;
+use super::discovery::Discovery;
 use super::latest::{Content, Latest};
 use super::{Hint, Read, Report, Round, digest, kafka, key_of, path_of};
 use crate::event::{self, Change, ObjectEvent};
@@ -91,7 +93,9 @@ pub fn source<'scope>(
 /// One worker's partitions.
 struct Reader {
     worker: usize,
-    consumer: kafka::Consumer,
+    peers: usize,
+    consumer: Arc<kafka::Consumer>,
+    discovery: Discovery,
     /// Of each partition: the next offset, and where it ended when the job began.
     places: HashMap<i32, Place>,
     /// What was reported last; nothing yet at first.
@@ -114,7 +118,7 @@ impl Reader {
     ) -> anyhow::Result<Self> {
         let config = &job.config.kafka;
         let consumer = kafka::consumer(config)?;
-        let mine: Vec<i32> = kafka::partitions(&consumer, &config.topic)?
+        let mine: Vec<i32> = kafka::connect(&consumer, config)?
             .into_iter()
             .filter(|p| *p as usize % peers == index)
             .collect();
@@ -127,22 +131,19 @@ impl Reader {
             let next = kafka::first_offset(config, partition, committed, low, high)?;
             places.insert(partition, Place { next, end: high });
         }
-        kafka::assign(
-            &consumer,
-            &config.topic,
-            places
-                .iter()
-                .map(|(partition, place)| (*partition, place.next)),
-        )?;
         tracing::debug!(worker = index, partitions = ?mine, "reading");
-        Ok(Reader {
+        let reader = Reader {
             worker: index,
-            consumer,
+            peers,
+            consumer: Arc::new(consumer),
+            discovery: Discovery::new(config),
             places,
             told: None,
             ended: false,
             warned: None,
-        })
+        };
+        reader.assign(&config.topic)?;
+        Ok(reader)
     }
 
     /// Takes up to `quota` messages that are there; a report if there is anything to tell.
@@ -157,6 +158,10 @@ impl Reader {
             None => self.places.keys().copied().collect(),
             Some(_) => BTreeSet::new(),
         };
+        // A bounded run ends where the topic ended at the start, so what is added since is not its business.
+        if !job.until_end {
+            self.widen(job)?;
+        }
         let mut taken = 0;
         while taken < quota && !(job.until_end && self.ended) {
             match self.consumer.poll(Duration::ZERO) {
@@ -169,8 +174,14 @@ impl Reader {
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    // Behind the last record there may be control records, which are never delivered.
                     if let Some(place) = self.places.get_mut(&partition) {
+                        // Behind the last record there may be control records, which are never delivered.
+                        let topic = &job.config.kafka.topic;
+                        let behind = kafka::position(&self.consumer, topic, partition);
+                        if let Some(next) = behind.filter(|next| *next > place.next) {
+                            place.next = next;
+                            moved.insert(partition);
+                        }
                         place.end = place.end.min(place.next);
                     }
                 }
@@ -179,7 +190,8 @@ impl Reader {
         }
         self.ended = self.places.values().all(|place| place.next >= place.end);
         let (ended, full, stop) = (self.ended, taken >= quota, job.stop.load(Relaxed));
-        let news = self.told.replace([ended, full, stop]) != Some([ended, full, stop]) || taken > 0;
+        let news = self.told.replace([ended, full, stop]) != Some([ended, full, stop])
+            || !moved.is_empty();
         let offsets = moved
             .into_iter()
             .map(|partition| (partition, self.places[&partition].next))
@@ -193,11 +205,39 @@ impl Reader {
         }))
     }
 
+    /// Reads this worker's partitions that were added since, from their beginning on: all of it is news.
+    fn widen(&mut self, job: &Job) -> anyhow::Result<()> {
+        let topic = &job.config.kafka.topic;
+        let found = self.discovery.poll(&job.runtime, &self.consumer, topic);
+        let mine = |partition: &i32| *partition as usize % self.peers == self.worker;
+        let mut added = found.into_iter().filter(mine).collect::<Vec<_>>();
+        added.retain(|partition| !self.places.contains_key(partition));
+        if added.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(partitions = ?added, "partitions were added to the topic");
+        let places = added
+            .into_iter()
+            .map(|added| (added, Place { next: 0, end: 0 }));
+        self.places.extend(places);
+        self.assign(topic)
+    }
+
+    fn assign(&self, topic: &str) -> anyhow::Result<()> {
+        let places = self.places.iter();
+        kafka::assign(
+            &self.consumer,
+            topic,
+            places.map(|(partition, place)| (*partition, place.next)),
+        )
+    }
+
     /// Errors that end the job are returned; the others pass by themselves, as librdkafka retries.
     fn judge(&mut self, job: &Job, error: KafkaError) -> anyhow::Result<()> {
+        let reason = self.consumer.context().reason().unwrap_or_default();
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                Err(kafka::lost(&error))
+                Err(kafka::lost(&job.config.kafka.topic, &reason))
             }
             Some(
                 RDKafkaErrorCode::UnknownTopicOrPartition
@@ -205,12 +245,15 @@ impl Reader {
                 | RDKafkaErrorCode::Authentication
                 | RDKafkaErrorCode::SaslAuthenticationFailed
                 | RDKafkaErrorCode::Fatal,
-            ) => Err(anyhow::anyhow!("topic {}: {error}", job.config.kafka.topic)),
+            ) => Err(anyhow::anyhow!(
+                "topic {}: {error}: {reason}",
+                job.config.kafka.topic
+            )),
             _ => {
                 job.metrics.kafka_errors.fetch_add(1, Relaxed);
                 if self.warned.is_none_or(|at| at.elapsed() > WARNING_INTERVAL) {
                     self.warned = Some(Instant::now());
-                    tracing::warn!(%error, "Kafka is unwell; reading goes on when it recovers");
+                    tracing::warn!(%error, reason, "Kafka is unwell; reading goes on when it recovers");
                 }
                 Ok(())
             }
