@@ -1,5 +1,6 @@
 //! One world a test: a broker, a store, and the job as a process among them.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -19,18 +20,82 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 pub const BUCKET: &str = "landing";
-const TOPIC: &str = "uploads";
 const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Broker and store with an empty table-to-be. Everything ends with it.
 pub struct World {
     dir: TempDir,
     runtime: Runtime,
-    credentials: Credentials,
-    s3: EmbeddedS3,
-    kafka: EmbeddedKafka,
+    servers: Servers,
     uploads: Arc<dyn Uploads>,
     producer: FutureProducer,
+}
+
+/// Where a world's broker and store are.
+pub struct Servers {
+    /// librdkafka's properties of a client, the brokers among them.
+    pub kafka: BTreeMap<&'static str, String>,
+    /// A topic of the world's own.
+    pub topic: String,
+    /// The store's address and credentials.
+    pub s3: S3Config,
+    /// A bucket of the world's own for the images.
+    pub bucket: String,
+    /// The table as the job's configuration names it.
+    pub table: String,
+    /// The table as the tests read it.
+    pub read_table: String,
+    /// What ends with the world.
+    pub held: Box<dyn Any>,
+}
+
+impl Servers {
+    /// In this process; the store keeps its objects as files in `dir`.
+    fn embedded(dir: &Path, partitions: usize) -> Self {
+        for bucket in [BUCKET, "eigenflow"] {
+            std::fs::create_dir(dir.join(bucket)).expect("a bucket");
+        }
+        let credentials = Credentials {
+            access_key: "test".into(),
+            secret_key: "test-secret".into(),
+        };
+        let topic = "uploads";
+        let s3 = EmbeddedS3::start(dir, &credentials).expect("a store");
+        let kafka = EmbeddedKafka::start(topic, partitions).expect("a broker");
+        let table = dir.join("eigenflow/table");
+        Servers {
+            kafka: [("bootstrap.servers", kafka.brokers().to_owned())].into(),
+            topic: topic.to_owned(),
+            s3: S3Config {
+                endpoint: Some(s3.endpoint().to_owned()),
+                region: Some("us-east-1".to_owned()),
+                credentials: Some(credentials),
+                ..S3Config::default()
+            },
+            bucket: BUCKET.to_owned(),
+            table: "s3://eigenflow/table".to_owned(),
+            read_table: table.to_str().expect("a path in Unicode").to_owned(),
+            held: Box::new((s3, kafka)),
+        }
+    }
+
+    fn producer(&self) -> FutureProducer {
+        let mut client = self.client();
+        client.set("linger.ms", "1").create().expect("a producer")
+    }
+
+    /// The configuration of a Kafka client.
+    pub fn client(&self) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        for (property, value) in &self.kafka {
+            client.set(*property, value);
+        }
+        client
+    }
+
+    fn endpoint(&self) -> &str {
+        self.s3.endpoint.as_deref().expect("the store's address")
+    }
 }
 
 /// How many workers in how many processes.
@@ -41,58 +106,47 @@ pub struct Layout {
 }
 
 impl World {
+    /// On embedded servers.
     pub fn new(partitions: usize) -> Self {
         let dir = TempDir::new().expect("a temporary folder");
-        for bucket in [BUCKET, "eigenflow"] {
-            std::fs::create_dir(dir.path().join(bucket)).expect("a bucket");
-        }
-        let credentials = Credentials {
-            access_key: "test".into(),
-            secret_key: "test-secret".into(),
-        };
-        let s3 = EmbeddedS3::start(dir.path(), &credentials).expect("a store");
-        let kafka = EmbeddedKafka::start(TOPIC, partitions).expect("a broker");
+        let servers = Servers::embedded(dir.path(), partitions);
+        World::on(dir, servers)
+    }
+
+    /// On these servers, with a folder for files of its own.
+    pub fn on(dir: TempDir, servers: Servers) -> Self {
         let runtime = Runtime::new().expect("a runtime");
-        let config = S3Config {
-            endpoint: Some(s3.endpoint().to_owned()),
-            credentials: Some(credentials.clone()),
-            ..S3Config::default()
-        };
-        let uploads = Arc::new(S3Uploads::new(
-            runtime.block_on(config.client()).expect("a client"),
-        ));
-        let producer = ClientConfig::new()
-            .set("bootstrap.servers", kafka.brokers())
-            .set("linger.ms", "1")
-            .create()
-            .expect("a producer");
+        let client = runtime.block_on(servers.s3.client()).expect("a client");
         World {
             dir,
             runtime,
-            credentials,
-            s3,
-            kafka,
-            uploads,
-            producer,
+            uploads: Arc::new(S3Uploads::new(client)),
+            producer: servers.producer(),
+            servers,
         }
+    }
+
+    /// Forgets what the topic's partitions were.
+    pub fn reconnect(&mut self) {
+        self.producer = self.servers.producer();
     }
 
     /// Uploads an object; what the store says of it.
     pub fn put(&self, key: &str, bytes: impl Into<Bytes>) -> UploadMeta {
         self.runtime
-            .block_on(self.uploads.put(BUCKET, key, bytes.into()))
+            .block_on(self.uploads.put(&self.servers.bucket, key, bytes.into()))
             .expect("an upload")
     }
 
     pub fn delete(&self, key: &str) {
         self.runtime
-            .block_on(self.uploads.delete(BUCKET, key))
+            .block_on(self.uploads.delete(&self.servers.bucket, key))
             .expect("a removal");
     }
 
     /// Sends a payload to a partition.
     pub fn send(&self, partition: i32, payload: &[u8]) {
-        let record = FutureRecord::<(), _>::to(TOPIC)
+        let record = FutureRecord::<(), _>::to(&self.servers.topic)
             .partition(partition)
             .payload(payload);
         self.runtime
@@ -103,33 +157,56 @@ impl World {
     /// Uploads an object and sends its event.
     pub fn upload(&self, partition: i32, time_ms: i64, key: &str, bytes: impl Into<Bytes>) {
         let etag = self.put(key, bytes).etag;
-        self.send(
-            partition,
-            &render(&event(Change::Created, key, Some(etag), time_ms)),
-        );
+        self.tell(partition, event(Change::Created, key, Some(etag), time_ms));
     }
 
     /// Removes an object and sends its event.
     pub fn remove(&self, partition: i32, time_ms: i64, key: &str) {
         self.delete(key);
-        self.send(
-            partition,
-            &render(&event(Change::Removed, key, None, time_ms)),
-        );
+        self.tell(partition, event(Change::Removed, key, None, time_ms));
     }
 
-    /// The table's folder: the store keeps its objects as files.
-    pub fn table(&self) -> PathBuf {
-        self.dir.path().join("eigenflow/table")
+    fn tell(&self, partition: i32, event: ObjectEvent) {
+        let bucket = self.servers.bucket.clone();
+        self.send(partition, &render(&ObjectEvent { bucket, ..event }));
+    }
+
+    /// The table, as it is read.
+    pub fn table(&self) -> &str {
+        &self.servers.read_table
+    }
+
+    /// Where broker and store are.
+    pub fn servers(&self) -> &Servers {
+        &self.servers
+    }
+
+    /// The same, to have it told otherwise in configurations.
+    pub fn servers_mut(&mut self) -> &mut Servers {
+        &mut self.servers
     }
 
     /// A configuration file for the `pixels` backbone with `more` sections.
     pub fn config(&self, more: &str) -> PathBuf {
+        let servers = &self.servers;
+        let (brokers, properties): (Vec<_>, Vec<_>) = servers
+            .kafka
+            .iter()
+            .partition(|(name, _)| **name == "bootstrap.servers");
+        let properties: Vec<String> = properties
+            .iter()
+            .map(|(name, value)| format!("\"{name}\" = \"{value}\""))
+            .collect();
         let text = format!(
-            "[kafka]\nbrokers = \"{}\"\ntopic = \"{TOPIC}\"\n[s3]\nendpoint = \"{}\"\nregion = \"us-east-1\"\n\
-             buckets = [\"{BUCKET}\"]\n[table]\nuri = \"s3://eigenflow/table\"\n[backbone]\nname = \"pixels\"\n{more}",
-            self.kafka.brokers(),
-            self.s3.endpoint()
+            "[kafka]\nbrokers = \"{}\"\ntopic = \"{topic}\"\ngroup = \"{topic}\"\nproperties = {{ {} }}\n[s3]\n\
+             endpoint = \"{}\"\nregion = \"us-east-1\"\nbuckets = [\"{}\"]\n[table]\nuri = \"{}\"\n[backbone]\n\
+             name = \"pixels\"\n{more}",
+            brokers[0].1,
+            properties.join(", "),
+            servers.endpoint(),
+            servers.bucket,
+            servers.table,
+            topic = servers.topic,
         );
         let file = self.dir.path().join("job.toml");
         std::fs::write(&file, text).expect("a configuration");
@@ -144,9 +221,8 @@ impl World {
     pub fn config_on(&self, endpoint: &str) -> PathBuf {
         let file = self.config("");
         let text = std::fs::read_to_string(&file).expect("a configuration");
-        let text = text.replace(self.s3.endpoint(), endpoint);
-        let table = self.table();
-        let text = text.replace("s3://eigenflow/table", table.to_str().expect("a path"));
+        let text = text.replace(self.servers.endpoint(), endpoint);
+        let text = text.replace(&self.servers.table, self.table());
         std::fs::write(&file, text).expect("a configuration");
         file
     }
@@ -154,10 +230,12 @@ impl World {
     /// The binary with this world's credentials.
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_eigenflow"));
+        let credentials = self.servers.s3.credentials.as_ref().expect("credentials");
         command
-            .env("AWS_ACCESS_KEY_ID", &self.credentials.access_key)
-            .env("AWS_SECRET_ACCESS_KEY", &self.credentials.secret_key)
-            .env_remove("AWS_ENDPOINT_URL");
+            .env("AWS_ACCESS_KEY_ID", &credentials.access_key)
+            .env("AWS_SECRET_ACCESS_KEY", &credentials.secret_key)
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ENDPOINT_URL", self.servers.endpoint());
         command
     }
 
@@ -236,10 +314,7 @@ impl World {
     }
 
     fn tables(&self) -> Tables {
-        let table = self.table();
-        let uri = table.to_str().expect("a path in Unicode");
-        let s3 = S3Config::default();
-        let opened = open_tables(uri, &s3, 1000);
+        let opened = open_tables(self.table(), &self.servers.s3, 1000);
         self.runtime.block_on(opened).expect("tables")
     }
 

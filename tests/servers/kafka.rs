@@ -1,0 +1,240 @@
+//! A broker of Apache Kafka with a listener for every way in. Its certificate is its own authority.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::AdminClient;
+use rdkafka::client::DefaultClientContext;
+use tempfile::TempDir;
+
+use crate::cluster::{Leash, brought, free_ports};
+use crate::world::succeed;
+
+const USER: &str = "alice";
+pub const PASSWORD: &str = "open-sesame";
+
+/// A way into the broker.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    pub protocol: &'static str,
+    pub mechanism: Option<&'static str>,
+}
+
+pub const PLAINTEXT: Way = way("PLAINTEXT", None);
+pub const WAYS: [Way; 7] = [
+    PLAINTEXT,
+    way("SSL", None),
+    way("SASL_SSL", Some("PLAIN")),
+    way("SASL_SSL", Some("SCRAM-SHA-256")),
+    way("SASL_SSL", Some("SCRAM-SHA-512")),
+    way("SASL_PLAINTEXT", Some("SCRAM-SHA-256")),
+    way("SASL_PLAINTEXT", Some("SCRAM-SHA-512")),
+];
+
+const fn way(protocol: &'static str, mechanism: Option<&'static str>) -> Way {
+    Way {
+        protocol,
+        mechanism,
+    }
+}
+
+/// A broker, which is its own controller.
+pub struct Kafka {
+    folder: PathBuf,
+    ports: BTreeMap<&'static str, u16>,
+    process: Option<Leash>,
+}
+
+impl Kafka {
+    /// A new broker that answers.
+    pub fn start() -> Self {
+        let names = [
+            "PLAINTEXT",
+            "SSL",
+            "SASL_SSL",
+            "SASL_PLAINTEXT",
+            "CONTROLLER",
+        ];
+        let mut kafka = Kafka {
+            folder: TempDir::new().expect("a temporary folder").keep(),
+            ports: names.into_iter().zip(free_ports::<5>()).collect(),
+            process: None,
+        };
+        kafka.certify();
+        std::fs::write(kafka.path("server.properties"), kafka.configuration()).expect("a file");
+        std::fs::write(kafka.path("log4j2.properties"), LOGGING).expect("a file");
+        let scram = |mechanism| format!("{mechanism}=[name={USER},password={PASSWORD}]");
+        let format = kafka.java(&["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"]);
+        succeed(
+            Command::new(&format[0])
+                .args(&format[1..])
+                .arg(kafka.path("server.properties"))
+                .args(["--add-scram", &scram("SCRAM-SHA-256")])
+                .args(["--add-scram", &scram("SCRAM-SHA-512")]),
+        );
+        kafka.resume();
+        kafka
+    }
+
+    /// Ends the broker as a crash does; its data stays.
+    pub fn kill(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Starts the broker on what it has.
+    pub fn resume(&mut self) {
+        let configuration = self.path("server.properties");
+        let mut command = self.java(&["kafka.Kafka"]);
+        command.push(configuration.display().to_string());
+        let process = Leash::start(self.folder.clone(), &command, &[]);
+        let admin = self.admin();
+        process.wait_for(|| {
+            let answer = admin.inner().fetch_metadata(None, Duration::from_secs(5));
+            answer.is_ok_and(|metadata| !metadata.brokers().is_empty())
+        });
+        self.process = Some(process);
+    }
+
+    /// A client's properties for a way in.
+    pub fn properties(&self, way: Way) -> BTreeMap<&'static str, String> {
+        let address = format!("127.0.0.1:{}", self.ports[way.protocol]);
+        let mut properties = BTreeMap::from([
+            ("bootstrap.servers", address),
+            ("security.protocol", way.protocol.to_owned()),
+        ]);
+        if way.protocol.ends_with("SSL") {
+            let authority = self.path("broker.pem").display().to_string();
+            properties.insert("ssl.ca.location", authority);
+        }
+        if let Some(mechanism) = way.mechanism {
+            properties.extend([
+                ("sasl.mechanism", mechanism.to_owned()),
+                ("sasl.username", USER.to_owned()),
+                ("sasl.password", PASSWORD.to_owned()),
+            ]);
+        }
+        properties
+    }
+
+    pub fn admin(&self) -> AdminClient<DefaultClientContext> {
+        let mut config = ClientConfig::new();
+        for (property, value) in self.properties(PLAINTEXT) {
+            config.set(property, value);
+        }
+        // It is asked before the broker listens.
+        config.set("log_level", "0");
+        config.create().expect("an admin client")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn java(&self, arguments: &[&str]) -> Vec<String> {
+        let logging = self.path("log4j2.properties");
+        let jars = brought().join("kafka/*");
+        let java = [
+            "java".to_owned(),
+            "-Xmx512m".to_owned(),
+            "-XX:+UseSerialGC".to_owned(),
+            "-XX:TieredStopAtLevel=1".to_owned(),
+            format!("-Dlog4j2.configurationFile={}", logging.display()),
+            "-cp".to_owned(),
+            jars.display().to_string(),
+        ];
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned());
+        java.into_iter().chain(arguments).collect()
+    }
+
+    /// A key with a certificate for 127.0.0.1 that vouches for itself.
+    fn certify(&self) {
+        let store = self.path("broker.p12").display().to_string();
+        let common = [
+            "-keystore",
+            &store,
+            "-storepass",
+            PASSWORD,
+            "-alias",
+            "broker",
+        ];
+        succeed(
+            Command::new("keytool")
+                .args(["-genkeypair", "-keyalg", "EC", "-dname", "CN=broker"])
+                .args(["-ext", "san=ip:127.0.0.1", "-ext", "bc:c"])
+                .args(common),
+        );
+        succeed(
+            Command::new("keytool")
+                .args(["-exportcert", "-rfc", "-file"])
+                .arg(self.path("broker.pem"))
+                .args(common),
+        );
+    }
+
+    fn configuration(&self) -> String {
+        let at = |name: &str| format!("{name}://127.0.0.1:{}", self.ports[name]);
+        let ways = ["PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"].map(at);
+        let mut lines = vec![
+            format!("listeners={},{}", ways.join(","), at("CONTROLLER")),
+            format!("advertised.listeners={}", ways.join(",")),
+            format!(
+                "controller.quorum.voters=1@127.0.0.1:{}",
+                self.ports["CONTROLLER"]
+            ),
+            format!(
+                "ssl.keystore.location={}",
+                self.path("broker.p12").display()
+            ),
+            format!("ssl.keystore.password={PASSWORD}"),
+            format!("log.dirs={}", self.path("data").display()),
+        ];
+        for listener in ["sasl_ssl", "sasl_plaintext"] {
+            let jaas = |mechanism: &str, module: &str, users: &str| {
+                format!(
+                    "listener.name.{listener}.{mechanism}.sasl.jaas.config=\
+                     org.apache.kafka.common.security.{module} required{users};"
+                )
+            };
+            let users = format!(" user_{USER}=\"{PASSWORD}\"");
+            lines.push(jaas("plain", "plain.PlainLoginModule", &users));
+            for mechanism in ["scram-sha-256", "scram-sha-512"] {
+                lines.push(jaas(mechanism, "scram.ScramLoginModule", ""));
+            }
+        }
+        format!("{CONFIGURATION}{}\n", lines.join("\n"))
+    }
+}
+
+/// What does not depend on ports and folders.
+const CONFIGURATION: &str = "\
+process.roles=broker,controller
+node.id=1
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+ssl.keystore.type=PKCS12
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+auto.create.topics.enable=false
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+";
+
+const LOGGING: &str = "\
+rootLogger.level=warn
+rootLogger.appenderRef.console.ref=console
+appender.console.type=Console
+appender.console.name=console
+appender.console.layout.type=PatternLayout
+appender.console.layout.pattern=%d %p %m%n
+";
+
+/// 16 bytes in base64.
+const CLUSTER_ID: &str = "ZWlnZW5mbG93LXRlc3RzIQ";

@@ -1,0 +1,11 @@
+//! The job against Apache Kafka and a real S3 server, by promise. `fetch.sh` brings the servers; without them every test
+//! says SKIPPED and does nothing. What must come out is what the embedded servers give.
+
+mod cluster;
+mod kafka;
+mod refusals;
+mod store;
+mod streams;
+#[path = "../promises/world.rs"]
+#[allow(dead_code, reason = "the promises use all of it")]
+mod world;

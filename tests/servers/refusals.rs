@@ -1,0 +1,86 @@
+//! What brokers refuse is said at once, with the cure and without a secret.
+
+use std::path::Path;
+
+use crate::cluster::cluster;
+use crate::kafka::{PASSWORD, WAYS, Way};
+use crate::world::{World, picture};
+
+/// What `run` and `replay` say, which must fail, with `from` in the configuration replaced by `to`.
+fn said(world: &World, from: &str, to: &str) -> [String; 2] {
+    let config = world.config("");
+    let text = std::fs::read_to_string(&config).expect("the configuration");
+    assert!(text.contains(from), "{text}");
+    std::fs::write(&config, text.replace(from, to)).expect("a configuration");
+    let bucket = format!("s3://{}/", world.servers().bucket);
+    [vec!["run", "--until-end"], vec!["replay", &bucket]]
+        .map(|command| failure(world, &command, &config))
+}
+
+fn failure(world: &World, command: &[&str], config: &Path) -> String {
+    let output = world
+        .command()
+        .args(command)
+        .arg("--config")
+        .arg(config)
+        .output()
+        .expect("the binary");
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    log
+}
+
+fn sasl(mechanism: &str) -> Way {
+    let found = WAYS
+        .into_iter()
+        .find(|way| way.mechanism == Some(mechanism));
+    found.expect("a way in")
+}
+
+#[test]
+fn a_wrong_password_is_said_and_not_repeated() {
+    let Some(cluster) = cluster() else { return };
+    for mechanism in ["PLAIN", "SCRAM-SHA-512"] {
+        let world = cluster.world(sasl(mechanism), 1);
+        world.put("a/1.png", picture(1));
+        for log in said(&world, PASSWORD, "open-barley") {
+            assert!(log.contains("Authentication failed"), "{log}");
+            assert!(
+                log.contains("check kafka.brokers and, with TLS or SASL, kafka.properties"),
+                "{log}"
+            );
+            assert!(!log.contains("open-barley"), "{log}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_authority_is_said() {
+    let Some(cluster) = cluster() else { return };
+    let world = cluster.world(WAYS[1], 1);
+    world.put("a/1.png", picture(1));
+    for log in said(&world, "ssl.ca.location", "ssl.certificate.location") {
+        assert!(log.contains("certificate verify failed"), "{log}");
+        assert!(log.contains("kafka.properties"), "{log}");
+    }
+}
+
+#[test]
+fn a_misspelt_property_is_said_without_its_value() {
+    let Some(cluster) = cluster() else { return };
+    let world = cluster.world(sasl("PLAIN"), 1);
+    for log in said(&world, "sasl.password", "sasl.pasword") {
+        assert!(log.contains("\"sasl.pasword\""), "{log}");
+        assert!(!log.contains(PASSWORD), "{log}");
+    }
+}
+
+#[test]
+fn a_topic_that_is_not_there_is_said() {
+    let Some(cluster) = cluster() else { return };
+    let world = cluster.world(WAYS[0], 1);
+    let topic = format!("topic = \"{}\"", world.servers().topic);
+    for log in said(&world, &topic, "topic = \"elsewhere\"") {
+        assert!(log.contains("topic elsewhere does not exist"), "{log}");
+    }
+}

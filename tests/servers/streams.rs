@@ -1,0 +1,213 @@
+//! What the mock can't show: ways in, killed jobs and brokers, partitions that come, transactions, retention.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminOptions, NewPartitions};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use crate::cluster::cluster;
+use crate::kafka::{Kafka, PLAINTEXT, WAYS};
+use crate::world::{Layout, World, finish, picture, succeed};
+
+const TWO: Layout = Layout {
+    workers: 2,
+    processes: 1,
+};
+const PROCESSES: Layout = Layout {
+    workers: 1,
+    processes: 2,
+};
+const SMALL_EPOCHS: &str = "[publish]\nrows = 5\ninterval_ms = 200\n";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Uploads, overwrites and a removal over 3 partitions.
+fn history(world: &World) {
+    for i in 0..24 {
+        world.upload(i % 3, 1, &format!("a/{i}.png"), picture(i as u64));
+    }
+    for i in 0..6 {
+        world.upload(i % 3, 2, &format!("a/{i}.png"), picture(100 + i as u64));
+    }
+    world.remove(0, 3, "a/23.png");
+}
+
+/// What must not depend on the servers.
+fn published(world: &World) -> [Value; 3] {
+    let state = world.inspect();
+    ["rows", "moments_sha256", "projection_sha256"].map(|name| state[name].clone())
+}
+
+/// What the embedded servers give for `history`.
+fn expected(history: impl Fn(&World)) -> [Value; 3] {
+    let world = World::new(3);
+    history(&world);
+    world.run(TWO, "");
+    published(&world)
+}
+
+/// Of partition 0: the offset that the group shows, and the end.
+fn progress(world: &World) -> (Offset, i64) {
+    let topic = &world.servers().topic;
+    let group: BaseConsumer = world
+        .servers()
+        .client()
+        .set("group.id", topic)
+        .create()
+        .expect("a consumer");
+    let mut places = TopicPartitionList::new();
+    places.add_partition(topic, 0);
+    let committed = group.committed_offsets(places, PATIENCE).expect("offsets");
+    let (_, end) = group
+        .fetch_watermarks(topic, 0, PATIENCE)
+        .expect("watermarks");
+    (committed.elements()[0].offset(), end)
+}
+
+/// Lets retention drop all of partition 0 below `offset`.
+fn drop_below(kafka: &Kafka, world: &World, offset: Offset) {
+    let mut places = TopicPartitionList::new();
+    let place = places.add_partition_offset(&world.servers().topic, 0, offset);
+    place.expect("an offset");
+    let dropped = kafka.admin();
+    let dropped = dropped.delete_records(&places, &AdminOptions::new());
+    Runtime::new()
+        .expect("a runtime")
+        .block_on(dropped)
+        .expect("an answer");
+}
+
+#[test]
+fn every_way_into_the_broker_gives_the_same_table() {
+    let Some(cluster) = cluster() else { return };
+    let expected = expected(history);
+    for (way, layout) in WAYS.into_iter().zip([TWO, PROCESSES].into_iter().cycle()) {
+        let world = cluster.world(way, 3);
+        history(&world);
+        world.run(layout, SMALL_EPOCHS);
+        assert_eq!(published(&world), expected, "{way:?}");
+        let (shown, end) = progress(&world);
+        assert_eq!(shown, Offset::Offset(end), "{way:?}");
+    }
+}
+
+#[test]
+fn a_killed_job_goes_on_from_its_last_commit() {
+    let Some(cluster) = cluster() else { return };
+    let world = cluster.world(PLAINTEXT, 3);
+    history(&world);
+    for round in 0..4 {
+        for mut child in world.start([TWO, PROCESSES][round % 2], SMALL_EPOCHS, &[]) {
+            std::thread::sleep(Duration::from_millis(300 + 150 * round as u64));
+            child.kill().expect("to end it");
+            finish(child);
+        }
+    }
+    world.run(TWO, SMALL_EPOCHS);
+    assert_eq!(published(&world), expected(history));
+}
+
+#[test]
+fn a_broker_that_crashes_and_comes_back_loses_nothing() {
+    let Some(cluster) = cluster() else { return };
+    let mut kafka = Kafka::start();
+    let world = cluster.world_on(&kafka, WAYS[4], 1);
+    world.upload(0, 1, "a/1.png", picture(1));
+    let mut jobs = world.start(TWO, SMALL_EPOCHS, &[]);
+    world.wait_for(|state| state["rows"] == 1);
+    kafka.kill();
+    kafka.resume();
+    world.upload(0, 1, "a/2.png", picture(2));
+    world.wait_for(|state| state["rows"] == 2);
+    let mut job = jobs.pop().expect("one process");
+    succeed(std::process::Command::new("kill").arg(job.id().to_string()));
+    assert!(job.wait().expect("its end").success());
+}
+
+#[test]
+fn partitions_that_are_added_are_read_from_their_beginning() {
+    let Some(cluster) = cluster() else { return };
+    let mut world = cluster.world(PLAINTEXT, 1);
+    let often = ("topic.metadata.refresh.interval.ms", "200".to_owned());
+    world.servers_mut().kafka.extend([often]);
+    let mut jobs = world.start(TWO, SMALL_EPOCHS, &[]);
+    world.upload(0, 1, "a/0.png", picture(0));
+    world.wait_for(|state| state["rows"] == 1);
+    let admin = cluster.kafka.admin();
+    let topics = [NewPartitions::new(&world.servers().topic, 3)];
+    let options = AdminOptions::new();
+    let added = admin.create_partitions(&topics, &options);
+    let added = Runtime::new().expect("a runtime").block_on(added);
+    assert!(added.expect("an answer").iter().all(Result::is_ok));
+    world.reconnect();
+    for partition in 0..3 {
+        let key = format!("b/{partition}.png");
+        world.upload(partition, 1, &key, picture(10 + partition as u64));
+    }
+    world.wait_for(|state| state["rows"] == 4 && state["offsets"]["2"] == 1);
+    let mut job = jobs.pop().expect("one process");
+    succeed(std::process::Command::new("kill").arg(job.id().to_string()));
+    assert!(job.wait().expect("its end").success());
+}
+
+#[test]
+fn what_a_transaction_withdrew_is_not_read_and_its_marker_is_no_lag() {
+    let Some(cluster) = cluster() else { return };
+    let world = cluster.world(PLAINTEXT, 1);
+    world.upload(0, 1, "a/1.png", picture(1));
+    let topic = &world.servers().topic;
+    let producer: BaseProducer = world
+        .servers()
+        .client()
+        .set("transactional.id", topic)
+        .create()
+        .expect("a producer");
+    producer.init_transactions(PATIENCE).expect("a coordinator");
+    producer.begin_transaction().expect("a transaction");
+    let record = BaseRecord::<(), _>::to(topic)
+        .partition(0)
+        .payload("no event");
+    producer.send(record).expect("room");
+    producer.flush(PATIENCE).expect("a broker that takes it");
+    producer.abort_transaction(PATIENCE).expect("an answer");
+    world.run(TWO, "");
+    assert_eq!((world.rows().len(), world.rejects().len()), (1, 0));
+    assert_eq!(progress(&world), (Offset::Offset(3), 3));
+    // All was read, so nothing is lost.
+    drop_below(&cluster.kafka, &world, Offset::End);
+    world.run(TWO, "");
+}
+
+#[test]
+fn what_retention_dropped_unread_is_said_with_the_cure() {
+    let Some(cluster) = cluster() else { return };
+    let world = cluster.world(PLAINTEXT, 1);
+    world.upload(0, 1, "a/0.png", picture(0));
+    world.run(TWO, "");
+    for i in 1..4 {
+        world.upload(0, 1, &format!("a/{i}.png"), picture(i));
+    }
+    drop_below(&cluster.kafka, &world, Offset::Offset(3));
+    let job = world.start(TWO, "", &["--until-end"]).pop();
+    let output = finish(job.expect("one process"));
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert!(
+        log.contains("kafka.on_lost_offsets = \"earliest\""),
+        "{log}"
+    );
+    assert!(log.contains("eigenflow replay"), "{log}");
+    // The cure, followed.
+    let config = world.config("");
+    let text = std::fs::read_to_string(&config).expect("the configuration");
+    let text = text.replace("[kafka]", "[kafka]\non_lost_offsets = \"earliest\"");
+    std::fs::write(&config, text).expect("a configuration");
+    let bucket = format!("s3://{}/", world.servers().bucket);
+    for command in [vec!["replay", &bucket], vec!["run", "--until-end"]] {
+        succeed(world.command().args(command).arg("--config").arg(&config));
+    }
+    assert_eq!(world.rows().len(), 4);
+}
