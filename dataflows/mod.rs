@@ -2,3 +2,4 @@
 
 pub mod online_pca;
 pub mod reproject;
+pub mod verify;

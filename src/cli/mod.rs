@@ -19,6 +19,7 @@ mod inspect;
 mod log;
 mod replay;
 mod run;
+mod verify;
 mod weights;
 
 /// Images in an object store, as an always up-to-date, exact table of PCA-reduced CNN features.
@@ -42,6 +43,8 @@ enum Command {
     Replay(replay::Replay),
     /// Says what the last commit of a table holds
     Inspect(inspect::Inspect),
+    /// Computes moments and projection of a table again from its features, and compares bit for bit
+    Verify(verify::Verify),
     /// Writes the table's rows to a file of another format
     Export(export::Export),
     /// Brings, lists and checks pretrained weights
@@ -138,6 +141,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Run(run) => run.run(),
         Command::Replay(replay) => replay.run(),
         Command::Inspect(inspect) => inspect.run(),
+        Command::Verify(verify) => verify.run(),
         Command::Export(export) => export.run(),
         Command::Weights(command) => command.run(),
         Command::Bench(command) => command.run(),

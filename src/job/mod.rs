@@ -10,6 +10,7 @@ use crate::backbone::Model;
 use crate::config::Config;
 use crate::image::{Limits, Preprocess};
 use crate::observe::Metrics;
+use crate::operators::Host;
 use crate::projection;
 use crate::storage::Uploads;
 
@@ -22,13 +23,15 @@ mod run;
 pub mod state;
 mod tables;
 pub mod uploads;
+mod verification;
 
 pub use label::Labeller;
 pub use open::{Options, PATIENCE_MS, open, open_tables, s3_config};
 pub use origin::{Beginning, Origin, read_moments, read_projection};
 pub use reprojection::Reprojection;
-pub use run::run;
+pub use run::{run, verify};
 pub use tables::{Summary, Tables};
+pub use verification::{Check, Difference, Opened, Tally, Verdict, Verification};
 
 /// Everything that the operators of a process share.
 pub struct Job {
@@ -95,6 +98,15 @@ impl Job {
             self.config.label,
             self.image_limits
         )
+    }
+}
+
+impl Host for Job {
+    fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+    fn failure(&self) -> &Failure {
+        &self.failure
     }
 }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use timely::worker::Worker;
 
-use super::{Beginning, Job, Layout, Reprojection};
+use super::{Beginning, Failure, Job, Layout, Reprojection, Verdict, Verification};
+use crate::dataflows;
 use crate::dataflows::online_pca::online_pca;
 use crate::dataflows::reproject::reproject;
 
@@ -63,7 +64,7 @@ pub fn run(job: &Arc<Job>, layout: &Layout) -> Result<()> {
 
 fn work(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>) -> Result<()> {
     online_pca(worker, job, beginning);
-    finish(worker, job)?;
+    finish(worker, &job.failure)?;
     if job.until_end && job.config.publish.reproject_at_end {
         // Every worker builds the graph; whether there is anything to do in it, worker 0 knows.
         let plan = match worker.index() {
@@ -71,24 +72,39 @@ fn work(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>) -> Re
             _ => None,
         };
         reproject(worker, job, plan);
-        finish(worker, job)?;
+        finish(worker, &job.failure)?;
     }
     Ok(())
 }
 
-/// Steps until the dataflows have ended or the job has failed.
-fn finish(worker: &mut Worker, job: &Job) -> Result<()> {
-    while worker.has_dataflows() && !job.failure.is_set() {
+/// Recomputes what the last commit of a table published, on threads of this process. Blocks; not for a runtime's thread.
+///
+/// # Errors
+/// What keeps it from a verdict; differences are in the verdict.
+pub fn verify(verification: &Arc<Verification>, workers: usize) -> Result<Verdict> {
+    let shared = verification.clone();
+    let guards = timely::execute(Layout::single(workers).timely(), move |worker| {
+        dataflows::verify::verify(worker, &shared);
+        finish(worker, &shared.failure)
+    });
+    for ended in guards.map_err(|error| anyhow!(error))?.join() {
+        ended.map_err(|panic| anyhow!("a worker died: {panic}"))??;
+    }
+    verification.verdict()
+}
+
+/// Steps until the dataflows have ended or the work has failed.
+fn finish(worker: &mut Worker, failure: &Failure) -> Result<()> {
+    while worker.has_dataflows() && !failure.is_set() {
         worker.step_or_park(Some(WATCH));
     }
-    if !job.failure.is_set() {
+    if !failure.is_set() {
         return Ok(());
     }
     for dataflow in worker.installed_dataflows() {
         worker.drop_dataflow(dataflow);
     }
-    Err(job
-        .failure
+    Err(failure
         .take()
         .unwrap_or_else(|| anyhow!("another worker failed")))
 }

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::event::Version;
 use crate::moments::{Moments, Part, Sums};
 use crate::operators::{Epoch, Key};
-use crate::projection::Stored;
+use crate::projection::{Options, Stored};
 use crate::table::state::{MomentsPart, Tombstone};
 use crate::table::{self, DataFile};
 
 /// Of this layout; another number is refused.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The state of a job as of a commit. Everything that a restart needs and the files don't hold is here or named here.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -72,6 +72,8 @@ pub struct ProjectionRef {
     pub object: String,
     /// Of what the projection computes, not of the object.
     pub sha256: String,
+    /// How it was fitted: with the moments, all that `verify` needs to fit it again.
+    pub options: Options,
     /// Principal components.
     pub components: usize,
     /// Of each component.
@@ -81,13 +83,14 @@ pub struct ProjectionRef {
 }
 
 impl ProjectionRef {
-    /// For a projection that lies in `object`.
-    pub fn new(object: String, stored: &Stored) -> Self {
+    /// For a projection that lies in `object` and was fitted by `options`.
+    pub fn new(object: String, stored: &Stored, options: Options) -> Self {
         let projection = &stored.projection;
         ProjectionRef {
             version: stored.version,
             object,
             sha256: projection.sha256(),
+            options,
             components: projection.n_components(),
             explained_variance_ratio: projection.explained_variance_ratio().to_vec(),
             drift_rad: stored
@@ -106,13 +109,17 @@ impl ProjectionRef {
 impl JobState {
     /// From the JSON of a commit.
     pub fn parse(json: &str) -> Result<Self> {
-        let state: JobState = serde_json::from_str(json)?;
+        // Before the rest, which another format may spell otherwise.
+        #[derive(Deserialize)]
+        struct Formatted {
+            format: u32,
+        }
+        let Formatted { format } = serde_json::from_str(json)?;
         ensure!(
-            state.format == FORMAT,
-            "its format is {}, this eigenflow writes {FORMAT}: use the version that made the table",
-            state.format
+            format == FORMAT,
+            "its format is {format}, this eigenflow writes {FORMAT}: use the version that made the table"
         );
-        Ok(state)
+        Ok(serde_json::from_str(json)?)
     }
 }
 

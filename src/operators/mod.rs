@@ -39,10 +39,11 @@ pub mod rewrite;
 pub mod source;
 pub mod stage;
 mod tasks;
+pub mod verify;
 pub mod write;
 
 pub use control::Control;
-pub use tasks::Tasks;
+pub use tasks::{Host, Tasks};
 
 /// The dataflow's timestamp.
 pub type Round = u64;

@@ -2,7 +2,7 @@
 //!
 //! Worker 0 adds the epoch's sums to the totals of the live rows, fits on a thread of the runtime (extraction goes on meanwhile), puts moments and
 //! projection beside the table, and sends the projection to every worker. An epoch that changes no sum keeps the
-//! projection it has.
+//! projection it has, unless the options of the fit are others than it was fitted by.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -132,15 +132,14 @@ pub fn project<'scope>(
                 |round: &Round| !frontiers.iter().any(|frontier| frontier.less_equal(round));
             if let Some(entry) = due.first_entry().filter(|entry| sealed(entry.key())) {
                 let (round, (at, epoch)) = entry.remove_entry();
-                match waiting.remove(&round) {
-                    None => give(&current, &at),
-                    Some(deltas) => {
-                        fitting = Some(at);
-                        let job = job.clone();
-                        tasks.spawn(async move { current.fit(&job, epoch, deltas).await });
-                        return;
-                    }
+                let deltas = waiting.remove(&round).unwrap_or_default();
+                if !deltas.is_empty() || current.fitted_otherwise(&job.projection_options) {
+                    fitting = Some(at);
+                    let job = job.clone();
+                    tasks.spawn(async move { current.fit(&job, epoch, deltas).await });
+                    return;
                 }
+                give(&current, &at);
             }
             state = Some(current);
         }
@@ -152,6 +151,12 @@ pub fn project<'scope>(
 }
 
 impl State {
+    /// Whether there is a projection, and one by other options.
+    fn fitted_otherwise(&self, options: &projection::Options) -> bool {
+        let named = self.published.projection.as_ref();
+        named.is_some_and(|named| named.options != *options)
+    }
+
     fn projected(&self) -> anyhow::Result<Projected> {
         let projection = self
             .projection
@@ -169,8 +174,9 @@ impl State {
         deltas: Vec<(Part, Sums)>,
     ) -> anyhow::Result<Self> {
         let options = job.projection_options.clone();
+        let fit_options = options.clone();
         let fitted =
-            tokio::task::spawn_blocking(move || Fitted::new(self, epoch, deltas, &options));
+            tokio::task::spawn_blocking(move || Fitted::new(self, epoch, deltas, &fit_options));
         let Fitted {
             moments,
             moments_file,
@@ -195,7 +201,7 @@ impl State {
             let object = objects
                 .put(PROJECTIONS, label, "safetensors", file.into())
                 .await?;
-            published.projection = Some(ProjectionRef::new(object, stored));
+            published.projection = Some(ProjectionRef::new(object, stored, options));
         }
         Ok(State {
             moments,

@@ -14,12 +14,21 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use anyhow::Result;
 use timely::scheduling::SyncActivator;
 use timely::worker::Worker;
+use tokio::runtime::Handle;
 
-use crate::job::Job;
+use crate::job::Failure;
+
+/// What tasks need of whom they work for.
+pub trait Host: Send + Sync + 'static {
+    /// Where they run.
+    fn runtime(&self) -> &Handle;
+    /// What one that fails ends.
+    fn failure(&self) -> &Failure;
+}
 
 /// The results of one operator's tasks.
 pub struct Tasks<T> {
-    job: Arc<Job>,
+    host: Arc<dyn Host>,
     activator: SyncActivator,
     sender: Sender<Result<T>>,
     receiver: Receiver<Result<T>>,
@@ -28,10 +37,10 @@ pub struct Tasks<T> {
 
 impl<T: Send + 'static> Tasks<T> {
     /// For the operator at `address`.
-    pub fn new(worker: &Worker, address: &Rc<[usize]>, job: &Arc<Job>) -> Self {
+    pub fn new<H: Host>(worker: &Worker, address: &Rc<[usize]>, host: &Arc<H>) -> Self {
         let (sender, receiver) = channel();
         Self {
-            job: job.clone(),
+            host: host.clone(),
             activator: worker.sync_activator_for(address.to_vec()),
             sender,
             receiver,
@@ -43,7 +52,7 @@ impl<T: Send + 'static> Tasks<T> {
     pub fn spawn(&mut self, work: impl Future<Output = Result<T>> + Send + 'static) {
         let (sender, activator) = (self.sender.clone(), self.activator.clone());
         self.running += 1;
-        self.job.runtime.spawn(async move {
+        self.host.runtime().spawn(async move {
             let result = work.await;
             // Either fails only when the worker is gone, and then nobody waits for the result.
             if sender.send(result).is_ok() {
@@ -54,7 +63,7 @@ impl<T: Send + 'static> Tasks<T> {
 
     /// The result of a task that has succeeded, if there is one and the job has not failed.
     pub fn finished(&mut self) -> Option<T> {
-        if self.job.failure.is_set() {
+        if self.host.failure().is_set() {
             return None;
         }
         match self.receiver.try_recv().ok()? {
@@ -63,7 +72,7 @@ impl<T: Send + 'static> Tasks<T> {
                 Some(result)
             }
             Err(error) => {
-                self.job.failure.set(error);
+                self.host.failure().set(error);
                 None
             }
         }

@@ -4,9 +4,11 @@ use super::{Projection, ProjectionError, eigen};
 use crate::moments::{Moments, MomentsError};
 use faer::{Mat, MatRef};
 use ndarray::Array2;
+use serde::{Deserialize, Serialize};
 
 /// How many components to keep.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Components {
     /// This many, at least 1.
     Count(usize),
@@ -15,7 +17,7 @@ pub enum Components {
 }
 
 /// What kind of projection to make. The default is Spark's `StandardScaler(withMean=True)` and `PCA(50)`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Options {
     /// How many components; cut to min(d, n − 1), for there are no more.
     pub components: Components,

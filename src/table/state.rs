@@ -19,6 +19,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Decimal128Type, Field, Int64Type};
 use arrow::error::ArrowError;
 use bytes::Bytes;
+use futures::TryStreamExt;
 use parquet::errors::ParquetError;
 
 use super::columns::{numbers, texts};
@@ -107,6 +108,19 @@ impl Objects {
         let name = format!("{folder}/{}", sealed::name(label, &bytes, extension));
         self.parent.put(&name, bytes).await?;
         Ok(name)
+    }
+
+    /// The names in a folder, as [`put`](Self::put) gave them, in no order.
+    ///
+    /// # Errors
+    /// [`StateError::Storage`].
+    pub async fn list(&self, folder: &str) -> Result<Vec<String>, StateError> {
+        let place = self.parent.inside(folder)?;
+        if place.is_empty().await? {
+            return Ok(Vec::new());
+        }
+        let names = place.list().map_ok(|(name, _)| format!("{folder}/{name}"));
+        Ok(names.try_collect().await?)
     }
 
     /// Reads an object by the name that [`put`](Self::put) gave, every byte checked.

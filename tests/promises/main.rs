@@ -4,4 +4,5 @@ mod bad_input;
 mod commands;
 mod exactness;
 mod restart;
+mod verify;
 mod world;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use eigenflow::embedded::{EmbeddedKafka, EmbeddedS3};
 use eigenflow::event::{Change, Dialect, ObjectEvent, Version, render};
-use eigenflow::job::{Tables, open_tables};
+use eigenflow::job::{self, Tables, Verdict, Verification, open_tables};
 use eigenflow::storage::{Credentials, S3Config, S3Uploads, UploadMeta, Uploads};
 use eigenflow::table::{DataFile, DataFiles, Record, Reject, Row};
 use rdkafka::ClientConfig;
@@ -313,7 +313,18 @@ impl World {
         self.read(&tables.rejects, &listed, |reject| reject.path.clone())
     }
 
-    fn tables(&self) -> Tables {
+    /// What `verify` says of the table, in this process.
+    pub fn verify(&self, workers: usize) -> Verdict {
+        let opened = self.block_on(Verification::open(self.tables()));
+        let verification = Arc::new(opened.expect("a table"));
+        job::verify(&verification, workers).expect("a verdict")
+    }
+
+    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    pub fn tables(&self) -> Tables {
         let opened = open_tables(self.table(), &self.servers.s3, 1000);
         self.runtime.block_on(opened).expect("tables")
     }

@@ -1,0 +1,318 @@
+//! What `verify` has to check, as the last commit names it, and what it found.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result, anyhow};
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+
+use super::origin::{read_moments, read_projection};
+use super::state::{JobState, decode_tombstones};
+use super::{Failure, Tables};
+use crate::moments::Moments;
+use crate::operators::{Epoch, Host};
+use crate::projection::Stored;
+use crate::table::state::PROJECTIONS;
+use crate::table::{DataFile, Row};
+
+/// An object to read whole.
+#[derive(Clone, Debug)]
+pub enum Check {
+    /// A file of the main table.
+    Rows(DataFile),
+    /// A file of the rejects table.
+    Rejects(DataFile),
+    /// The removals that are remembered.
+    Tombstones(String),
+}
+
+/// Something that is not as it was published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The object, relative to its table or beside it.
+    pub object: String,
+    /// What differs, in a sentence that names the object.
+    pub what: String,
+}
+
+/// What was read, and what was found in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Data files that were read whole.
+    pub files: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Rejects in them.
+    pub rejects: u64,
+    /// Removals that are remembered.
+    pub tombstones: u64,
+    /// Rows whose reduced features were computed again.
+    pub reduced_checked: u64,
+    /// Rows whose projection is no longer there.
+    pub reduced_unchecked: u64,
+    /// Rows are missing from the sums: their file can't be read, or their features are none.
+    pub incomplete: bool,
+    /// What is not as it was published.
+    pub differences: Vec<Difference>,
+}
+
+impl Tally {
+    /// Takes another one in.
+    pub fn add(&mut self, other: Tally) {
+        self.files += other.files;
+        self.rows += other.rows;
+        self.rejects += other.rejects;
+        self.tombstones += other.tombstones;
+        self.reduced_checked += other.reduced_checked;
+        self.reduced_unchecked += other.reduced_unchecked;
+        self.incomplete |= other.incomplete;
+        self.differences.extend(other.differences);
+    }
+
+    /// Notes a difference.
+    pub fn differs(&mut self, object: &str, what: impl ToString) {
+        self.differences.push(Difference {
+            object: object.to_owned(),
+            what: what.to_string(),
+        });
+    }
+}
+
+/// What `verify` did and found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verdict {
+    /// The main table's version.
+    pub commit: u64,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// What was read.
+    #[serde(flatten)]
+    pub tally: Tally,
+    /// Of the moments of the rows; `None` if some could not be read.
+    pub moments_sha256: Option<String>,
+    /// Of the projection fitted from them; `None` also where there are too few rows for one.
+    pub projection_sha256: Option<String>,
+}
+
+/// What the workers of `verify` share.
+pub struct Verification {
+    /// The last commit's state.
+    pub state: JobState,
+    /// The moments that it names, if they can be read.
+    pub moments: Option<Moments>,
+    /// The first error that ends the work; what differs is none.
+    pub failure: Failure,
+    tables: Tables,
+    runtime: Handle,
+    commit: u64,
+    checks: Vec<Check>,
+    newest: Option<Stored>,
+    /// The objects of each projection version; several where an epoch was begun more than once.
+    projections: BTreeMap<Epoch, Vec<String>>,
+    /// What was found before the workers began.
+    opening: Tally,
+    verdict: Mutex<Option<Verdict>>,
+}
+
+impl Host for Verification {
+    fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+    fn failure(&self) -> &Failure {
+        &self.failure
+    }
+}
+
+impl Verification {
+    /// Reads the last commit of `tables`, and the moments and the projection that it names. Nothing is ever written.
+    ///
+    /// # Errors
+    /// Where there is no table, or its logs can't be read.
+    pub async fn open(tables: Tables) -> Result<Self> {
+        let found = tables.open_existing().await?;
+        let state = found
+            .state
+            .context("the table is there, but no job has committed to it yet")?;
+        let mut opening = Tally::default();
+        let moments = match read_moments(&tables, &state).await {
+            Ok(moments) => Some(moments),
+            Err(error) => {
+                let named = state.moments.as_ref().map(|named| &*named.object);
+                opening.differs(named.unwrap_or("moments"), format!("{error:#}"));
+                None
+            }
+        };
+        let newest = match read_projection(&tables, &state).await {
+            Ok(newest) => newest,
+            Err(error) => {
+                let named = state.projection.as_ref().map(|named| &*named.object);
+                opening.differs(named.unwrap_or("projection"), format!("{error:#}"));
+                None
+            }
+        };
+        let mut projections: BTreeMap<Epoch, Vec<String>> = BTreeMap::new();
+        for name in tables.objects.list(PROJECTIONS).await? {
+            if let Some(version) = version_of(&name) {
+                projections.entry(version).or_default().push(name);
+            }
+        }
+        if let Some(named) = &state.projection {
+            projections.insert(named.version, vec![named.object.clone()]);
+        }
+        let checks = found.rows.into_iter().map(Check::Rows);
+        let checks = checks
+            .chain(found.rejects.into_iter().map(Check::Rejects))
+            .chain(state.tombstones.clone().map(Check::Tombstones));
+        Ok(Verification {
+            checks: checks.collect(),
+            moments,
+            newest,
+            failure: Failure::default(),
+            runtime: Handle::current(),
+            commit: found.version,
+            verdict: Mutex::new(None),
+            state,
+            tables,
+            projections,
+            opening,
+        })
+    }
+
+    /// The share of one worker.
+    pub fn checks(&self, worker: usize, workers: usize) -> Vec<Check> {
+        let mine = self.checks.iter().skip(worker).step_by(workers);
+        mine.cloned().collect()
+    }
+
+    /// Reads an object whole; the rows that are to be recomputed, with the projections that may have reduced them.
+    pub async fn read(&self, check: Check) -> (Tally, Option<Opened>) {
+        let mut tally = Tally::default();
+        match check {
+            Check::Rows(file) => match self.tables.rows.read(&file).await {
+                Ok(rows) => {
+                    tally.files = 1;
+                    tally.rows = rows.len() as u64;
+                    count(&mut tally, &file, rows.len());
+                    let projections = self.projections_of(&rows, &mut tally).await;
+                    let opened = Opened {
+                        file: file.name,
+                        rows,
+                        projections,
+                    };
+                    return (tally, Some(opened));
+                }
+                Err(error) => {
+                    tally.incomplete = true;
+                    tally.differs(&file.name, error);
+                }
+            },
+            Check::Rejects(file) => match self.tables.rejects.read(&file).await {
+                Ok(rejects) => {
+                    tally.files = 1;
+                    tally.rejects = rejects.len() as u64;
+                    count(&mut tally, &file, rejects.len());
+                }
+                Err(error) => tally.differs(&file.name, error),
+            },
+            Check::Tombstones(name) => {
+                let bytes = self.tables.objects.get(&name).await;
+                match bytes
+                    .map_err(anyhow::Error::from)
+                    .and_then(decode_tombstones)
+                {
+                    Ok(tombstones) => tally.tombstones = tombstones.len() as u64,
+                    Err(error) => tally.differs(&name, format!("{error:#}")),
+                }
+            }
+        }
+        (tally, None)
+    }
+
+    /// Every projection that may have reduced one of `rows`, by version.
+    async fn projections_of(
+        &self,
+        rows: &[Row],
+        tally: &mut Tally,
+    ) -> BTreeMap<Epoch, Vec<Stored>> {
+        let mut projections: BTreeMap<Epoch, Vec<Stored>> = BTreeMap::new();
+        for version in rows.iter().filter_map(|row| row.projection_version) {
+            if projections.contains_key(&version) {
+                continue;
+            }
+            let mut there = Vec::new();
+            match &self.newest {
+                Some(newest) if newest.version == version => there.push(newest.clone()),
+                _ => {
+                    for name in self.projections.get(&version).into_iter().flatten() {
+                        match self.earlier(name).await {
+                            Ok(stored) => there.push(stored),
+                            Err(error) => tally.differs(name, format!("{error:#}")),
+                        }
+                    }
+                }
+            }
+            projections.insert(version, there);
+        }
+        projections
+    }
+
+    async fn earlier(&self, name: &str) -> Result<Stored> {
+        let bytes = self.tables.objects.get(name).await?;
+        Stored::from_safetensors(&bytes).with_context(|| name.to_owned())
+    }
+
+    /// Sets the verdict: what was read by all workers, and the digests of what was recomputed.
+    pub fn conclude(
+        &self,
+        mut tally: Tally,
+        moments_sha256: Option<String>,
+        projection_sha256: Option<String>,
+    ) {
+        tally.add(self.opening.clone());
+        let differences = &mut tally.differences;
+        differences.sort_unstable_by(|a, b| (&a.object, &a.what).cmp(&(&b.object, &b.what)));
+        differences.dedup();
+        let mut verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        *verdict = Some(Verdict {
+            commit: self.commit,
+            epoch: self.state.epoch,
+            tally,
+            moments_sha256,
+            projection_sha256,
+        });
+    }
+
+    /// The verdict, once.
+    pub(super) fn verdict(&self) -> Result<Verdict> {
+        let mut verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        verdict
+            .take()
+            .ok_or_else(|| anyhow!("the workers ended without a verdict"))
+    }
+}
+
+/// Rows of a file, and what may have reduced them.
+pub struct Opened {
+    /// The file.
+    pub file: String,
+    /// Its rows.
+    pub rows: Vec<Row>,
+    /// The projections that the rows name, as far as they are still there.
+    pub projections: BTreeMap<Epoch, Vec<Stored>>,
+}
+
+/// Holds the number of records in a file against the log's.
+fn count(tally: &mut Tally, file: &DataFile, found: usize) {
+    if file.rows != found as u64 {
+        let (name, said) = (&file.name, file.rows);
+        let what = format!("{name} holds {found} rows, the table's log says {said}");
+        tally.differs(name, what);
+    }
+}
+
+/// The version in a projection's name, `projections/<version>-<digest>.safetensors`.
+fn version_of(name: &str) -> Option<Epoch> {
+    let file = name.rsplit('/').next()?;
+    file.split_once('-')?.0.parse().ok()
+}

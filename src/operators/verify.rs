@@ -1,0 +1,278 @@
+//! Recomputing what a commit published: the moments of its files' rows, the projection of the moments, the reduced
+//! features of the rows.
+//!
+//! Every worker reads its share of the files whole, which checks every byte against the digest in the name, and sums the
+//! stored features. The sums are consolidated by part over all workers, as those of an epoch are, and compared on worker 0.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use differential_dataflow::{AsCollection, VecCollection};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+use super::{Round, Tasks};
+use crate::job::state::JobState;
+use crate::job::{Check, Opened, Tally, Verification};
+use crate::moments::{Accumulator, Moments, Part, Sums, quantise};
+use crate::projection::{Stored, fit};
+use crate::table::Row;
+
+/// One file is read while another is summed.
+const READS_IN_FLIGHT: usize = 2;
+
+/// The outputs of [`audit`].
+pub struct Audit<'scope> {
+    /// The sums of each worker's rows, by part.
+    pub sums: VecCollection<'scope, Round, Part, Sums>,
+    /// What each worker read.
+    pub tallies: StreamVec<'scope, Round, Tally>,
+}
+
+/// Reads every object of `checks` at the worker that has it.
+pub fn audit<'scope>(
+    verification: Arc<Verification>,
+    checks: StreamVec<'scope, Round, Check>,
+) -> Audit<'scope> {
+    let scope = checks.scope();
+    let mut builder = OperatorBuilder::new("Audit".to_owned(), scope);
+    let mut tasks: Tasks<(Tally, Option<Opened>)> = Tasks::new(
+        scope.worker(),
+        &builder.operator_info().address,
+        &verification,
+    );
+    let mut checks = builder.new_input(checks, Pipeline);
+    let (sums_out, sums) = builder.new_output();
+    let (tallies_out, tallies) = builder.new_output();
+    let mut sums_out =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<(Part, Round, Sums)>>>::from(sums_out);
+    let mut tallies_out =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<Tally>>>::from(tallies_out);
+    builder.build(move |_| {
+        let mut queue: VecDeque<Check> = VecDeque::new();
+        let mut held: Option<[Capability<Round>; 2]> = None;
+        let mut all = Tally::default();
+        let mut recount = match Recount::new(verification.state.features) {
+            Ok(recount) => Some(recount),
+            Err(error) => {
+                verification.failure.set(error);
+                None
+            }
+        };
+        move |frontiers| {
+            checks.for_each(|time, data| {
+                held.get_or_insert_with(|| [time.retain(0), time.retain(1)]);
+                queue.extend(data.drain(..));
+            });
+            let Some(recount) = &mut recount else { return };
+            while tasks.running() < READS_IN_FLIGHT
+                && let Some(check) = queue.pop_front()
+            {
+                let verification = verification.clone();
+                tasks.spawn(async move { Ok(verification.read(check).await) });
+            }
+            if let Some((tally, opened)) = tasks.finished() {
+                all.add(tally);
+                if let Some(opened) = opened {
+                    recount.take_in(&opened, &mut all);
+                }
+            }
+            if queue.is_empty()
+                && tasks.running() == 0
+                && frontiers[0].is_empty()
+                && let Some([sums_at, tallies_at]) = held.take()
+            {
+                let sums = recount.sums.drain().into_iter();
+                sums_out
+                    .activate()
+                    .session(&sums_at)
+                    .give_iterator(sums.map(|(part, sums)| (part, *sums_at.time(), sums)));
+                let all = std::mem::take(&mut all);
+                tallies_out.activate().session(&tallies_at).give(all);
+            }
+        }
+    });
+    Audit {
+        sums: sums.as_collection(),
+        tallies,
+    }
+}
+
+/// One worker's sums of the rows it read.
+struct Recount {
+    sums: Accumulator,
+    grid: Vec<i32>,
+}
+
+impl Recount {
+    fn new(features: usize) -> Result<Self> {
+        Ok(Recount {
+            sums: Accumulator::new(features)?,
+            grid: vec![0; features],
+        })
+    }
+
+    /// Sums the rows of a file, and reduces them again.
+    fn take_in(&mut self, opened: &Opened, tally: &mut Tally) {
+        let (mut unsummed, mut unlike) = (Vec::new(), Vec::new());
+        for row in &opened.rows {
+            if let Err(error) = self.sum(row) {
+                unsummed.push(format!("{}: {error}", row.path));
+                continue;
+            }
+            match reduced_alike(row, &opened.projections) {
+                Some(true) => tally.reduced_checked += 1,
+                Some(false) => unlike.push(row.path.clone()),
+                None => tally.reduced_unchecked += 1,
+            }
+        }
+        let file = &opened.file;
+        if let Some(first) = unsummed.first() {
+            let count = unsummed.len();
+            let what = format!("{file}: features of {count} rows can't be summed, first {first}");
+            tally.incomplete = true;
+            tally.differs(file, what);
+        }
+        if let Some(first) = unlike.first() {
+            let count = unlike.len();
+            let what = format!(
+                "{file}: reduced_features of {count} rows are not what the projection they name makes of their features, \
+                 first {first}"
+            );
+            tally.differs(file, what);
+        }
+    }
+
+    fn sum(&mut self, row: &Row) -> Result<()> {
+        let (found, wanted) = (row.features.len(), self.grid.len());
+        ensure!(found == wanted, "{found} features instead of {wanted}");
+        quantise(&row.features, &mut self.grid)?;
+        Ok(self.sums.add(&self.grid, row.label.as_deref())?)
+    }
+}
+
+/// Whether the row's reduced features are, bit for bit, what its projection makes of its features. `None`: there is no
+/// such projection any more.
+fn reduced_alike(row: &Row, projections: &BTreeMap<i64, Vec<Stored>>) -> Option<bool> {
+    let (Some(version), Some(published)) = (row.projection_version, &row.reduced_features) else {
+        return Some(row.projection_version.is_none() && row.reduced_features.is_none());
+    };
+    let there = projections
+        .get(&version)
+        .filter(|there| !there.is_empty())?;
+    let bits = |reduced: &[f32]| -> Vec<u32> { reduced.iter().map(|x| x.to_bits()).collect() };
+    Some(there.iter().any(|stored| {
+        let projection = &stored.projection;
+        let mut reduced = vec![0.0; projection.n_components()];
+        if projection.width() != row.features.len() {
+            return false;
+        }
+        projection.reduce(&row.features, &mut reduced);
+        bits(&reduced) == bits(published)
+    }))
+}
+
+/// Compares the sums of all rows with what was published, at worker 0.
+pub fn conclude<'scope>(
+    verification: Arc<Verification>,
+    sums: StreamVec<'scope, Round, (Part, Round, Sums)>,
+    tallies: StreamVec<'scope, Round, Tally>,
+) {
+    let scope = sums.scope();
+    let here = scope.index() == 0;
+    let mut builder = OperatorBuilder::new("Conclude".to_owned(), scope);
+    let mut sums = builder.new_input(sums, Exchange::new(|_: &(Part, Round, Sums)| 0));
+    let mut tallies = builder.new_input(tallies, Exchange::new(|_: &Tally| 0));
+    builder.build(move |_| {
+        let mut found = here.then(|| (Vec::new(), Tally::default()));
+        move |frontiers| {
+            sums.for_each(|_, data| {
+                if let Some((parts, _)) = &mut found {
+                    parts.extend(data.drain(..).map(|(part, _, sums)| (part, sums)));
+                }
+            });
+            tallies.for_each(|_, data| {
+                if let Some((_, tally)) = &mut found {
+                    data.drain(..).for_each(|part| tally.add(part));
+                }
+            });
+            if frontiers.iter().all(|frontier| frontier.is_empty())
+                && !verification.failure.is_set()
+                && let Some((parts, tally)) = found.take()
+            {
+                if let Err(error) = judge(&verification, parts, tally) {
+                    verification.failure.set(error);
+                }
+            }
+        }
+    });
+}
+
+fn judge(verification: &Verification, parts: Vec<(Part, Sums)>, mut tally: Tally) -> Result<()> {
+    if tally.incomplete {
+        verification.conclude(tally, None, None);
+        return Ok(());
+    }
+    let state = &verification.state;
+    let moments = Moments::from_parts(state.features, parts)?;
+    let sha256 = moments.sha256();
+    let (object, published) = match &state.moments {
+        Some(named) => (named.object.as_str(), named.sha256.clone()),
+        None => ("moments", Moments::empty(state.features)?.sha256()),
+    };
+    if sha256 != published {
+        let unlike = verification.moments.as_ref();
+        let unlike = unlike.map_or_else(String::new, |stored| unlike_parts(stored, &moments));
+        let what = format!(
+            "{object}: the rows have moments of sha256 {sha256}, the commit names {published}{unlike}"
+        );
+        tally.differs(object, what);
+    }
+    let projection = refit(&verification.state, &moments, &mut tally)?;
+    verification.conclude(tally, Some(sha256), projection);
+    Ok(())
+}
+
+/// The sha256 of the projection fitted from `moments` as the published one was; none where there are too few rows.
+fn refit(state: &JobState, moments: &Moments, tally: &mut Tally) -> Result<Option<String>> {
+    let (rows, named) = (moments.n(), &state.projection);
+    let Some(named) = named.as_ref().filter(|_| rows > 1) else {
+        if named.is_some() != (rows > 1) {
+            let what = format!("projection: the commit names {named:?}, there are {rows} rows");
+            tally.differs("projection", what);
+        }
+        return Ok(None);
+    };
+    let sha256 = fit(moments, &named.options)?.sha256();
+    if sha256 != named.sha256 {
+        let what = format!(
+            "{}: the rows' projection has sha256 {sha256}, the commit names {} (bits are equal on one kind of CPU only: \
+             was this one the job's?)",
+            named.object, named.sha256
+        );
+        tally.differs(&named.object, what);
+    }
+    Ok(Some(sha256))
+}
+
+/// Which parts of two states differ, in words.
+fn unlike_parts(stored: &Moments, recomputed: &Moments) -> String {
+    const SHOWN: usize = 4;
+    let stored: BTreeMap<Part, Sums> = stored.to_parts().into_iter().collect();
+    let recomputed: BTreeMap<Part, Sums> = recomputed.to_parts().into_iter().collect();
+    let all: BTreeSet<&Part> = stored.keys().chain(recomputed.keys()).collect();
+    let unlike = |part: &&&Part| stored.get(**part) != recomputed.get(**part);
+    let parts: Vec<String> = all
+        .iter()
+        .filter(unlike)
+        .map(|part| format!("{part:?}"))
+        .collect();
+    let more = if parts.len() > SHOWN { ", …" } else { "" };
+    let shown = parts[..parts.len().min(SHOWN)].join(", ");
+    format!("; {} parts differ: {shown}{more}", parts.len())
+}
