@@ -3,6 +3,7 @@
 mod bad_input;
 mod commands;
 mod exactness;
+mod histories;
 mod restart;
 mod verify;
 mod world;
