@@ -64,7 +64,7 @@ pub fn online_pca(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginni
             .keys
             .clone()
             .flat_map(|key| key.latest.map(|latest| (key.key, latest)));
-        let changes = latest(events.concat(known));
+        let changes = latest(events.concat(known), limits.tombstone_retention_ms);
         let (rows, row_reports) = extract(job.clone(), changes, reads, begin.keys.clone());
         let reports = read_reports.concat(row_reports.probe_with(&behind));
         let cuts = mint(job.clone(), reports, control.clone(), epoch);
@@ -74,6 +74,7 @@ pub fn online_pca(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginni
             cuts.clone(),
             begin.keys,
             job.config.table.rows_per_file,
+            limits.tombstone_retention_ms,
         );
         let rewritten = rewrite(job.clone(), staged.edits, cuts.clone(), begin.placed);
         let sums = moments(job.clone(), staged.batches.clone(), rewritten.retracted);

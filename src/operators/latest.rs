@@ -5,13 +5,20 @@
 //! accumulated, and consolidation keeps one register a key: state is O(keys), not O(events). `count_total` turns the
 //! collection into (key, register) with ±1, which is just the sequence of changes.
 //!
+//! A removal older than the retention is the semigroup's zero, so consolidation drops it like any other zero: whenever
+//! differential merges the batches that hold it. State is O(live keys + removals within the retention). An event that is
+//! late by more than that finds no register, costs a look at the store, and changes nothing.
+//!
 //! The order of versions must be total, or the semigroup is none: event time, then sequencer, then the content itself
 //! (a removal last). Partition and offset take no part: the same events through other partitions give the same state.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 
 use differential_dataflow::difference::{IsZero, Semigroup};
 use differential_dataflow::operators::CountTotal;
+use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
+use differential_dataflow::trace::implementations::KeySpine;
 use differential_dataflow::{AsCollection, VecCollection};
 use serde::{Deserialize, Serialize};
 use timely::dataflow::StreamVec;
@@ -51,43 +58,72 @@ impl PartialOrd for Latest {
     }
 }
 
+thread_local! {
+    /// The event time before which this thread's worker forgets removals; it only grows. Here, because differential asks
+    /// a difference, which is alone then, whether it is zero.
+    static HORIZON_MS: Cell<i64> = const { Cell::new(i64::MIN) };
+}
+
 impl IsZero for Latest {
-    /// Never: a key that was heard of stays known, by its tombstone if it is gone.
+    /// Whether it is a removal that may be forgotten. No other: a key that is there stays known.
     fn is_zero(&self) -> bool {
-        false
+        self.content == Content::Removed && self.version.time_ms < HORIZON_MS.get()
     }
 }
 
 impl Semigroup for Latest {
+    /// What may be forgotten counts for nothing, whether it was dropped yet or not.
     fn plus_equals(&mut self, other: &Self) {
-        if other > self {
+        if !other.is_zero() && (self.is_zero() || other > self) {
             self.clone_from(other);
         }
     }
 }
 
 /// The changes of each key's latest version: (key, old) with -1, (key, new) with +1, at the worker that owns the key.
+/// Removals are remembered for `retention_ms` by the clock of the events.
 pub fn latest<'scope>(
     versions: StreamVec<'scope, Round, (Key, Latest)>,
+    retention_ms: u64,
 ) -> VecCollection<'scope, Round, (Key, Latest), isize> {
+    registers(versions, retention_ms).count_total()
+}
+
+/// One register a key.
+type Registers = TraceAgent<KeySpine<Key, Round, Latest>>;
+
+fn registers<'scope>(
+    versions: StreamVec<'scope, Round, (Key, Latest)>,
+    retention_ms: u64,
+) -> Arranged<'scope, Registers> {
+    HORIZON_MS.set(i64::MIN);
     versions
-        .unary(Pipeline, "Versions", |_, _| {
-            |input, output| {
+        .unary(Pipeline, "Versions", move |_, _| {
+            move |input, output| {
                 input.for_each(|time, data| {
                     let round = *time.time();
+                    for (_, latest) in data.iter().filter(|(_, l)| l.content == Content::Removed) {
+                        let horizon_ms =
+                            latest.version.time_ms.saturating_sub_unsigned(retention_ms);
+                        HORIZON_MS.set(HORIZON_MS.get().max(horizon_ms));
+                    }
                     let updates = data.drain(..).map(|(key, latest)| (key, round, latest));
                     output.session(&time).give_iterator(updates);
                 });
             }
         })
         .as_collection()
-        .count_total()
+        .arrange_by_self_named("Registers")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use differential_dataflow::trace::{BatchReader, TraceReader};
     use proptest::prelude::*;
+    use timely::dataflow::operators::{Input, Probe};
+    use timely::progress::frontier::AntichainRef;
+
+    use super::*;
 
     fn register() -> impl Strategy<Value = Latest> {
         (
@@ -110,12 +146,66 @@ mod tests {
         sum
     }
 
+    /// A register, but that all which are forgotten are one zero.
+    fn kept(register: Latest) -> Option<Latest> {
+        (!register.is_zero()).then_some(register)
+    }
+
     proptest! {
         #[test]
-        fn registers_are_a_commutative_idempotent_semigroup(a in register(), b in register(), c in register()) {
-            prop_assert_eq!(sum(&sum(&a, &b), &c), sum(&a, &sum(&b, &c)));
-            prop_assert_eq!(sum(&a, &b), sum(&b, &a));
-            prop_assert_eq!(sum(&a, &a), a);
+        fn registers_are_a_commutative_idempotent_semigroup(
+            a in register(), b in register(), c in register(), horizon_ms in 0..4i64,
+        ) {
+            HORIZON_MS.set(horizon_ms);
+            prop_assert_eq!(kept(sum(&sum(&a, &b), &c)), kept(sum(&a, &sum(&b, &c))));
+            prop_assert_eq!(kept(sum(&a, &b)), kept(sum(&b, &a)));
+            prop_assert_eq!(sum(&a, &a), a.clone());
+            if b.is_zero() {
+                prop_assert_eq!(sum(&a, &b), a);
+            }
         }
+    }
+
+    #[test]
+    fn removals_older_than_the_retention_take_no_memory() {
+        const ROUNDS: u64 = 2_000;
+        const KEYS: u64 = 8;
+        const RETENTION_MS: u64 = 50;
+        let held = timely::execute_directly(|worker| {
+            let (mut input, mut trace, probe) = worker.dataflow::<Round, _, _>(|scope| {
+                let (input, versions) = scope.new_input::<Vec<(Key, Latest)>>();
+                let registers = registers(versions, RETENTION_MS);
+                let (probe, _) = registers.stream.probe();
+                (input, registers.trace, probe)
+            });
+            for round in 0..ROUNDS {
+                for number in 0..KEYS {
+                    let version = Version {
+                        time_ms: round as i64,
+                        sequencer: 0,
+                    };
+                    let content = Content::Removed;
+                    input.send((
+                        u128::from(round * KEYS + number),
+                        Latest { version, content },
+                    ));
+                }
+                let next = [round + 1];
+                input.advance_to(round + 1);
+                while probe.less_than(&(round + 1)) {
+                    worker.step();
+                }
+                trace.set_logical_compaction(AntichainRef::new(&next));
+                trace.set_physical_compaction(AntichainRef::new(&next));
+            }
+            let mut held = 0;
+            trace.map_batches(|batch| held += batch.len() as u64);
+            held
+        });
+        let within = RETENTION_MS * KEYS;
+        assert!(
+            (within..4 * within).contains(&held),
+            "{held} registers are held"
+        );
     }
 }

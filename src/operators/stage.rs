@@ -4,7 +4,7 @@
 //! says which of them make an epoch; then they are folded by key, so that what came and went within the epoch leaves
 //! nothing. What remains is rows for new files and edits of committed ones.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use differential_dataflow::Hashable;
@@ -33,12 +33,14 @@ pub struct Staged<'scope> {
     pub tombstones: StreamVec<'scope, Round, Tombstone>,
 }
 
-/// Folds the changes of each epoch. `rows_per_file` bounds a batch.
+/// Folds the changes of each epoch. `rows_per_file` bounds a batch; removals are remembered for `retention_ms`, by the clock
+/// of the events.
 pub fn stage<'scope>(
     changes: StreamVec<'scope, Round, (Key, Change)>,
     cuts: StreamVec<'scope, Round, Cut>,
     restored: StreamVec<'scope, Round, Restored>,
     rows_per_file: usize,
+    retention_ms: u64,
 ) -> Staged<'scope> {
     let mut builder = OperatorBuilder::new("Stage".to_owned(), changes.scope());
     let mut changes = builder.new_input(changes, Pipeline);
@@ -71,6 +73,7 @@ pub fn stage<'scope>(
                     break;
                 }
                 let epoch = state.close(cut.upper, rows_per_file);
+                state.forget(retention_ms);
                 batches_out
                     .activate()
                     .session(&capabilities[0])
@@ -98,8 +101,8 @@ pub fn stage<'scope>(
 struct Stage {
     /// Where the row of each live key is.
     slots: HashMap<Key, Slot>,
-    /// Keys whose removal is remembered.
-    buried: HashSet<Key>,
+    /// Keys whose removal is remembered, with its time in ms.
+    buried: HashMap<Key, i64>,
     waiting: BTreeMap<Round, Vec<(Key, Change)>>,
 }
 
@@ -125,10 +128,20 @@ enum New {
 
 impl Stage {
     fn restore(&mut self, restored: Restored) {
-        match restored.slot {
-            Some(slot) => drop(self.slots.insert(restored.key, slot)),
-            None => drop(self.buried.insert(restored.key)),
+        match (restored.slot, restored.latest) {
+            (Some(slot), _) => drop(self.slots.insert(restored.key, slot)),
+            (None, Some(removal)) => {
+                self.buried.insert(restored.key, removal.version.time_ms);
+            }
+            (None, None) => {}
         }
+    }
+
+    /// Forgets removals older than the retention: at most those that the commit forgets, which knows all workers' newest.
+    fn forget(&mut self, retention_ms: u64) {
+        let newest_ms = self.buried.values().copied().max().unwrap_or(0);
+        let oldest_ms = newest_ms.saturating_sub_unsigned(retention_ms);
+        self.buried.retain(|_, time_ms| *time_ms >= oldest_ms);
     }
 
     fn close(&mut self, upper: Round, rows_per_file: usize) -> Closed {
@@ -159,10 +172,10 @@ impl Stage {
             }
             match net.tombstone {
                 Some(version) => {
-                    self.buried.insert(key);
+                    self.buried.insert(key, version.time_ms);
                     closed.tombstones.push((key, Some(version)));
                 }
-                None if net.new.is_some() && self.buried.remove(&key) => {
+                None if net.new.is_some() && self.buried.remove(&key).is_some() => {
                     closed.tombstones.push((key, None))
                 }
                 None => {}
@@ -271,6 +284,19 @@ mod tests {
         let closed = stage.close(3, 10);
         assert!(closed.batches.is_empty() && closed.edits.is_empty() && stage.slots.is_empty());
         assert_eq!(closed.tombstones, vec![(7, Some(V))]);
+    }
+
+    #[test]
+    fn a_removal_is_remembered_for_the_retention() {
+        let removed = |time_ms| Change::Remove(Version { time_ms, ..V });
+        let mut stage = staged(vec![(1, 7, removed(10)), (1, 8, removed(60))]);
+        stage.close(2, 10);
+        stage.forget(50);
+        assert_eq!(stage.buried.len(), 2);
+        stage.waiting.insert(2, vec![(9, removed(61))]);
+        stage.close(3, 10);
+        stage.forget(50);
+        assert_eq!(stage.buried, HashMap::from([(8, 60), (9, 61)]));
     }
 
     #[test]
