@@ -1,4 +1,5 @@
-//! Each stage of one image's way by itself, on one core: decode, fit, network, moments, projection, reduction.
+//! Each stage of one image's way by itself, on one core: decode, fit, network, moments, projection, reduction. Beside the
+//! moments, which are exact, Gram matrices of the same rows in floats, which are not.
 //!
 //! cargo bench --bench stages -- [--images DIR]      JPEGs of a folder tree, or the demo's own pictures
 
@@ -10,6 +11,10 @@ use eigenflow::image::{Fit, Limits, Preprocess, Resizer, decode};
 use eigenflow::moments::{Accumulator, Moments, quantise};
 use eigenflow::pictures;
 use eigenflow::projection::{Options, fit};
+use faer::linalg::matmul::matmul;
+use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::traits::RealField;
+use faer::{Accum, Mat, MatRef, Par};
 
 const IMAGES: usize = 300;
 const WIDTH: usize = 2048;
@@ -66,12 +71,18 @@ fn main() {
 
     let rows = rows(2000);
     let (mut sums, mut grid) = (Accumulator::new(WIDTH).expect("a width"), vec![0; WIDTH]);
+    let start = Instant::now();
     timed("moments, d = 2048", rows.len(), || {
         for row in &rows {
             quantise(row, &mut grid).expect("on the grid");
             sums.add(&grid, Some("a label")).expect("a row");
         }
     });
+    let exact_s = start.elapsed().as_secs_f64();
+    let single = Mat::from_fn(rows.len(), WIDTH, |i, j| rows[i][j]);
+    let double = Mat::from_fn(rows.len(), WIDTH, |i, j| f64::from(rows[i][j]));
+    gram("f32", single.as_ref(), 1.0, exact_s);
+    gram("f64", double.as_ref(), 1.0, exact_s);
     let parts = timed("drain of an epoch's sums", 1, || sums.drain());
     let moments = Moments::from_parts(WIDTH, parts).expect("moments");
     let projection = timed("projection, k = 50", 1, || {
@@ -81,6 +92,34 @@ fn main() {
     timed("reduction of a row", rows.len(), || {
         rows.iter()
             .for_each(|row| projection.reduce(row, &mut reduced))
+    });
+}
+
+/// Gram matrices of all rows [n, d] at once: of its lower triangle, and of the whole, by faer; beside `exact_s` of the moments.
+fn gram<T: RealField>(name: &str, rows: MatRef<'_, T>, one: T, exact_s: f64) {
+    let mut gram = Mat::zeros(rows.ncols(), rows.ncols());
+    let mut beside = |stage: String, work: &mut dyn FnMut(&mut Mat<T>)| {
+        let start = Instant::now();
+        timed(&stage, rows.nrows(), || work(&mut gram));
+        let ratio = exact_s / start.elapsed().as_secs_f64();
+        println!("{:28} {ratio:9.2} of its time", "  the exact moments take");
+    };
+    beside(format!("  syrk {name}"), &mut |gram| {
+        triangular::matmul(
+            gram.as_mut(),
+            BlockStructure::TriangularLower,
+            Accum::Replace,
+            rows.transpose(),
+            BlockStructure::Rectangular,
+            rows,
+            BlockStructure::Rectangular,
+            one.clone(),
+            Par::Seq,
+        );
+    });
+    beside(format!("  gemm {name}"), &mut |gram| {
+        let (gram, one) = (gram.as_mut(), one.clone());
+        matmul(gram, Accum::Replace, rows.transpose(), rows, one, Par::Seq);
     });
 }
 
