@@ -111,7 +111,7 @@ fn row(number: usize, features: &[f32]) -> Row {
         label: Some(LABEL.to_owned()),
         etag: format!(
             "{:032x}",
-            number as u128 * 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835 >> 3
+            (number as u128).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835)
         ),
         event_time_ms: version.time_ms,
         version: version.to_string(),

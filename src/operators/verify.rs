@@ -204,10 +204,9 @@ pub fn conclude<'scope>(
             if frontiers.iter().all(|frontier| frontier.is_empty())
                 && !verification.failure.is_set()
                 && let Some((parts, tally)) = found.take()
+                && let Err(error) = judge(&verification, parts, tally)
             {
-                if let Err(error) = judge(&verification, parts, tally) {
-                    verification.failure.set(error);
-                }
+                verification.failure.set(error);
             }
         }
     });

@@ -5,5 +5,6 @@ mod commands;
 mod exactness;
 mod histories;
 mod restart;
+mod servers;
 mod verify;
 mod world;

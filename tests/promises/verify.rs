@@ -34,7 +34,7 @@ fn named(world: &World) -> Vec<(String, PathBuf)> {
         .block_on(world.tables().open_existing())
         .expect("tables");
     let state = found.state.expect("a commit");
-    let table = world.table();
+    let table = Path::new(world.table());
     let beside = |folder: &Path, name: String| (name.clone(), folder.join(name));
     let parent = table.parent().expect("a folder");
     let objects = [
@@ -42,7 +42,7 @@ fn named(world: &World) -> Vec<(String, PathBuf)> {
         state.projection.expect("a projection").object,
         state.tombstones.expect("a removal"),
     ];
-    let rows = found.rows.into_iter().map(|file| beside(&table, file.name));
+    let rows = found.rows.into_iter().map(|file| beside(table, file.name));
     let rejects = found
         .rejects
         .into_iter()

@@ -42,11 +42,11 @@ pub struct Servers {
     /// A bucket of the world's own for the images.
     pub bucket: String,
     /// The table as the job's configuration names it.
-    pub table: String,
+    pub written_table: String,
     /// The table as the tests read it.
-    pub read_table: String,
+    pub table: String,
     /// What ends with the world.
-    pub held: Box<dyn Any>,
+    pub _held: Box<dyn Any>,
 }
 
 impl Servers {
@@ -73,9 +73,9 @@ impl Servers {
                 ..S3Config::default()
             },
             bucket: BUCKET.to_owned(),
-            table: "s3://eigenflow/table".to_owned(),
-            read_table: table.to_str().expect("a path in Unicode").to_owned(),
-            held: Box::new((s3, kafka)),
+            written_table: "s3://eigenflow/table".to_owned(),
+            table: table.to_str().expect("a path in Unicode").to_owned(),
+            _held: Box::new((s3, kafka)),
         }
     }
 
@@ -173,7 +173,7 @@ impl World {
 
     /// The table, as it is read.
     pub fn table(&self) -> &str {
-        &self.servers.read_table
+        &self.servers.table
     }
 
     /// Where broker and store are.
@@ -205,7 +205,7 @@ impl World {
             properties.join(", "),
             servers.endpoint(),
             servers.bucket,
-            servers.table,
+            servers.written_table,
             topic = servers.topic,
         );
         let file = self.dir.path().join("job.toml");
@@ -222,7 +222,7 @@ impl World {
         let file = self.config("");
         let text = std::fs::read_to_string(&file).expect("a configuration");
         let text = text.replace(self.servers.endpoint(), endpoint);
-        let text = text.replace(&self.servers.table, self.table());
+        let text = text.replace(&self.servers.written_table, self.table());
         std::fs::write(&file, text).expect("a configuration");
         file
     }

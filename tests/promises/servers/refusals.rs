@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::cluster::cluster;
-use crate::kafka::{PASSWORD, WAYS, Way};
+use super::cluster::cluster;
+use super::kafka::{PASSWORD, WAYS, Way};
 use crate::world::{World, picture};
 
 /// What `run` and `replay` say, which must fail, with `from` in the configuration replaced by `to`.

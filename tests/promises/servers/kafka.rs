@@ -10,7 +10,7 @@ use rdkafka::admin::AdminClient;
 use rdkafka::client::DefaultClientContext;
 use tempfile::TempDir;
 
-use crate::cluster::{Leash, brought, free_ports};
+use super::cluster::{Leash, brought, free_ports};
 use crate::world::succeed;
 
 const USER: &str = "alice";

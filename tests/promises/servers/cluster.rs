@@ -12,8 +12,8 @@ use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::kafka::{Kafka, Way};
-use crate::store::Store;
+use super::kafka::{Kafka, Way};
+use super::store::Store;
 use crate::world::{Servers, World};
 
 const STARTING: Duration = Duration::from_secs(90);
@@ -26,7 +26,7 @@ pub fn cluster() -> Option<&'static Cluster> {
             let brought = brought();
             if !brought.join("kafka").exists() || !brought.join("seaweedfs/bin/weed").exists() {
                 eprintln!(
-                    "SKIPPED: no servers in {}; tests/servers/fetch.sh brings them, EIGENFLOW_SERVERS names another folder",
+                    "SKIPPED: no servers in {}; tests/promises/servers/fetch.sh brings them, EIGENFLOW_SERVERS names another folder",
                     brought.display()
                 );
                 return None;
@@ -86,9 +86,9 @@ impl Cluster {
             topic,
             s3: self.store.s3.clone(),
             bucket,
-            table: table.clone(),
-            read_table: table,
-            held: Box::new(()),
+            written_table: table.clone(),
+            table,
+            _held: Box::new(()),
         };
         World::on(TempDir::new().expect("a temporary folder"), servers)
     }

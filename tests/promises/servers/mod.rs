@@ -6,6 +6,3 @@ mod kafka;
 mod refusals;
 mod store;
 mod streams;
-#[path = "../promises/world.rs"]
-#[allow(dead_code, reason = "the promises use all of it")]
-mod world;
