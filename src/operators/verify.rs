@@ -70,17 +70,18 @@ pub fn audit<'scope>(
                 queue.extend(data.drain(..));
             });
             let Some(recount) = &mut recount else { return };
+            // All that is there: tasks that end together wake the operator once.
+            while let Some((tally, opened)) = tasks.finished() {
+                all.add(tally);
+                if let Some(opened) = opened {
+                    recount.take_in(&opened, &mut all);
+                }
+            }
             while tasks.running() < READS_IN_FLIGHT
                 && let Some(check) = queue.pop_front()
             {
                 let verification = verification.clone();
                 tasks.spawn(async move { Ok(verification.read(check).await) });
-            }
-            if let Some((tally, opened)) = tasks.finished() {
-                all.add(tally);
-                if let Some(opened) = opened {
-                    recount.take_in(&opened, &mut all);
-                }
             }
             if queue.is_empty()
                 && tasks.running() == 0
