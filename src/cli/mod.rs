@@ -19,6 +19,7 @@ mod inspect;
 mod log;
 mod replay;
 mod run;
+mod vacuum;
 mod weights;
 
 /// Images in an object store, as an always up-to-date, exact table of PCA-reduced CNN features.
@@ -44,6 +45,8 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Writes the table's rows to a file of another format
     Export(export::Export),
+    /// Deletes what no recent version of a table names
+    Vacuum(vacuum::Vacuum),
     /// Brings, lists and checks pretrained weights
     #[command(subcommand)]
     Weights(weights::Command),
@@ -139,6 +142,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Replay(replay) => replay.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Export(export) => export.run(),
+        Command::Vacuum(vacuum) => vacuum.run(),
         Command::Weights(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Config(command) => command.run(),

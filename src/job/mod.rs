@@ -28,7 +28,7 @@ pub use open::{Options, PATIENCE_MS, open, open_tables, s3_config};
 pub use origin::{Beginning, Origin, read_moments, read_projection};
 pub use reprojection::Reprojection;
 pub use run::run;
-pub use tables::{Summary, Tables};
+pub use tables::{Found, Summary, Sweep, Tables};
 
 /// Everything that the operators of a process share.
 pub struct Job {

@@ -123,6 +123,11 @@ impl World {
         self.dir.path().join("eigenflow/table")
     }
 
+    /// Where the store listens.
+    pub fn endpoint(&self) -> &str {
+        self.s3.endpoint()
+    }
+
     /// A configuration file for the `pixels` backbone with `more` sections.
     pub fn config(&self, more: &str) -> PathBuf {
         let text = format!(
