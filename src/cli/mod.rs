@@ -14,9 +14,11 @@ use crate::storage::S3Config;
 
 mod bench;
 mod demo;
+mod events;
 mod export;
 mod inspect;
 mod log;
+mod reconcile;
 mod replay;
 mod run;
 mod vacuum;
@@ -41,6 +43,8 @@ enum Command {
     Run(run::Run),
     /// Sends an event for every object of a bucket, so that old images join the stream
     Replay(replay::Replay),
+    /// Finds what the events missed: compares a bucket with the table, and sends an event for every difference
+    Reconcile(reconcile::Reconcile),
     /// Says what the last commit of a table holds
     Inspect(inspect::Inspect),
     /// Writes the table's rows to a file of another format
@@ -140,6 +144,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Demo(demo) => demo.run(),
         Command::Run(run) => run.run(),
         Command::Replay(replay) => replay.run(),
+        Command::Reconcile(reconcile) => reconcile.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Export(export) => export.run(),
         Command::Vacuum(vacuum) => vacuum.run(),

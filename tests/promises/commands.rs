@@ -197,3 +197,63 @@ fn vacuum_deletes_what_nothing_needs_and_nothing_else() {
     world.run(ONE, "");
     assert_eq!(world.rows().len(), 3);
 }
+
+#[test]
+fn reconcile_finds_what_the_events_missed() {
+    let (told, silent) = (World::new(2), World::new(2));
+    for world in [&told, &silent] {
+        for i in 0..6 {
+            world.upload(i % 2, 1, &format!("a/{i}.png"), picture(i as u64));
+        }
+        world.upload(0, 1, "a/broken.png", &b"no image"[..]);
+        world.run(ONE, "");
+    }
+    // One of the worlds hears nothing of what comes now.
+    for (key, seed) in [("a/0.png", 10), ("a/new.png", 11), ("b/new.png", 12)] {
+        told.upload(0, 2, key, picture(seed));
+        silent.put(key, picture(seed));
+    }
+    told.upload(1, 2, "a/new-broken.png", &b"no image either"[..]);
+    silent.put("a/new-broken.png", &b"no image either"[..]);
+    for key in ["a/1.png", "a/broken.png"] {
+        told.remove(1, 2, key);
+        silent.delete(key);
+    }
+    told.run(TWO, "");
+
+    let config = silent.config("");
+    let reconcile = |source: &str, arguments: &[&str]| {
+        let mut command = silent.command();
+        command.args(["reconcile", source, "--config"]).arg(&config);
+        let output = succeed(command.args(arguments));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let found = "3 missing, 1 changed, 2 gone, 4 as they should be";
+    let dry = reconcile("s3://landing", &["--dry-run"]);
+    assert!(
+        dry.starts_with(found) && dry.contains("none was sent"),
+        "{dry}"
+    );
+    let part = reconcile("s3://landing/b", &["--dry-run"]);
+    assert!(
+        part.starts_with("1 missing, 0 changed, 0 gone, 0 as"),
+        "{part}"
+    );
+    let sent = reconcile("s3://landing", &["--rate", "1000"]);
+    assert!(
+        sent.starts_with(found) && sent.contains("6 events sent"),
+        "{sent}"
+    );
+    silent.run(TWO, "");
+
+    for digest in ["moments_sha256", "projection_sha256", "rows", "rejects"] {
+        assert_eq!(silent.inspect()[digest], told.inspect()[digest]);
+    }
+    assert!(silent.rows().keys().eq(told.rows().keys()));
+    assert!(silent.rejects().keys().eq(told.rejects().keys()));
+    let again = reconcile("s3://landing", &[]);
+    assert!(
+        again.starts_with("0 missing, 0 changed, 0 gone, 8 as"),
+        "{again}"
+    );
+}
