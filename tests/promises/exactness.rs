@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use eigenflow::event::{Change, render};
 use eigenflow::moments::{Moments, Part, Sums};
 use eigenflow::table::Row;
-use serde_json::Value;
 
-use crate::world::{Layout, World, event, picture};
+use crate::world::{Layout, Published, World, event, picture};
 
 const LAYOUTS: [Layout; 5] = [
     Layout {
@@ -135,30 +134,6 @@ fn moments_of(rows: &BTreeMap<String, Row>) -> Moments {
         .chain(labels)
         .map(|(part, sums)| (part, Sums::from(sums)));
     Moments::from_parts(d, parts).expect("sums of rows")
-}
-
-/// All that must not depend on how it came about.
-#[derive(Debug, PartialEq)]
-struct Published {
-    moments: Value,
-    projection: Value,
-    rows: Vec<Row>,
-}
-
-impl Published {
-    fn of(world: &World) -> Self {
-        let state = world.inspect();
-        // The number of the epoch that made the projection counts cuts, which are free.
-        let rows = world.rows().into_values().map(|row| Row {
-            projection_version: None,
-            ..row
-        });
-        Published {
-            moments: state["moments_sha256"].clone(),
-            projection: state["projection_sha256"].clone(),
-            rows: rows.collect(),
-        }
-    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 mod bad_input;
 mod commands;
+mod crash;
 mod exactness;
+mod proxy;
 mod restart;
 mod world;

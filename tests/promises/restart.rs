@@ -19,7 +19,7 @@ const PROCESSES: Layout = Layout {
 };
 const SMALL_EPOCHS: &str = "[publish]\nrows = 5\ninterval_ms = 200\n";
 
-fn signal(child: &std::process::Child, signal: &str) {
+pub fn signal(child: &std::process::Child, signal: &str) {
     let sent = Command::new("kill")
         .args([signal, &child.id().to_string()])
         .status()

@@ -18,6 +18,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::proxy::Proxy;
+
 pub const BUCKET: &str = "landing";
 const TOPIC: &str = "uploads";
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -28,6 +30,8 @@ pub struct World {
     runtime: Runtime,
     credentials: Credentials,
     s3: EmbeddedS3,
+    /// Where the job finds the store.
+    endpoint: String,
     kafka: EmbeddedKafka,
     uploads: Arc<dyn Uploads>,
     producer: FutureProducer,
@@ -40,12 +44,29 @@ pub struct Layout {
     pub processes: usize,
 }
 
+impl Layout {
+    pub const fn new(workers: usize, processes: usize) -> Self {
+        Layout { workers, processes }
+    }
+}
+
 impl World {
     pub fn new(partitions: usize) -> Self {
         let dir = TempDir::new().expect("a temporary folder");
         for bucket in [BUCKET, "eigenflow"] {
             std::fs::create_dir(dir.path().join(bucket)).expect("a bucket");
         }
+        Self::on(dir, partitions)
+    }
+
+    /// With a store that holds what this one holds, and a broker of its own without events.
+    pub fn copy(&self, partitions: usize) -> Self {
+        let dir = TempDir::new().expect("a temporary folder");
+        copy_folder(self.dir.path(), dir.path());
+        Self::on(dir, partitions)
+    }
+
+    fn on(dir: TempDir, partitions: usize) -> Self {
         let credentials = Credentials {
             access_key: "test".into(),
             secret_key: "test-secret".into(),
@@ -70,6 +91,7 @@ impl World {
             dir,
             runtime,
             credentials,
+            endpoint: s3.endpoint().to_owned(),
             s3,
             kafka,
             uploads,
@@ -128,13 +150,22 @@ impl World {
         self.s3.endpoint()
     }
 
+    /// From now on the job finds the store behind `proxy`.
+    pub fn hide_behind(&mut self, proxy: &Proxy) {
+        self.endpoint = proxy.endpoint().to_owned();
+    }
+
+    pub fn kafka(&self) -> &EmbeddedKafka {
+        &self.kafka
+    }
+
     /// A configuration file for the `pixels` backbone with `more` sections.
     pub fn config(&self, more: &str) -> PathBuf {
         let text = format!(
             "[kafka]\nbrokers = \"{}\"\ntopic = \"{TOPIC}\"\n[s3]\nendpoint = \"{}\"\nregion = \"us-east-1\"\n\
              buckets = [\"{BUCKET}\"]\n[table]\nuri = \"s3://eigenflow/table\"\n[backbone]\nname = \"pixels\"\n{more}",
             self.kafka.brokers(),
-            self.s3.endpoint()
+            self.endpoint
         );
         let file = self.dir.path().join("job.toml");
         std::fs::write(&file, text).expect("a configuration");
@@ -149,7 +180,7 @@ impl World {
     pub fn config_on(&self, endpoint: &str) -> PathBuf {
         let file = self.config("");
         let text = std::fs::read_to_string(&file).expect("a configuration");
-        let text = text.replace(self.s3.endpoint(), endpoint);
+        let text = text.replace(&self.endpoint, endpoint);
         let table = self.table();
         let text = text.replace("s3://eigenflow/table", table.to_str().expect("a path"));
         std::fs::write(&file, text).expect("a configuration");
@@ -168,6 +199,13 @@ impl World {
 
     /// Starts the job's processes.
     pub fn start(&self, layout: Layout, more: &str, arguments: &[&str]) -> Vec<Child> {
+        let commands = self.processes(layout, more, arguments).into_iter();
+        let spawn = |mut command: Command| command.spawn().expect("the binary");
+        commands.map(spawn).collect()
+    }
+
+    /// The command of each of the job's processes.
+    pub fn processes(&self, layout: Layout, more: &str, arguments: &[&str]) -> Vec<Command> {
         let config = self.config(more);
         let hosts = self.dir.path().join("hosts");
         let listeners: Vec<_> = (0..layout.processes)
@@ -179,23 +217,17 @@ impl World {
             .collect();
         drop(listeners);
         std::fs::write(&hosts, addresses.join("\n")).expect("a host file");
+        let (workers, processes) = (layout.workers.to_string(), layout.processes.to_string());
         (0..layout.processes)
             .map(|process| {
-                self.command()
-                    .args(["run", "--config"])
-                    .arg(&config)
+                let mut command = self.command();
+                command.args(["run", "--config"]).arg(&config);
+                command
                     .args(arguments)
-                    .args([
-                        "-w",
-                        &layout.workers.to_string(),
-                        "-n",
-                        &layout.processes.to_string(),
-                    ])
-                    .args(["-p", &process.to_string(), "--hostfile"])
-                    .arg(&hosts)
-                    .stderr(Stdio::piped())
-                    .spawn()
-                    .expect("the binary")
+                    .args(["-w", &workers, "-n", &processes]);
+                command.args(["-p", &process.to_string(), "--hostfile"]);
+                command.arg(&hosts).stderr(Stdio::piped());
+                command
             })
             .collect()
     }
@@ -278,6 +310,45 @@ impl World {
             std::thread::sleep(Duration::from_millis(50));
         }
         panic!("the table did not get there in {TIMEOUT:?}");
+    }
+}
+
+/// All that must not depend on how it came about.
+#[derive(Debug, Default, PartialEq)]
+pub struct Published {
+    pub moments: Value,
+    pub projection: Value,
+    pub rows: Vec<Row>,
+    pub rejects: Vec<Reject>,
+}
+
+impl Published {
+    pub fn of(world: &World) -> Self {
+        let state = world.inspect();
+        // The number of the epoch that made the projection counts cuts, which are free.
+        let rows = world.rows().into_values().map(|row| Row {
+            projection_version: None,
+            ..row
+        });
+        Published {
+            moments: state["moments_sha256"].clone(),
+            projection: state["projection_sha256"].clone(),
+            rows: rows.collect(),
+            rejects: world.rejects().into_values().collect(),
+        }
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let copy = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            std::fs::create_dir(&copy).expect("a folder");
+            copy_folder(&entry.path(), &copy);
+        } else {
+            std::fs::copy(entry.path(), &copy).expect("a file");
+        }
     }
 }
 
