@@ -4,6 +4,7 @@ mod bad_input;
 mod commands;
 mod crash;
 mod exactness;
+mod faults;
 mod proxy;
 mod restart;
 mod world;
