@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::backbone::Model;
 use crate::config::Config;
 use crate::image::{Limits, Preprocess};
-use crate::observe::Metrics;
+use crate::observe::{Metrics, Spell};
 use crate::projection;
 use crate::storage::Uploads;
 
@@ -66,6 +66,10 @@ pub struct Job {
     pub failure: Failure,
     /// What was counted.
     pub metrics: Arc<Metrics>,
+    /// Trouble with the store, of images and of tables.
+    pub store: Arc<Spell>,
+    /// Trouble with reading events.
+    pub broker: Spell,
     fetch_budget: Arc<Semaphore>,
 }
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::Message;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -28,7 +28,6 @@ use crate::table::Reject;
 
 /// Most of an undecodable message that is kept in its reject.
 const EXCERPT_BYTES: usize = 1024;
-const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Reads what the `ticks` permit, beginning at the (partition, next offset) pairs of `begin` at round 0.
 pub fn source<'scope>(
@@ -97,7 +96,6 @@ struct Reader {
     /// What was reported last; nothing yet at first.
     told: Option<[bool; 3]>,
     ended: bool,
-    warned: Option<Instant>,
 }
 
 struct Place {
@@ -141,7 +139,6 @@ impl Reader {
             places,
             told: None,
             ended: false,
-            warned: None,
         })
     }
 
@@ -162,6 +159,7 @@ impl Reader {
             match self.consumer.poll(Duration::ZERO) {
                 None => break,
                 Some(Ok(message)) => {
+                    job.broker.succeeds();
                     taken += read(job, &message, &mut give);
                     if let Some(place) = self.places.get_mut(&message.partition()) {
                         place.next = message.offset() + 1;
@@ -174,7 +172,7 @@ impl Reader {
                         place.end = place.end.min(place.next);
                     }
                 }
-                Some(Err(error)) => self.judge(job, error)?,
+                Some(Err(error)) => Self::judge(job, error)?,
             }
         }
         self.ended = self.places.values().all(|place| place.next >= place.end);
@@ -194,7 +192,7 @@ impl Reader {
     }
 
     /// Errors that end the job are returned; the others pass by themselves, as librdkafka retries.
-    fn judge(&mut self, job: &Job, error: KafkaError) -> anyhow::Result<()> {
+    fn judge(job: &Job, error: KafkaError) -> anyhow::Result<()> {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
                 Err(kafka::lost(&error))
@@ -207,11 +205,7 @@ impl Reader {
                 | RDKafkaErrorCode::Fatal,
             ) => Err(anyhow::anyhow!("topic {}: {error}", job.config.kafka.topic)),
             _ => {
-                job.metrics.kafka_errors.fetch_add(1, Relaxed);
-                if self.warned.is_none_or(|at| at.elapsed() > WARNING_INTERVAL) {
-                    self.warned = Some(Instant::now());
-                    tracing::warn!(%error, "Kafka is unwell; reading goes on when it recovers");
-                }
+                job.broker.fails(error);
                 Ok(())
             }
         }

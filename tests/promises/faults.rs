@@ -32,12 +32,12 @@ fn undisturbed() -> Published {
     Published::of(&world)
 }
 
-/// Runs the history with a proxy whose calls meet `fate`, and compares.
+/// Runs the history with a proxy whose calls meet `fate`, and compares; what the job said.
 fn survive(
     what: &str,
     expected: &Published,
     mut fate: impl FnMut(&Call, Moment) -> Fate + Send + 'static,
-) {
+) -> String {
     let mut world = World::new(2);
     history(&world);
     let proxy = Proxy::start(world.endpoint());
@@ -49,9 +49,13 @@ fn survive(
         seen.fetch_or(!matches!(fate, Fate::Pass), Relaxed);
         fate
     });
-    world.run(TWO, SETTINGS);
+    let job = world.start(TWO, SETTINGS, &["--until-end"]).pop();
+    let output = finish(job.expect("a process"));
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{what}: {log}");
     assert!(met.load(Relaxed), "{what}: no call met it");
     assert_eq!(&Published::of(&world), expected, "{what}");
+    log
 }
 
 #[test]
@@ -84,10 +88,12 @@ fn a_store_that_stumbles_changes_nothing() {
 fn a_burst_of_refusals_is_waited_out() {
     let expected = undisturbed();
     // Longer than the client's own three tries.
-    survive("burst", &expected, |call, moment| match call.number {
+    let log = survive("burst", &expected, |call, moment| match call.number {
         20..60 if moment == Moment::Before => Fate::Unavailable,
         _ => Fate::Pass,
     });
+    // However many images and files wait for the store, it is told once.
+    assert_eq!(log.matches("the store is unwell").count(), 1, "{log}");
 }
 
 #[test]
@@ -111,6 +117,7 @@ fn an_absent_broker_is_waited_for() {
     let output = finish(child);
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
+    assert!(log.contains("Kafka is unwell"), "{log}");
     // All rows under the newest projection.
     world.run(TWO, SETTINGS);
     assert_eq!(Published::of(&world), expected);

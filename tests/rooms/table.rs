@@ -334,7 +334,11 @@ async fn stumbling(how: Stumble, times: usize, limit: Duration) -> (Table<Row>, 
         how,
         times: times.into(),
     };
-    let place = Place::new(Arc::new(store), url, Patience { limit }).unwrap();
+    let patience = Patience {
+        limit,
+        ..Patience::default()
+    };
+    let place = Place::new(Arc::new(store), url, patience).unwrap();
     (Table::open(place).await.unwrap().unwrap(), sound)
 }
 
