@@ -1,7 +1,8 @@
 //! The command line: what can be asked, and how answers end.
 //!
 //! Exit codes: 0 for success, 1 for a failure while at work (or a difference that `verify` found), 2 for what was asked
-//! wrongly: arguments and configuration.
+//! wrongly: arguments, and a configuration that is wrong or contradicts the table; 3 for a job that another job fenced
+//! out of its table. A supervisor may start again what ended with 1, or by a signal, and nothing else.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,9 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError, Said};
+use crate::job::Contradiction;
 use crate::storage::S3Config;
+use crate::table::CommitError;
 
 mod bench;
 mod demo;
@@ -21,6 +24,7 @@ mod log;
 mod reconcile;
 mod replay;
 mod run;
+mod supervise;
 mod vacuum;
 mod weights;
 
@@ -96,6 +100,11 @@ impl StoreArguments {
     }
 }
 
+/// Exit code of what was asked wrongly.
+const USAGE: u8 = 2;
+/// Exit code of a job that another one fenced out.
+const FENCED: u8 = 3;
+
 /// Why a command did not succeed.
 #[derive(Debug)]
 pub enum Failure {
@@ -103,14 +112,17 @@ pub enum Failure {
     Usage(anyhow::Error),
     /// It failed while at work.
     Work(anyhow::Error),
+    /// Another job owns the table.
+    Fenced(anyhow::Error),
 }
 
 impl Failure {
     /// The process's exit code.
     pub fn code(&self) -> ExitCode {
         match self {
-            Failure::Usage(_) => ExitCode::from(2),
             Failure::Work(_) => ExitCode::from(1),
+            Failure::Usage(_) => ExitCode::from(USAGE),
+            Failure::Fenced(_) => ExitCode::from(FENCED),
         }
     }
 }
@@ -118,14 +130,24 @@ impl Failure {
 impl fmt::Display for Failure {
     /// One line: the error and its causes.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Failure::Usage(error) | Failure::Work(error)) = self;
+        let (Failure::Usage(error) | Failure::Work(error) | Failure::Fenced(error)) = self;
         write!(out, "{error:#}")
     }
 }
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Failure::Work(error)
+        let fenced = |error: &CommitError| matches!(error, CommitError::Fenced { .. });
+        if error.chain().any(|cause| cause.is::<Contradiction>()) {
+            Failure::Usage(error)
+        } else if error
+            .chain()
+            .any(|cause| cause.downcast_ref().is_some_and(fenced))
+        {
+            Failure::Fenced(error)
+        } else {
+            Failure::Work(error)
+        }
     }
 }
 

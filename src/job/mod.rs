@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::backbone::Model;
 use crate::config::Config;
 use crate::image::{Limits, Preprocess};
-use crate::observe::{Metrics, Spell};
+use crate::observe::{Health, Metrics, Spell};
 use crate::projection;
 use crate::storage::Uploads;
 
@@ -70,6 +70,8 @@ pub struct Job {
     pub store: Arc<Spell>,
     /// Trouble with reading events.
     pub broker: Spell,
+    /// How this process is.
+    pub health: Arc<Health>,
     fetch_budget: Arc<Semaphore>,
 }
 
@@ -107,6 +109,11 @@ fn budget_units(bytes: u64) -> u32 {
         .div_ceil(BUDGET_UNIT_BYTES)
         .clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize) as u64) as u32
 }
+
+/// What was asked for and what is there contradict each other: only a person can decide, so no restart cures it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Contradiction(pub String);
 
 /// The first error, which ends the job in this process; the loss of its connections ends it in the others.
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ use super::{Failure, Job, Labeller, Tables, budget_units, model, uploads};
 use crate::backbone::weights;
 use crate::config::{self, Config};
 use crate::image::{Fit, Limits, Preprocess};
-use crate::observe::{Metrics, Spell};
+use crate::observe::{Health, Metrics, Spell};
 use crate::projection;
 use crate::storage::{Credentials, Location, Patience, Place, S3Config};
 
@@ -26,6 +26,8 @@ pub struct Options {
     pub credentials: Option<Credentials>,
     /// Where weights are cached, instead of the user's cache folder.
     pub cache: Option<PathBuf>,
+    /// Where the process tells how it is.
+    pub health: Arc<Health>,
 }
 
 /// How long commands other than jobs wait out a store's faults.
@@ -88,6 +90,7 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
         metrics: Arc::new(Metrics::default()),
         store,
         broker: Spell::new("Kafka"),
+        health: options.health,
         fetch_budget: Arc::new(Semaphore::new(
             budget_units(limits.fetch_bytes_in_flight) as usize
         )),

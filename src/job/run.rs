@@ -11,6 +11,7 @@ use timely::worker::Worker;
 use super::{Beginning, Job, Layout, Reprojection};
 use crate::dataflows::online_pca::online_pca;
 use crate::dataflows::reproject::reproject;
+use crate::observe::Pulse;
 
 /// How often a parked worker looks whether another one has failed.
 const WATCH: Duration = Duration::from_millis(200);
@@ -62,8 +63,11 @@ pub fn run(job: &Arc<Job>, layout: &Layout) -> Result<()> {
 }
 
 fn work(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>) -> Result<()> {
-    online_pca(worker, job, beginning);
-    finish(worker, job)?;
+    let pulse = job.health.worker();
+    let restoring = online_pca(worker, job, beginning);
+    step_while(worker, job, &pulse, |_| restoring.less_equal(&0))?;
+    pulse.restored();
+    finish(worker, job, &pulse)?;
     if job.until_end && job.config.publish.reproject_at_end {
         // Every worker builds the graph; whether there is anything to do in it, worker 0 knows.
         let plan = match worker.index() {
@@ -71,15 +75,26 @@ fn work(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>) -> Re
             _ => None,
         };
         reproject(worker, job, plan);
-        finish(worker, job)?;
+        finish(worker, job, &pulse)?;
     }
     Ok(())
 }
 
 /// Steps until the dataflows have ended or the job has failed.
-fn finish(worker: &mut Worker, job: &Job) -> Result<()> {
-    while worker.has_dataflows() && !job.failure.is_set() {
+fn finish(worker: &mut Worker, job: &Job, pulse: &Pulse) -> Result<()> {
+    step_while(worker, job, pulse, Worker::has_dataflows)
+}
+
+/// Steps until `goes_on` no longer holds or the job has failed.
+fn step_while(
+    worker: &mut Worker,
+    job: &Job,
+    pulse: &Pulse,
+    goes_on: impl Fn(&Worker) -> bool,
+) -> Result<()> {
+    while goes_on(worker) && !job.failure.is_set() {
         worker.step_or_park(Some(WATCH));
+        pulse.beat();
     }
     if !job.failure.is_set() {
         return Ok(());

@@ -11,6 +11,7 @@ use rdkafka::producer::FutureProducer;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::{Kafka, LostOffsets, Start};
+use crate::job::Contradiction;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// What librdkafka may fetch ahead, a consumer: the backlog stays in the broker.
@@ -141,11 +142,11 @@ pub fn first_offset(
                 );
                 Ok(low)
             }
-            LostOffsets::Fail => Err(anyhow!(
+            LostOffsets::Fail => bail!(Contradiction(format!(
                 "partition {partition}: the table's next offset is {next}, but the topic holds {low} to {high}: events \
-                 were dropped unread. Set kafka.on_lost_offsets = \"earliest\" to go on, then `eigenflow replay` the \
+                 were dropped unread. Set kafka.on_lost_offsets = \"earliest\" to go on, then `eigenflow reconcile` the \
                  bucket to send what was lost"
-            )),
+            ))),
         },
         (Some(next), _) => Ok(next),
         (None, Start::Earliest) => Ok(low),
@@ -155,10 +156,10 @@ pub fn first_offset(
 
 /// The error for offsets that vanished while the job ran.
 pub fn lost(error: &KafkaError) -> anyhow::Error {
-    anyhow!(
+    anyhow!(Contradiction(format!(
         "{error}: the topic dropped events before they were read. Set kafka.on_lost_offsets = \"earliest\" to go on, then \
-         `eigenflow replay` the bucket to send what was lost"
-    )
+         `eigenflow reconcile` the bucket to send what was lost"
+    )))
 }
 
 /// Reads the given partitions from the given offsets on.
