@@ -7,4 +7,5 @@ mod exactness;
 mod faults;
 mod proxy;
 mod restart;
+mod soak;
 mod world;
