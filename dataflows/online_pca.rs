@@ -32,8 +32,13 @@ use crate::operators::{Control, Read, Round};
 /// Reading pauses when so many epochs' worth of changes wait for their commit.
 const EPOCHS_UNCOMMITTED: u64 = 3;
 
-/// Builds the graph at one worker. `beginning` is worker 0's.
-pub fn online_pca(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>) {
+/// Builds the graph at one worker. `beginning` is worker 0's. The frontier behind `restore` leaves round 0 when all that the
+/// last commit says is where it is needed.
+pub fn online_pca(
+    worker: &mut Worker,
+    job: &Arc<Job>,
+    beginning: Option<Beginning>,
+) -> probe::Handle<Round> {
     let control = Rc::new(Control::default());
     let (origin, state, ledger, epoch) = match beginning {
         Some(beginning) => (
@@ -50,9 +55,11 @@ pub fn online_pca(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginni
         quota_max: limits.events_per_round,
         uncommitted_max: job.config.publish.rows.saturating_mul(EPOCHS_UNCOMMITTED),
     };
+    let restoring = probe::Handle::new();
     worker.dataflow::<Round, _, _>(|scope| {
         let behind = probe::Handle::new();
         let begin = restore(job.clone(), scope, origin);
+        let keys = begin.keys.probe_with(&restoring);
         let ticks = clock(scope, pace, control.clone(), behind.clone());
         let (reads, read_reports) = source(job.clone(), ticks, begin.offsets);
 
@@ -60,19 +67,18 @@ pub fn online_pca(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginni
             Read::Hint(hint) => Some((hint.key, hint.latest)),
             Read::Malformed(..) => None,
         });
-        let known = begin
-            .keys
+        let known = keys
             .clone()
             .flat_map(|key| key.latest.map(|latest| (key.key, latest)));
         let changes = latest(events.concat(known), limits.tombstone_retention_ms);
-        let (rows, row_reports) = extract(job.clone(), changes, reads, begin.keys.clone());
+        let (rows, row_reports) = extract(job.clone(), changes, reads, keys.clone());
         let reports = read_reports.concat(row_reports.probe_with(&behind));
         let cuts = mint(job.clone(), reports, control.clone(), epoch);
 
         let staged = stage(
             rows,
             cuts.clone(),
-            begin.keys,
+            keys,
             job.config.table.rows_per_file,
             limits.tombstone_retention_ms,
         );
@@ -88,4 +94,5 @@ pub fn online_pca(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginni
         };
         commit(job.clone(), inputs, control, ledger);
     });
+    restoring
 }

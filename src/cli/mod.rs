@@ -1,7 +1,8 @@
 //! The command line: what can be asked, and how answers end.
 //!
 //! Exit codes: 0 for success, 1 for a failure while at work (or a difference that `verify` found), 2 for what was asked
-//! wrongly: arguments and configuration.
+//! wrongly: arguments, and a configuration that is wrong or contradicts the table; 3 for a job that another job fenced
+//! out of its table. A supervisor may start again what ended with 1, or by a signal, and nothing else.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,15 +11,21 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError, Said};
+use crate::job::Contradiction;
 use crate::storage::S3Config;
+use crate::table::CommitError;
 
 mod bench;
 mod demo;
+mod events;
 mod export;
 mod inspect;
 mod log;
+mod reconcile;
 mod replay;
 mod run;
+mod supervise;
+mod vacuum;
 mod verify;
 mod weights;
 
@@ -41,12 +48,16 @@ enum Command {
     Run(run::Run),
     /// Sends an event for every object of a bucket, so that old images join the stream
     Replay(replay::Replay),
+    /// Finds what the events missed: compares a bucket with the table, and sends an event for every difference
+    Reconcile(reconcile::Reconcile),
     /// Says what the last commit of a table holds
     Inspect(inspect::Inspect),
     /// Computes moments and projection of a table again from its features, and compares bit for bit
     Verify(verify::Verify),
     /// Writes the table's rows to a file of another format
     Export(export::Export),
+    /// Deletes what no recent version of a table names
+    Vacuum(vacuum::Vacuum),
     /// Brings, lists and checks pretrained weights
     #[command(subcommand)]
     Weights(weights::Command),
@@ -92,6 +103,11 @@ impl StoreArguments {
     }
 }
 
+/// Exit code of what was asked wrongly.
+const USAGE: u8 = 2;
+/// Exit code of a job that another one fenced out.
+const FENCED: u8 = 3;
+
 /// Why a command did not succeed.
 #[derive(Debug)]
 pub enum Failure {
@@ -99,14 +115,17 @@ pub enum Failure {
     Usage(anyhow::Error),
     /// It failed while at work.
     Work(anyhow::Error),
+    /// Another job owns the table.
+    Fenced(anyhow::Error),
 }
 
 impl Failure {
     /// The process's exit code.
     pub fn code(&self) -> ExitCode {
         match self {
-            Failure::Usage(_) => ExitCode::from(2),
             Failure::Work(_) => ExitCode::from(1),
+            Failure::Usage(_) => ExitCode::from(USAGE),
+            Failure::Fenced(_) => ExitCode::from(FENCED),
         }
     }
 }
@@ -114,14 +133,24 @@ impl Failure {
 impl fmt::Display for Failure {
     /// One line: the error and its causes.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Failure::Usage(error) | Failure::Work(error)) = self;
+        let (Failure::Usage(error) | Failure::Work(error) | Failure::Fenced(error)) = self;
         write!(out, "{error:#}")
     }
 }
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Failure::Work(error)
+        let fenced = |error: &CommitError| matches!(error, CommitError::Fenced { .. });
+        if error.chain().any(|cause| cause.is::<Contradiction>()) {
+            Failure::Usage(error)
+        } else if error
+            .chain()
+            .any(|cause| cause.downcast_ref().is_some_and(fenced))
+        {
+            Failure::Fenced(error)
+        } else {
+            Failure::Work(error)
+        }
     }
 }
 
@@ -140,9 +169,11 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Demo(demo) => demo.run(),
         Command::Run(run) => run.run(),
         Command::Replay(replay) => replay.run(),
+        Command::Reconcile(reconcile) => reconcile.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Verify(verify) => verify.run(),
         Command::Export(export) => export.run(),
+        Command::Vacuum(vacuum) => vacuum.run(),
         Command::Weights(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Config(command) => command.run(),

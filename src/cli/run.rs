@@ -1,7 +1,9 @@
 //! `eigenflow run`.
 
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -9,8 +11,10 @@ use anyhow::{Context, anyhow, ensure};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::supervise::supervise;
 use super::{Failure, load, log, runtime};
 use crate::job::{self, Job, Layout, Options};
+use crate::observe::{Health, http};
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -21,18 +25,34 @@ pub struct Run {
     /// Worker threads of each process; one uses one core
     #[arg(short, long, default_value_t = 1, value_name = "N")]
     workers: usize,
-    /// Processes of the job; each is started by itself with the same arguments but its own -p
+    /// Processes of the job: started here, unless -p says which of them this is
     #[arg(short = 'n', long, default_value_t = 1, value_name = "N")]
     processes: usize,
-    /// Which of the processes this is, from 0
-    #[arg(short, long, default_value_t = 0, value_name = "I")]
-    process: usize,
+    /// Which of the processes this is, from 0, where each is started by itself with the same other arguments
+    #[arg(short, long, value_name = "I")]
+    process: Option<usize>,
     /// A file of `host:port` lines, one a process; without it localhost from port 2101 on
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "process")]
     hostfile: Option<PathBuf>,
     /// Stop when everything is published that the topic held at the start
     #[arg(long)]
     until_end: bool,
+    /// Where to answer /livez and /readyz: ADDR:PORT, or a port of 127.0.0.1. Of several processes started here, each has
+    /// the port behind the one before
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    listen: Option<SocketAddr>,
+    /// Start again what dies, after a pause that grows to a minute; not what was asked wrongly, nor what another job has
+    /// fenced out
+    #[arg(long)]
+    restart: bool,
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    let port = || Some((Ipv4Addr::LOCALHOST, text.parse().ok()?).into());
+    text.parse()
+        .ok()
+        .or_else(port)
+        .ok_or("write an address and a port, such as 0.0.0.0:8080, or a port of 127.0.0.1")
 }
 
 /// The first port of a job on one host without a host file, as timely has it.
@@ -43,9 +63,19 @@ impl Run {
         let config = load(&self.config, &[])?;
         let layout = self.layout().map_err(Failure::Usage)?;
         log::start(&config.log)?;
+        if self.restart || (self.processes > 1 && self.process.is_none()) {
+            return supervise(&self);
+        }
         let runtime = runtime()?;
+        let health = Arc::new(Health::default());
+        if let Some(address) = self.listen {
+            let bound = runtime.block_on(http::serve(address, health.clone()));
+            let bound = bound.with_context(|| format!("--listen {address}"))?;
+            tracing::info!("answering at http://{bound}/livez and /readyz");
+        }
         let options = Options {
             until_end: self.until_end,
+            health,
             ..Options::default()
         };
         let job = runtime.block_on(job::open(config, options))?;
@@ -56,10 +86,10 @@ impl Run {
 
     fn layout(&self) -> anyhow::Result<Layout> {
         ensure!(self.workers > 0, "--workers must be at least 1");
+        let process = self.process.unwrap_or(0);
         ensure!(
-            self.process < self.processes,
-            "--process {} is not among the {} processes, which are numbered from 0",
-            self.process,
+            process < self.processes,
+            "--process {process} is not among the {} processes, which are numbered from 0",
             self.processes
         );
         if self.processes == 1 {
@@ -87,35 +117,84 @@ impl Run {
         );
         Ok(Layout {
             workers: self.workers,
-            process: self.process,
+            process,
             addresses: addresses.into_iter().take(self.processes).collect(),
         })
     }
 }
 
+impl Run {
+    /// The numbers of the processes that are to run here.
+    pub(super) fn here(&self) -> Vec<usize> {
+        match self.process {
+            Some(process) => vec![process],
+            None => (0..self.processes).collect(),
+        }
+    }
+
+    /// Whether what dies is to be started again.
+    pub(super) fn restarts(&self) -> bool {
+        self.restart
+    }
+
+    /// The command line of one of the processes, unsupervised; `hosts` where the processes have addresses.
+    pub(super) fn process(&self, process: usize, hosts: Option<&Path>) -> io::Result<Command> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["run", "--config"]).arg(&self.config);
+        command.args(["--workers", &self.workers.to_string()]);
+        command.args(["--processes", &self.processes.to_string()]);
+        command.args(["--process", &process.to_string()]);
+        if let Some(hosts) = hosts.or(self.hostfile.as_deref()) {
+            command.arg("--hostfile").arg(hosts);
+        }
+        if let Some(mut address) = self.listen {
+            let place = match self.process {
+                None if address.port() != 0 => process as u16,
+                _ => 0,
+            };
+            address.set_port(address.port().saturating_add(place));
+            command.args(["--listen", &address.to_string()]);
+        }
+        if self.until_end {
+            command.arg("--until-end");
+        }
+        Ok(command)
+    }
+}
+
 /// SIGTERM and SIGINT finish what is in flight, publish it, and end the job; a second one ends the process at once.
 pub fn stop_on_signal(runtime: &tokio::runtime::Runtime, job: &Arc<Job>) -> Result<(), Failure> {
-    let _inside = runtime.enter();
-    let mut signals = [SignalKind::terminate(), SignalKind::interrupt()]
-        .into_iter()
-        .map(signal)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| Failure::Work(anyhow!("signals can't be received: {error}")))?;
-    let (Some(mut interrupt), Some(mut terminate)) = (signals.pop(), signals.pop()) else {
-        return Ok(());
-    };
     let job = job.clone();
+    on_signal(runtime, move || {
+        job.health.stop();
+        if job.stop.swap(true, Relaxed) {
+            eprintln!("eigenflow: stopped at once; the table is as of its last commit");
+            std::process::exit(1);
+        }
+        tracing::info!(
+            "stopping: what is in flight is finished and published; a second signal stops at once"
+        );
+    })
+}
+
+/// Calls `act` at every SIGTERM and SIGINT.
+pub(super) fn on_signal(
+    runtime: &tokio::runtime::Runtime,
+    mut act: impl FnMut() + Send + 'static,
+) -> Result<(), Failure> {
+    let _inside = runtime.enter();
+    let receive = |kind| {
+        signal(kind).map_err(|error| Failure::Work(anyhow!("signals can't be received: {error}")))
+    };
+    let mut terminate = receive(SignalKind::terminate())?;
+    let mut interrupt = receive(SignalKind::interrupt())?;
     runtime.spawn(async move {
         loop {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
-            if job.stop.swap(true, Relaxed) {
-                eprintln!("eigenflow: stopped at once; the table is as of its last commit");
-                std::process::exit(1);
-            }
-            tracing::info!("stopping: what is in flight is finished and published; a second signal stops at once");
+            act();
         }
     });
     Ok(())

@@ -28,7 +28,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use error::{ConfigError, Problem};
-pub use said::Said;
+pub use said::{Said, parse_milliseconds};
 
 /// What a job is to do. Every field is valid on its own and together with the others.
 #[derive(Clone, Debug, PartialEq)]

@@ -338,6 +338,11 @@ fn ratio(share: f64) -> Option<Value> {
 }
 
 fn milliseconds(text: &str) -> Option<Value> {
+    count(Kind::Milliseconds, parse_milliseconds(text)?)
+}
+
+/// A time such as `500ms`, `30s`, `5m`, `12h` or `7d`, in milliseconds; a number alone counts them.
+pub fn parse_milliseconds(text: &str) -> Option<u64> {
     let split = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
@@ -350,6 +355,5 @@ fn milliseconds(text: &str) -> Option<Value> {
         "d" => 86_400_000,
         _ => return None,
     };
-    let time_ms = number.parse::<u64>().ok()?.checked_mul(unit_ms)?;
-    count(Kind::Milliseconds, time_ms)
+    number.parse::<u64>().ok()?.checked_mul(unit_ms)
 }

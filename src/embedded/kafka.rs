@@ -15,11 +15,14 @@ use rdkafka::mocking::MockCluster;
 
 use super::EmbeddedError;
 
+/// The only broker's id.
+const BROKER: i32 = 1;
+
 /// A running cluster; it ends when this is dropped.
 pub struct EmbeddedKafka {
     brokers: String,
-    /// Dropping it is the signal to stop.
-    stop: Option<mpsc::Sender<()>>,
+    /// Whether the broker is to be reachable. Dropping it is the signal to stop.
+    reachable: Option<mpsc::Sender<bool>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -36,15 +39,19 @@ impl EmbeddedKafka {
     pub fn start(topic: &str, partitions: usize) -> Result<Self, EmbeddedError> {
         let topic = topic.to_owned();
         let (started, outcome) = mpsc::channel();
-        let (stop, stopped) = mpsc::channel::<()>();
+        let (reachable, changes) = mpsc::channel();
         // The cluster's handle must stay on one thread; ours may be moved.
         let thread = std::thread::Builder::new()
             .name("embedded-kafka".into())
             .spawn(move || match start_cluster(&topic, partitions) {
                 Ok(cluster) => {
                     let _ = started.send(Ok(cluster.bootstrap_servers()));
-                    // Ends with an error, as nothing is ever sent: the sender was dropped.
-                    let _ = stopped.recv();
+                    for reachable in changes {
+                        let _ = match reachable {
+                            true => cluster.broker_up(BROKER),
+                            false => cluster.broker_down(BROKER),
+                        };
+                    }
                 }
                 Err(reason) => {
                     let _ = started.send(Err(reason));
@@ -57,7 +64,7 @@ impl EmbeddedKafka {
             .map_err(EmbeddedError::Kafka)?;
         Ok(EmbeddedKafka {
             brokers,
-            stop: Some(stop),
+            reachable: Some(reachable),
             thread: Some(thread),
         })
     }
@@ -65,6 +72,14 @@ impl EmbeddedKafka {
     /// `127.0.0.1:port`, for `bootstrap.servers`.
     pub fn brokers(&self) -> &str {
         &self.brokers
+    }
+
+    /// Cuts all connections and takes no new ones, or takes them again; what the topic holds stays.
+    pub fn set_reachable(&self, reachable: bool) {
+        if let Some(changes) = &self.reachable {
+            // Fails only if the thread is gone, and with it the cluster.
+            let _ = changes.send(reachable);
+        }
     }
 
     /// The partitions that evenly spread messages need at least, with a quarter to spare for uneven ones.
@@ -78,7 +93,7 @@ impl EmbeddedKafka {
 
 impl Drop for EmbeddedKafka {
     fn drop(&mut self) {
-        self.stop.take();
+        self.reachable.take();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::backbone::Model;
 use crate::config::Config;
 use crate::image::{Limits, Preprocess};
-use crate::observe::Metrics;
+use crate::observe::{Health, Metrics, Spell};
 use crate::operators::Host;
 use crate::projection;
 use crate::storage::Uploads;
@@ -30,7 +30,7 @@ pub use open::{Options, PATIENCE_MS, open, open_tables, s3_config};
 pub use origin::{Beginning, Origin, read_moments, read_projection};
 pub use reprojection::Reprojection;
 pub use run::{run, verify};
-pub use tables::{Summary, Tables};
+pub use tables::{Found, Summary, Sweep, Tables};
 pub use verification::{Check, Difference, Opened, Tally, Verdict, Verification};
 
 /// Everything that the operators of a process share.
@@ -69,6 +69,12 @@ pub struct Job {
     pub failure: Failure,
     /// What was counted.
     pub metrics: Arc<Metrics>,
+    /// Trouble with the store, of images and of tables.
+    pub store: Arc<Spell>,
+    /// Trouble with reading events.
+    pub broker: Spell,
+    /// How this process is.
+    pub health: Arc<Health>,
     fetch_budget: Arc<Semaphore>,
 }
 
@@ -115,6 +121,11 @@ fn budget_units(bytes: u64) -> u32 {
         .div_ceil(BUDGET_UNIT_BYTES)
         .clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize) as u64) as u32
 }
+
+/// What was asked for and what is there contradict each other: only a person can decide, so no restart cures it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Contradiction(pub String);
 
 /// The first error, which ends the job in this process; the loss of its connections ends it in the others.
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ use super::{Failure, Job, Labeller, Tables, budget_units, model, uploads};
 use crate::backbone::weights;
 use crate::config::{self, Config};
 use crate::image::{Fit, Limits, Preprocess};
-use crate::observe::Metrics;
+use crate::observe::{Health, Metrics, Spell};
 use crate::projection;
 use crate::storage::{Credentials, Location, Patience, Place, S3Config};
 
@@ -26,6 +26,8 @@ pub struct Options {
     pub credentials: Option<Credentials>,
     /// Where weights are cached, instead of the user's cache folder.
     pub cache: Option<PathBuf>,
+    /// Where the process tells how it is.
+    pub health: Arc<Health>,
 }
 
 /// How long commands other than jobs wait out a store's faults.
@@ -59,10 +61,15 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
         fit,
     };
     preprocess.check()?;
+    let patience = Patience {
+        limit: Duration::from_millis(limits.retry_ms),
+        ..Patience::default()
+    };
+    let store = patience.spell.clone();
     Ok(Arc::new(Job {
         runtime: Handle::current(),
         uploads: uploads::open(&config, options.credentials.as_ref()).await?,
-        tables: open_tables(&config.table.uri, &s3, limits.retry_ms).await?,
+        tables: tables(&config.table.uri, &s3, patience).await?,
         features,
         // The pixels that the network sees depend on how an image is fitted, so the features do.
         identity: format!("{identity}; {}", fitting(&preprocess)),
@@ -81,6 +88,9 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
         stopped: AtomicBool::new(false),
         failure: Failure::default(),
         metrics: Arc::new(Metrics::default()),
+        store,
+        broker: Spell::new("Kafka"),
+        health: options.health,
         fetch_budget: Arc::new(Semaphore::new(
             budget_units(limits.fetch_bytes_in_flight) as usize
         )),
@@ -96,7 +106,12 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
 pub async fn open_tables(uri: &str, s3: &S3Config, patience_ms: u64) -> Result<Tables> {
     let patience = Patience {
         limit: Duration::from_millis(patience_ms),
+        ..Patience::default()
     };
+    tables(uri, s3, patience).await
+}
+
+async fn tables(uri: &str, s3: &S3Config, patience: Patience) -> Result<Tables> {
     Tables::at(Place::open(&Location::parse(uri)?, s3, patience).await?)
 }
 

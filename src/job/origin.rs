@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use anyhow::{Context, Result, bail};
 
 use super::state::{FORMAT, JobState, decode_moments, decode_tombstones};
-use super::{Job, Tables};
+use super::{Contradiction, Job, Tables};
 use crate::event::Version;
 use crate::moments::Moments;
 use crate::operators::commit::Ledger;
@@ -97,19 +97,17 @@ impl Beginning {
 /// Refuses to go on with a state that this job would corrupt.
 fn check(state: &JobState, job: &Job) -> Result<()> {
     if state.backbone != job.identity {
-        bail!(
+        bail!(Contradiction(format!(
             "the table was made with the backbone {}, this job has {}: features of both can't share a table. Go back to the \
              old backbone, or choose another table.uri and replay the bucket",
-            state.backbone,
-            job.identity
-        );
+            state.backbone, job.identity
+        )));
     }
     if state.topic != job.config.kafka.topic {
-        bail!(
+        bail!(Contradiction(format!(
             "the table's offsets are of topic {}, this job reads {}: choose another table.uri, or go back to the topic",
-            state.topic,
-            job.config.kafka.topic
-        );
+            state.topic, job.config.kafka.topic
+        )));
     }
     Ok(())
 }

@@ -63,8 +63,12 @@ pub fn run(job: &Arc<Job>, layout: &Layout) -> Result<()> {
 }
 
 fn work(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>) -> Result<()> {
-    online_pca(worker, job, beginning);
-    finish(worker, &job.failure)?;
+    let pulse = job.health.worker();
+    let restoring = online_pca(worker, job, beginning);
+    let beat = || pulse.beat();
+    step_while(worker, &job.failure, beat, |_| restoring.less_equal(&0))?;
+    pulse.restored();
+    finish(worker, &job.failure, beat)?;
     if job.until_end && job.config.publish.reproject_at_end {
         // Every worker builds the graph; whether there is anything to do in it, worker 0 knows.
         let plan = match worker.index() {
@@ -72,7 +76,7 @@ fn work(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>) -> Re
             _ => None,
         };
         reproject(worker, job, plan);
-        finish(worker, &job.failure)?;
+        finish(worker, &job.failure, beat)?;
     }
     Ok(())
 }
@@ -85,7 +89,7 @@ pub fn verify(verification: &Arc<Verification>, workers: usize) -> Result<Verdic
     let shared = verification.clone();
     let guards = timely::execute(Layout::single(workers).timely(), move |worker| {
         dataflows::verify::verify(worker, &shared);
-        finish(worker, &shared.failure)
+        finish(worker, &shared.failure, || {})
     });
     for ended in guards.map_err(|error| anyhow!(error))?.join() {
         ended.map_err(|panic| anyhow!("a worker died: {panic}"))??;
@@ -94,9 +98,20 @@ pub fn verify(verification: &Arc<Verification>, workers: usize) -> Result<Verdic
 }
 
 /// Steps until the dataflows have ended or the work has failed.
-fn finish(worker: &mut Worker, failure: &Failure) -> Result<()> {
-    while worker.has_dataflows() && !failure.is_set() {
+fn finish(worker: &mut Worker, failure: &Failure, beat: impl Fn()) -> Result<()> {
+    step_while(worker, failure, beat, Worker::has_dataflows)
+}
+
+/// Steps until `goes_on` no longer holds or the work has failed; `beat` tells after each step that the worker lives.
+fn step_while(
+    worker: &mut Worker,
+    failure: &Failure,
+    beat: impl Fn(),
+    goes_on: impl Fn(&Worker) -> bool,
+) -> Result<()> {
+    while goes_on(worker) && !failure.is_set() {
         worker.step_or_park(Some(WATCH));
+        beat();
     }
     if !failure.is_set() {
         return Ok(());

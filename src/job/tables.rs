@@ -1,5 +1,9 @@
 //! The two tables of a job and what lies beside them.
 
+mod garbage;
+
+pub use garbage::Sweep;
+
 use anyhow::{Context, Result};
 use tokio::sync::Mutex;
 

@@ -13,6 +13,7 @@ use rdkafka::producer::FutureProducer;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::{Kafka, LostOffsets, Start};
+use crate::job::Contradiction;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The first question to the brokers waits this long, each further one twice as long as the one before.
@@ -258,11 +259,11 @@ pub fn first_offset(
                 );
                 Ok(low)
             }
-            LostOffsets::Fail => Err(anyhow!(
+            LostOffsets::Fail => bail!(Contradiction(format!(
                 "partition {partition}: the table's next offset is {next}, but the topic holds {low} to {high}: events \
-                 were dropped unread. Set kafka.on_lost_offsets = \"earliest\" to go on, then `eigenflow replay` the \
+                 were dropped unread. Set kafka.on_lost_offsets = \"earliest\" to go on, then `eigenflow reconcile` the \
                  bucket to send what was lost"
-            )),
+            ))),
         },
         (Some(next), _) => Ok(next),
         (None, Start::Earliest) => Ok(low),
@@ -272,10 +273,10 @@ pub fn first_offset(
 
 /// The error for offsets that vanished while the job ran.
 pub fn lost(topic: &str, reason: &str) -> anyhow::Error {
-    anyhow!(
+    anyhow!(Contradiction(format!(
         "topic {topic} dropped events before they were read ({reason}). Set kafka.on_lost_offsets = \"earliest\" to go on, then \
-         `eigenflow replay` the bucket to send what was lost"
-    )
+         `eigenflow reconcile` the bucket to send what was lost"
+    )))
 }
 
 /// Reads the given partitions from the given offsets on.

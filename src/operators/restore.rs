@@ -19,7 +19,7 @@ use timely::dataflow::{Scope, StreamVec};
 use super::latest::{Content, Latest};
 use super::{Key, Placed, Round, Slot, Tasks, digest, key_of};
 use crate::event::Version;
-use crate::job::{Job, Origin};
+use crate::job::{Contradiction, Job, Origin};
 use crate::table::{self, DataFile};
 
 /// What is known of a key from the table.
@@ -90,10 +90,11 @@ fn alike<'scope>(
     let both = first.concat(offsets.map(Err)).broadcast();
     both.flat_map(move |either| match either {
         Ok(first) if first != job.fingerprint() => {
-            job.failure.set(anyhow::anyhow!(
-                "this process of the job was started differently from its first: here {}; there {first}",
-                job.fingerprint()
+            let here = job.fingerprint();
+            let difference = Contradiction(format!(
+                "this process of the job was started differently from its first: here {here}; there {first}"
             ));
+            job.failure.set(difference.into());
             None
         }
         Ok(_) => None,

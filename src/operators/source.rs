@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::Message;
 use rdkafka::consumer::Consumer as _;
@@ -30,7 +30,6 @@ use crate::table::Reject;
 
 /// Most of an undecodable message that is kept in its reject.
 const EXCERPT_BYTES: usize = 1024;
-const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Reads what the `ticks` permit, beginning at the (partition, next offset) pairs of `begin` at round 0.
 pub fn source<'scope>(
@@ -101,7 +100,6 @@ struct Reader {
     /// What was reported last; nothing yet at first.
     told: Option<[bool; 3]>,
     ended: bool,
-    warned: Option<Instant>,
 }
 
 struct Place {
@@ -140,7 +138,6 @@ impl Reader {
             places,
             told: None,
             ended: false,
-            warned: None,
         };
         reader.assign(&config.topic)?;
         Ok(reader)
@@ -167,6 +164,7 @@ impl Reader {
             match self.consumer.poll(Duration::ZERO) {
                 None => break,
                 Some(Ok(message)) => {
+                    job.broker.succeeds();
                     taken += read(job, &message, &mut give);
                     if let Some(place) = self.places.get_mut(&message.partition()) {
                         place.next = message.offset() + 1;
@@ -233,7 +231,7 @@ impl Reader {
     }
 
     /// Errors that end the job are returned; the others pass by themselves, as librdkafka retries.
-    fn judge(&mut self, job: &Job, error: KafkaError) -> anyhow::Result<()> {
+    fn judge(&self, job: &Job, error: KafkaError) -> anyhow::Result<()> {
         let reason = self.consumer.context().reason().unwrap_or_default();
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
@@ -250,11 +248,7 @@ impl Reader {
                 job.config.kafka.topic
             )),
             _ => {
-                job.metrics.kafka_errors.fetch_add(1, Relaxed);
-                if self.warned.is_none_or(|at| at.elapsed() > WARNING_INTERVAL) {
-                    self.warned = Some(Instant::now());
-                    tracing::warn!(%error, reason, "Kafka is unwell; reading goes on when it recovers");
-                }
+                job.broker.fails(format_args!("{error}: {reason}"));
                 Ok(())
             }
         }

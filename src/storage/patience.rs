@@ -1,18 +1,23 @@
 //! Waiting for a store that stumbles: exponential back-off with jitter, up to a limit.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use crate::observe::Spell;
+
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
-/// How long to go on trying.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How long to go on trying, and where trouble is told.
+#[derive(Clone, Debug)]
 pub struct Patience {
     /// Time after the first failure when the last one is handed to the caller.
     pub limit: Duration,
+    /// The store's trouble: shared by all who wait for it.
+    pub spell: Arc<Spell>,
 }
 
 impl Default for Patience {
@@ -20,6 +25,7 @@ impl Default for Patience {
     fn default() -> Self {
         Self {
             limit: Duration::from_secs(600),
+            spell: Arc::new(Spell::new("the store")),
         }
     }
 }
@@ -44,7 +50,10 @@ impl Patience {
         let mut backoff = Backoff::default();
         loop {
             let error = match attempt().await {
-                Ok(value) => return Ok(value),
+                Ok(value) => {
+                    self.spell.succeeds();
+                    return Ok(value);
+                }
                 Err(error) => error,
             };
             let delay = backoff.next_delay();
@@ -52,7 +61,8 @@ impl Patience {
             if !is_transient(&error) || waited + delay > self.limit {
                 return Err(error);
             }
-            tracing::warn!(%error, ?delay, "{what} failed and is tried again");
+            tracing::debug!(%error, ?delay, "{what} failed and is tried again");
+            self.spell.fails(error);
             tokio::time::sleep(delay).await;
         }
     }
@@ -61,20 +71,30 @@ impl Patience {
 /// Doubling delays, each drawn from its upper half: many workers that failed together come back apart.
 pub struct Backoff {
     next: Duration,
+    longest: Duration,
 }
 
 impl Default for Backoff {
+    /// For requests to a store.
     fn default() -> Self {
-        Self { next: FIRST_DELAY }
+        Self::new(FIRST_DELAY, LONGEST_DELAY)
     }
 }
 
 impl Backoff {
+    /// From `first` up to `longest`.
+    pub fn new(first: Duration, longest: Duration) -> Self {
+        Self {
+            next: first,
+            longest,
+        }
+    }
+
     /// The next delay.
     pub fn next_delay(&mut self) -> Duration {
         let random = f64::from(Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
         let delay = self.next.mul_f64(0.5 + random / 2.0);
-        self.next = (self.next * 2).min(LONGEST_DELAY);
+        self.next = (self.next * 2).min(self.longest);
         delay
     }
 }
@@ -86,7 +106,11 @@ mod tests {
 
     async fn tries(limit: Duration, fails: u32, transient: bool) -> (Result<u32, String>, u32) {
         let count = AtomicU32::new(0);
-        let result = Patience { limit }
+        let patience = Patience {
+            limit,
+            ..Patience::default()
+        };
+        let result = patience
             .retry(
                 "test",
                 |_| transient,

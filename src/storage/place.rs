@@ -125,7 +125,7 @@ impl Place {
             object: format!("{}{path}", self.url),
             reason: error.to_string(),
         })?;
-        Self::new(Arc::clone(&self.store), url, self.patience)
+        Self::new(Arc::clone(&self.store), url, self.patience.clone())
     }
 
     /// Makes the folder of a place on this machine; object stores have none.
@@ -163,8 +163,8 @@ impl Place {
 
     /// How long it waits for its store.
     #[must_use]
-    pub fn patience(&self) -> Patience {
-        self.patience
+    pub fn patience(&self) -> &Patience {
+        &self.patience
     }
 
     /// Writes an object, or replaces it.

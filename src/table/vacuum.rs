@@ -6,18 +6,19 @@
 //! Ages are the store's own (`Last-Modified`) against this machine's clock, so `older_than` must be
 //! far above their difference and above the longest epoch; a day is sensible.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use serde::Deserialize;
 
+use super::data_file::DataFile;
 use super::schema::Record;
 use super::table::{JOB_DOMAIN, Snapshot, Table, TableError};
 use crate::storage::{Place, StorageError};
 
-/// An object that nothing retained names.
+/// An object, as a listing has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Garbage {
     /// Its name, relative to the place it was found in.
@@ -26,67 +27,53 @@ pub struct Garbage {
     pub bytes: u64,
 }
 
-/// What retained versions before the newest name.
-#[derive(Debug, Default)]
-struct Retained {
-    /// Removed since; what was not removed is in the newest.
-    files: BTreeSet<String>,
-    jobs: Vec<String>,
+/// What the retained versions of a table name.
+#[derive(Debug)]
+pub struct Retained {
+    /// Data files and Delta's statistics of each.
+    pub files: BTreeMap<String, String>,
+    /// The job's JSON of each version.
+    pub jobs: Vec<String>,
+    cutoff: DateTime<Utc>,
+}
+
+/// What a place holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// What nothing retained names.
+    pub garbage: Vec<Garbage>,
+    /// How many objects stay.
+    pub kept: u64,
+    /// Their size in bytes.
+    pub kept_bytes: u64,
 }
 
 impl<R: Record> Table<R> {
-    /// Data files in the table's folder that no retained version names. `snapshot` must be the newest.
+    /// What the versions name that are retained now. `snapshot` must be the newest.
     ///
     /// # Errors
-    /// [`TableError`].
-    pub async fn unnamed_files(
+    /// [`TableError`]: above all a log that can't be read whole, as what can't be read might name anything.
+    pub async fn retained(
         &self,
         snapshot: &Snapshot,
         older_than: Duration,
-    ) -> Result<Vec<Garbage>, TableError> {
-        let cutoff = cutoff(older_than);
-        let mut named = self.retained(cutoff).await?.files;
-        named.extend(snapshot.files.iter().map(|file| file.name.clone()));
-        let is_data = |name: &str| name.ends_with(".parquet") && !name.contains('/');
-        Ok(unnamed(self.place(), cutoff, |name| {
-            !is_data(name) || named.contains(name)
-        })
-        .await?)
-    }
-
-    /// Objects in `folders` beside the table (see [`state`](super::state)) that no retained version's job JSON
-    /// names; `named_by` lists the names in such a JSON. Names are relative to the table's parent.
-    ///
-    /// # Errors
-    /// [`TableError`].
-    pub async fn unnamed_objects(
-        &self,
-        snapshot: &Snapshot,
-        older_than: Duration,
-        folders: &[&str],
-        named_by: impl Fn(&str) -> Vec<String>,
-    ) -> Result<Vec<Garbage>, TableError> {
-        let cutoff = cutoff(older_than);
-        let mut jobs = self.retained(cutoff).await?.jobs;
-        jobs.extend(snapshot.job.clone());
-        let named: BTreeSet<String> = jobs.iter().flat_map(|job| named_by(job)).collect();
-        let mut garbage = Vec::new();
-        let parent = self.place().parent()?;
-        for folder in folders {
-            let place = parent.inside(folder)?;
-            let found = unnamed(&place, cutoff, |name| {
-                named.contains(&format!("{folder}/{name}"))
-            });
-            garbage.extend(found.await?.into_iter().map(|found| Garbage {
-                name: format!("{folder}/{}", found.name),
-                ..found
-            }));
-        }
-        Ok(garbage)
+    ) -> Result<Retained, TableError> {
+        let age = chrono::Duration::from_std(older_than).unwrap_or(chrono::Duration::MAX);
+        let cutoff = Utc::now()
+            .checked_sub_signed(age)
+            .unwrap_or(DateTime::<Utc>::MIN_UTC);
+        let named = |file: &DataFile| (file.name.clone(), file.stats.clone());
+        let mut retained = Retained {
+            files: snapshot.files.iter().map(named).collect(),
+            jobs: snapshot.job.iter().cloned().collect(),
+            cutoff,
+        };
+        self.read_retained(&mut retained).await?;
+        Ok(retained)
     }
 
     /// Reads the commits since the cutoff, and the one that was the newest then.
-    async fn retained(&self, cutoff: DateTime<Utc>) -> Result<Retained, TableError> {
+    async fn read_retained(&self, retained: &mut Retained) -> Result<(), TableError> {
         let log = self.place().inside("_delta_log")?;
         let mut commits: Vec<_> = log
             .list()
@@ -99,9 +86,10 @@ impl<R: Record> Table<R> {
             .try_collect()
             .await?;
         commits.sort_unstable();
-        let newest_then = commits.iter().rposition(|(_, _, time)| *time < cutoff);
+        let newest_then = commits
+            .iter()
+            .rposition(|(_, _, time)| *time < retained.cutoff);
 
-        let mut retained = Retained::default();
         for (at, (version, name, _)) in commits.iter().enumerate().skip(newest_then.unwrap_or(0)) {
             for line in log.get(name).await?.split(|byte| *byte == b'\n') {
                 if line.is_empty() {
@@ -115,7 +103,8 @@ impl<R: Record> Table<R> {
                     })?;
                 // What the oldest retained version removed, it does not name; its later ones may have removed what it does.
                 if newest_then != Some(at) {
-                    retained.files.extend(action.remove.map(|file| file.path));
+                    let removed = action.remove.map(|file| (file.path, file.stats));
+                    retained.files.extend(removed);
                 }
                 let job = action
                     .domain_metadata
@@ -123,8 +112,48 @@ impl<R: Record> Table<R> {
                 retained.jobs.extend(job.map(|domain| domain.configuration));
             }
         }
-        Ok(retained)
+        Ok(())
     }
+}
+
+impl Retained {
+    /// Looks through the objects of `place` that `concerns` holds for. Those that `named` holds for stay, and those that are
+    /// too young to be judged.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub async fn sweep(
+        &self,
+        place: &Place,
+        concerns: impl Fn(&str) -> bool,
+        named: impl Fn(&str) -> bool,
+    ) -> Result<Swept, StorageError> {
+        let mut swept = Swept::default();
+        let mut objects = place.list();
+        loop {
+            let (name, meta) = match objects.try_next().await {
+                Ok(Some(object)) => object,
+                // A folder of this machine appears with its first object.
+                Ok(None) | Err(StorageError::NotFound { .. }) => return Ok(swept),
+                Err(error) => return Err(error),
+            };
+            if !concerns(&name) {
+                continue;
+            }
+            if named(&name) || meta.last_modified >= self.cutoff {
+                swept.kept += 1;
+                swept.kept_bytes += meta.size;
+            } else {
+                let bytes = meta.size;
+                swept.garbage.push(Garbage { name, bytes });
+            }
+        }
+    }
+}
+
+/// Whether an object in a table's folder is one of its data files.
+pub fn is_data_file(name: &str) -> bool {
+    name.ends_with(".parquet") && !name.contains('/')
 }
 
 /// Deletes what was found.
@@ -138,32 +167,6 @@ pub async fn delete(place: &Place, garbage: &[Garbage]) -> Result<(), StorageErr
     Ok(())
 }
 
-fn cutoff(older_than: Duration) -> DateTime<Utc> {
-    let age = chrono::Duration::from_std(older_than).unwrap_or(chrono::Duration::MAX);
-    Utc::now()
-        .checked_sub_signed(age)
-        .unwrap_or(DateTime::<Utc>::MIN_UTC)
-}
-
-async fn unnamed(
-    place: &Place,
-    cutoff: DateTime<Utc>,
-    keep: impl Fn(&str) -> bool,
-) -> Result<Vec<Garbage>, StorageError> {
-    place
-        .list()
-        .try_filter_map(|(name, meta)| {
-            let old = meta.last_modified < cutoff;
-            let garbage = (old && !keep(&name)).then_some(Garbage {
-                name,
-                bytes: meta.size,
-            });
-            async move { Ok(garbage) }
-        })
-        .try_collect()
-        .await
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Action {
@@ -174,6 +177,8 @@ struct Action {
 #[derive(Deserialize)]
 struct FileAction {
     path: String,
+    #[serde(default)]
+    stats: String,
 }
 
 #[derive(Deserialize)]

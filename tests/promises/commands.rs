@@ -1,8 +1,18 @@
 //! The command line: exit codes, messages, and the commands around the job.
 
+use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::world::{BUCKET, Layout, World, picture, succeed};
+
+const ONE: Layout = Layout {
+    workers: 1,
+    processes: 1,
+};
+const TWO: Layout = Layout {
+    workers: 2,
+    processes: 1,
+};
 
 fn eigenflow(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_eigenflow"))
@@ -55,11 +65,7 @@ fn a_replayed_bucket_equals_the_live_stream() {
         live.upload(i % 2, 5, &key, picture(i as u64));
         replayed.put(&key, picture(i as u64));
     }
-    let layout = Layout {
-        workers: 2,
-        processes: 1,
-    };
-    live.run(layout, "");
+    live.run(TWO, "");
     let config = replayed.config("");
     let output = succeed(
         replayed
@@ -70,7 +76,7 @@ fn a_replayed_bucket_equals_the_live_stream() {
             .arg(&config),
     );
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("25 events"));
-    replayed.run(layout, "");
+    replayed.run(TWO, "");
     for digest in ["moments_sha256", "projection_sha256", "rows"] {
         assert_eq!(live.inspect()[digest], replayed.inspect()[digest]);
     }
@@ -82,13 +88,7 @@ fn an_export_has_a_line_a_row() {
     for i in 0..5 {
         world.upload(0, 1, &format!("a,b/{i}.png"), picture(i));
     }
-    world.run(
-        Layout {
-            workers: 1,
-            processes: 1,
-        },
-        "[projection]\ncomponents = 2\n",
-    );
+    world.run(ONE, "[projection]\ncomponents = 2\n");
     let output = world
         .command()
         .arg("export")
@@ -131,5 +131,130 @@ fn a_folder_is_replayed_where_the_job_reads_folders() {
     assert!(
         rows.values()
             .all(|row| row.label.as_deref() == Some("Kiwi é"))
+    );
+}
+
+#[test]
+fn vacuum_deletes_what_nothing_needs_and_nothing_else() {
+    let world = World::new(1);
+    let history: [&[(&str, Option<u64>)]; 3] = [
+        &[("a/0.png", Some(0)), ("a/1.png", Some(1))],
+        &[("a/2.png", Some(2)), ("a/3.png", Some(3))],
+        &[("a/0.png", None), ("a/1.png", None)],
+    ];
+    for (epoch, changes) in (1..).zip(history) {
+        for (key, seed) in changes {
+            match seed {
+                Some(seed) => world.upload(0, epoch, key, picture(*seed)),
+                None => world.remove(0, epoch, key),
+            }
+        }
+        world.run(ONE, "[publish]\nreproject_at_end = false\n");
+    }
+    let table = Path::new(world.table());
+    let orphan = table.join("never-committed.parquet");
+    std::fs::write(&orphan, "by an epoch that was killed").expect("a file");
+    let projections = || {
+        let listed = std::fs::read_dir(table.with_file_name("projections"));
+        let names = listed.expect("projections").map(|file| {
+            let name = file.expect("a file").file_name().into_string();
+            name.expect("text")[..10].parse::<i64>().expect("a version")
+        });
+        names.collect::<std::collections::BTreeSet<_>>()
+    };
+    let vacuum = |arguments: &[&str]| {
+        let output = succeed(
+            world
+                .command()
+                .args(["vacuum", "s3://eigenflow/table", "--endpoint"])
+                .arg(world.endpoint())
+                .args(arguments),
+        );
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let before = (world.rows(), world.inspect());
+    let rows_by: Vec<_> = before
+        .0
+        .values()
+        .map(|row| row.projection_version)
+        .collect();
+    assert_eq!(rows_by, [Some(2), Some(2)]);
+    assert_eq!(projections(), [1, 2, 3].into());
+
+    // Young as all of it is.
+    assert!(vacuum(&[]).starts_with("0 objects"));
+    let told = vacuum(&["--dry-run", "--older-than", "0s"]);
+    assert!(told.contains("never-committed.parquet") && told.contains("would be deleted"));
+    assert!(orphan.exists());
+    let done = vacuum(&["--older-than", "0s"]);
+    assert_eq!(told.lines().count(), done.lines().count());
+    assert!(!orphan.exists());
+    // Rows are reduced by the second, the last commit names the third; nothing needs the first.
+    assert_eq!(projections(), [2, 3].into());
+    assert!(vacuum(&["--older-than", "0s"]).starts_with("0 objects"));
+
+    assert_eq!((world.rows(), world.inspect()), before);
+    world.upload(0, 4, "a/4.png", picture(4));
+    world.run(ONE, "");
+    assert_eq!(world.rows().len(), 3);
+}
+
+#[test]
+fn reconcile_finds_what_the_events_missed() {
+    let (told, silent) = (World::new(2), World::new(2));
+    for world in [&told, &silent] {
+        for i in 0..6 {
+            world.upload(i % 2, 1, &format!("a/{i}.png"), picture(i as u64));
+        }
+        world.upload(0, 1, "a/broken.png", &b"no image"[..]);
+        world.run(ONE, "");
+    }
+    // One of the worlds hears nothing of what comes now.
+    for (key, seed) in [("a/0.png", 10), ("a/new.png", 11), ("b/new.png", 12)] {
+        told.upload(0, 2, key, picture(seed));
+        silent.put(key, picture(seed));
+    }
+    told.upload(1, 2, "a/new-broken.png", &b"no image either"[..]);
+    silent.put("a/new-broken.png", &b"no image either"[..]);
+    for key in ["a/1.png", "a/broken.png"] {
+        told.remove(1, 2, key);
+        silent.delete(key);
+    }
+    told.run(TWO, "");
+
+    let config = silent.config("");
+    let reconcile = |source: &str, arguments: &[&str]| {
+        let mut command = silent.command();
+        command.args(["reconcile", source, "--config"]).arg(&config);
+        let output = succeed(command.args(arguments));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let found = "3 missing, 1 changed, 2 gone, 4 as they should be";
+    let dry = reconcile("s3://landing", &["--dry-run"]);
+    assert!(
+        dry.starts_with(found) && dry.contains("none was sent"),
+        "{dry}"
+    );
+    let part = reconcile("s3://landing/b", &["--dry-run"]);
+    assert!(
+        part.starts_with("1 missing, 0 changed, 0 gone, 0 as"),
+        "{part}"
+    );
+    let sent = reconcile("s3://landing", &["--rate", "1000"]);
+    assert!(
+        sent.starts_with(found) && sent.contains("6 events sent"),
+        "{sent}"
+    );
+    silent.run(TWO, "");
+
+    for digest in ["moments_sha256", "projection_sha256", "rows", "rejects"] {
+        assert_eq!(silent.inspect()[digest], told.inspect()[digest]);
+    }
+    assert!(silent.rows().keys().eq(told.rows().keys()));
+    assert!(silent.rejects().keys().eq(told.rejects().keys()));
+    let again = reconcile("s3://landing", &[]);
+    assert!(
+        again.starts_with("0 missing, 0 changed, 0 gone, 8 as"),
+        "{again}"
     );
 }

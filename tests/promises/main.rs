@@ -2,9 +2,13 @@
 
 mod bad_input;
 mod commands;
+mod crash;
 mod exactness;
+mod faults;
 mod histories;
+mod proxy;
 mod restart;
 mod servers;
+mod soak;
 mod verify;
 mod world;

@@ -1,5 +1,6 @@
 //! Stopped, killed, resumed: nothing lost, nothing twice.
 
+use std::io::{Read, Write};
 use std::process::Command;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ const PROCESSES: Layout = Layout {
 };
 const SMALL_EPOCHS: &str = "[publish]\nrows = 5\ninterval_ms = 200\n";
 
-fn signal(child: &std::process::Child, signal: &str) {
+pub fn signal(child: &std::process::Child, signal: &str) {
     let sent = Command::new("kill")
         .args([signal, &child.id().to_string()])
         .status()
@@ -128,6 +129,94 @@ fn a_lost_process_ends_the_others_within_seconds() {
 }
 
 #[test]
+fn a_process_that_fails_by_an_error_ends_the_others_within_seconds() {
+    let world = World::new(2);
+    world.upload(0, 1, "a/1.png", picture(1));
+    let mut processes = world.processes(PROCESSES, SMALL_EPOCHS, &[]);
+    // Labels of two rules must not meet in one table, so the second process refuses.
+    processes[1].env("EIGENFLOW__LABEL__RULE", "none");
+    let start = std::time::Instant::now();
+    let children: Vec<_> = processes
+        .iter_mut()
+        .map(|process| process.spawn().expect("the binary"))
+        .collect();
+    let codes: Vec<_> = children
+        .into_iter()
+        .map(|child| finish(child).status.code())
+        .collect();
+    assert_eq!(codes, [Some(1), Some(2)]);
+    assert!(start.elapsed() < Duration::from_secs(20));
+}
+
+/// The processes that a supervisor has started.
+fn children(supervisor: &std::process::Child) -> Vec<u32> {
+    let id = supervisor.id();
+    let listed = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+    let listed = listed.expect("Linux tells a process's children");
+    listed
+        .split_whitespace()
+        .map(|child| child.parse().expect("an id"))
+        .collect()
+}
+
+#[test]
+fn a_supervised_job_goes_on_after_a_kill() {
+    for layout in [TWO, PROCESSES] {
+        let world = World::new(2);
+        world.upload(0, 1, "a/1.png", picture(1));
+        let workers = layout.workers.to_string();
+        let processes = layout.processes.to_string();
+        let supervisor = world
+            .command()
+            .args(["run", "--restart", "-w", &workers, "-n", &processes])
+            .arg("--config")
+            .arg(world.config(SMALL_EPOCHS))
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("the binary");
+        world.wait_for(|state| state["rows"] == 1);
+        let first = children(&supervisor);
+        assert_eq!(first.len(), layout.processes);
+        let victim = first[first.len() - 1].to_string();
+        let killed = Command::new("kill").args(["-KILL", &victim]).status();
+        assert!(killed.expect("kill").success());
+        world.upload(1, 2, "a/2.png", picture(2));
+        world.wait_for(|state| state["rows"] == 2);
+        let second = children(&supervisor);
+        assert!(second.iter().all(|child| !first.contains(child)));
+        signal(&supervisor, "-TERM");
+        let output = finish(supervisor);
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{log}");
+        assert!(log.contains("started again"), "{log}");
+        for child in second {
+            assert!(!std::path::Path::new(&format!("/proc/{child}")).exists());
+        }
+    }
+}
+
+#[test]
+fn a_supervisor_gives_up_where_a_restart_cures_nothing() {
+    let world = World::new(1);
+    world.upload(0, 1, "a/1.png", picture(1));
+    world.run(ONE, "");
+    let config = world.config("[limits]\nretry_ms = 1000\n");
+    let output = world
+        .command()
+        .args(["run", "--restart", "-n", "2", "--config"])
+        .arg(config)
+        .env("EIGENFLOW__KAFKA__TOPIC", "another")
+        .output()
+        .expect("the binary");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{log}");
+    assert!(
+        log.contains("the table's offsets are of topic uploads"),
+        "{log}"
+    );
+}
+
+#[test]
 fn of_two_jobs_on_one_table_one_is_fenced_out() {
     let world = World::new(1);
     world.upload(0, 1, "a/1.png", picture(1));
@@ -154,7 +243,52 @@ fn of_two_jobs_on_one_table_one_is_fenced_out() {
         }
         let output = finish(job);
         let log = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.success(), !ended, "{log}");
+        assert_eq!(
+            output.status.code(),
+            Some(if ended { 3 } else { 0 }),
+            "{log}"
+        );
         assert_eq!(log.contains("two jobs run on one table"), ended, "{log}");
+    }
+}
+
+/// Status and text of a GET; nothing while nobody answers.
+fn ask(address: &str, path: &str) -> Option<(u16, String)> {
+    let mut socket = std::net::TcpStream::connect(address).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+#[test]
+fn a_process_tells_whether_it_moves_and_whether_it_is_ready() {
+    let world = World::new(1);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = port.local_addr().expect("its address").to_string();
+    drop(port);
+    let mut processes = world.processes(PROCESSES, SMALL_EPOCHS, &[]);
+    let mut second = processes.pop().expect("two processes");
+    let mut first = processes.pop().expect("two processes");
+    let first = first.args(["--listen", &address]).spawn();
+    let until = |path: &str, status: u16| loop {
+        match ask(&address, path) {
+            Some((found, text)) if found == status => break text,
+            _ => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    // Alone it can't work, but a restart would cure nothing.
+    assert!(until("/readyz", 503).contains("waiting for the other processes"));
+    assert_eq!(until("/livez", 200), "ok\n");
+    let second = second.spawn();
+    assert_eq!(until("/readyz", 200), "ok\n");
+    assert_eq!(until("/livez", 200), "ok\n");
+    until("/elsewhere", 404);
+    let children = [first, second].map(|child| child.expect("the binary"));
+    signal(&children[0], "-TERM");
+    for child in children {
+        assert!(finish(child).status.success());
     }
 }

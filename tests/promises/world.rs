@@ -1,6 +1,5 @@
 //! One world a test: a broker, a store, and the job as a process among them.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -18,6 +17,8 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+
+use crate::proxy::Proxy;
 
 pub const BUCKET: &str = "landing";
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -45,15 +46,15 @@ pub struct Servers {
     pub written_table: String,
     /// The table as the tests read it.
     pub table: String,
-    /// What ends with the world.
-    pub _held: Box<dyn Any>,
+    /// The servers themselves, where they are in this process; they end with the world.
+    pub embedded: Option<(EmbeddedS3, EmbeddedKafka)>,
 }
 
 impl Servers {
     /// In this process; the store keeps its objects as files in `dir`.
     fn embedded(dir: &Path, partitions: usize) -> Self {
         for bucket in [BUCKET, "eigenflow"] {
-            std::fs::create_dir(dir.join(bucket)).expect("a bucket");
+            std::fs::create_dir_all(dir.join(bucket)).expect("a bucket");
         }
         let credentials = Credentials {
             access_key: "test".into(),
@@ -75,7 +76,7 @@ impl Servers {
             bucket: BUCKET.to_owned(),
             written_table: "s3://eigenflow/table".to_owned(),
             table: table.to_str().expect("a path in Unicode").to_owned(),
-            _held: Box::new((s3, kafka)),
+            embedded: Some((s3, kafka)),
         }
     }
 
@@ -105,10 +106,24 @@ pub struct Layout {
     pub processes: usize,
 }
 
+impl Layout {
+    pub const fn new(workers: usize, processes: usize) -> Self {
+        Layout { workers, processes }
+    }
+}
+
 impl World {
     /// On embedded servers.
     pub fn new(partitions: usize) -> Self {
         let dir = TempDir::new().expect("a temporary folder");
+        let servers = Servers::embedded(dir.path(), partitions);
+        World::on(dir, servers)
+    }
+
+    /// With an embedded store that holds what this one holds, and a broker of its own without events.
+    pub fn copy(&self, partitions: usize) -> Self {
+        let dir = TempDir::new().expect("a temporary folder");
+        copy_folder(self.dir.path(), dir.path());
         let servers = Servers::embedded(dir.path(), partitions);
         World::on(dir, servers)
     }
@@ -186,6 +201,22 @@ impl World {
         &mut self.servers
     }
 
+    /// Where the store listens.
+    pub fn endpoint(&self) -> &str {
+        self.servers.endpoint()
+    }
+
+    /// From now on the job finds the store behind `proxy`.
+    pub fn hide_behind(&mut self, proxy: &Proxy) {
+        self.servers.s3.endpoint = Some(proxy.endpoint().to_owned());
+    }
+
+    /// The embedded broker.
+    pub fn kafka(&self) -> &EmbeddedKafka {
+        let (_, kafka) = self.servers.embedded.as_ref().expect("embedded servers");
+        kafka
+    }
+
     /// A configuration file for the `pixels` backbone with `more` sections.
     pub fn config(&self, more: &str) -> PathBuf {
         let servers = &self.servers;
@@ -241,6 +272,13 @@ impl World {
 
     /// Starts the job's processes.
     pub fn start(&self, layout: Layout, more: &str, arguments: &[&str]) -> Vec<Child> {
+        let commands = self.processes(layout, more, arguments).into_iter();
+        let spawn = |mut command: Command| command.spawn().expect("the binary");
+        commands.map(spawn).collect()
+    }
+
+    /// The command of each of the job's processes.
+    pub fn processes(&self, layout: Layout, more: &str, arguments: &[&str]) -> Vec<Command> {
         let config = self.config(more);
         let hosts = self.dir.path().join("hosts");
         let listeners: Vec<_> = (0..layout.processes)
@@ -252,23 +290,17 @@ impl World {
             .collect();
         drop(listeners);
         std::fs::write(&hosts, addresses.join("\n")).expect("a host file");
+        let (workers, processes) = (layout.workers.to_string(), layout.processes.to_string());
         (0..layout.processes)
             .map(|process| {
-                self.command()
-                    .args(["run", "--config"])
-                    .arg(&config)
+                let mut command = self.command();
+                command.args(["run", "--config"]).arg(&config);
+                command
                     .args(arguments)
-                    .args([
-                        "-w",
-                        &layout.workers.to_string(),
-                        "-n",
-                        &layout.processes.to_string(),
-                    ])
-                    .args(["-p", &process.to_string(), "--hostfile"])
-                    .arg(&hosts)
-                    .stderr(Stdio::piped())
-                    .spawn()
-                    .expect("the binary")
+                    .args(["-w", &workers, "-n", &processes]);
+                command.args(["-p", &process.to_string(), "--hostfile"]);
+                command.arg(&hosts).stderr(Stdio::piped());
+                command
             })
             .collect()
     }
@@ -359,6 +391,45 @@ impl World {
             std::thread::sleep(Duration::from_millis(50));
         }
         panic!("the table did not get there in {TIMEOUT:?}");
+    }
+}
+
+/// All that must not depend on how it came about.
+#[derive(Debug, Default, PartialEq)]
+pub struct Published {
+    pub moments: Value,
+    pub projection: Value,
+    pub rows: Vec<Row>,
+    pub rejects: Vec<Reject>,
+}
+
+impl Published {
+    pub fn of(world: &World) -> Self {
+        let state = world.inspect();
+        // The number of the epoch that made the projection counts cuts, which are free.
+        let rows = world.rows().into_values().map(|row| Row {
+            projection_version: None,
+            ..row
+        });
+        Published {
+            moments: state["moments_sha256"].clone(),
+            projection: state["projection_sha256"].clone(),
+            rows: rows.collect(),
+            rejects: world.rejects().into_values().collect(),
+        }
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let copy = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            std::fs::create_dir(&copy).expect("a folder");
+            copy_folder(&entry.path(), &copy);
+        } else {
+            std::fs::copy(entry.path(), &copy).expect("a file");
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use tokio::runtime::Handle;
 
 use super::BUCKET;
-use crate::cli::replay;
+use crate::cli::events;
 use crate::config::Config;
 use crate::job;
 use crate::operators::kafka;
@@ -118,5 +118,5 @@ async fn announce(
     config: &Config,
     meta: crate::storage::UploadMeta,
 ) -> Result<()> {
-    replay::send(producer, &config.kafka.topic, replay::event(BUCKET, meta)).await
+    events::send(producer, &config.kafka.topic, events::created(BUCKET, meta)).await
 }

@@ -5,7 +5,6 @@
 //! says of the object itself is an answer.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -58,7 +57,7 @@ pub async fn look(job: &Arc<Job>, hint: &Hint, known: Option<u128>) -> anyhow::R
         .size_bytes
         .unwrap_or(UNKNOWN_SIZE_BYTES)
         .clamp(1, limit_bytes);
-    let (start, mut backoff) = (Instant::now(), None);
+    let (start, mut backoff) = (Instant::now(), Backoff::default());
     loop {
         let budget = job.fetch_budget(set_aside_bytes).await;
         let asked = Instant::now();
@@ -69,6 +68,7 @@ pub async fn look(job: &Arc<Job>, hint: &Hint, known: Option<u128>) -> anyhow::R
         {
             Ok(upload) => {
                 job.metrics.fetched.record(asked.elapsed());
+                job.store.succeeds();
                 return Ok(Seen::Object(Fetched {
                     upload,
                     _budget: budget,
@@ -97,7 +97,6 @@ pub async fn look(job: &Arc<Job>, hint: &Hint, known: Option<u128>) -> anyhow::R
             Err(error) => error,
         };
         drop(budget);
-        job.metrics.retries.fetch_add(1, Relaxed);
         if start.elapsed() > Duration::from_millis(job.config.limits.retry_ms) {
             if let FetchError::Denied { .. } = error {
                 return Ok(unreadable("access-denied", &error));
@@ -108,10 +107,8 @@ pub async fn look(job: &Arc<Job>, hint: &Hint, known: Option<u128>) -> anyhow::R
                 format!("{path}: gave up after {tried} s of retries (limits.retry_ms)")
             });
         }
-        if backoff.is_none() {
-            tracing::warn!(%error, "the store is unwell; retrying");
-        }
-        tokio::time::sleep(backoff.get_or_insert_with(Backoff::default).next_delay()).await;
+        job.store.fails(error);
+        tokio::time::sleep(backoff.next_delay()).await;
     }
 }
 

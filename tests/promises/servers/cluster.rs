@@ -88,7 +88,7 @@ impl Cluster {
             bucket,
             written_table: table.clone(),
             table,
-            _held: Box::new(()),
+            embedded: None,
         };
         World::on(TempDir::new().expect("a temporary folder"), servers)
     }

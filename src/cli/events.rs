@@ -1,0 +1,178 @@
+//! Events that commands send: which objects they are about, and how they reach the topic.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesOrdered;
+use indicatif::{ProgressBar, ProgressStyle};
+use rdkafka::producer::{FutureRecord, Producer as _};
+use tokio::time::Interval;
+
+use crate::config::Config;
+use crate::event::{self, Change, Dialect, ObjectEvent, Version};
+use crate::job::uploads;
+use crate::operators::kafka;
+use crate::storage::{Location, UploadMeta};
+
+/// Sent and not yet acknowledged.
+const IN_FLIGHT: usize = 1000;
+
+/// The objects of a bucket whose keys begin with a prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objects {
+    /// One of `s3.buckets`.
+    pub bucket: String,
+    /// Empty for the whole bucket.
+    pub prefix: String,
+}
+
+impl Objects {
+    /// Reads `s3://bucket/prefix`, or a folder inside the one that `s3.endpoint` names.
+    ///
+    /// # Errors
+    /// An address that is none, or of objects whose events the job would reject.
+    pub fn parse(source: &str, config: &Config) -> Result<Self> {
+        let (bucket, prefix) = match Location::parse(source)? {
+            Location::S3 { bucket, prefix } => (bucket, prefix),
+            Location::Folder(folder) => {
+                let root = uploads::root(config).context(
+                    "a folder can be read when the job reads folders: set s3.endpoint = \"file:///…\" to the folder that \
+                     holds the bucket's folder",
+                )?;
+                let inside = folder
+                    .strip_prefix(&root)
+                    .ok()
+                    .and_then(|inside| inside.to_str());
+                let inside = inside.with_context(|| {
+                    format!(
+                        "{} is not inside s3.endpoint, {}",
+                        folder.display(),
+                        root.display()
+                    )
+                })?;
+                match inside.split_once('/') {
+                    Some((bucket, prefix)) => (bucket.to_owned(), format!("{prefix}/")),
+                    None => (inside.to_owned(), String::new()),
+                }
+            }
+        };
+        ensure!(
+            config.s3.buckets.contains(&bucket),
+            "bucket {bucket} is not among s3.buckets ({}): the job would reject its events",
+            config.s3.buckets.join(", ")
+        );
+        Ok(Objects { bucket, prefix })
+    }
+}
+
+/// The event of an object as the listing has it. Its time is the object's own, so that it says nothing new of an object
+/// whose upload was heard.
+pub fn created(bucket: &str, object: UploadMeta) -> ObjectEvent {
+    ObjectEvent {
+        change: Change::Created,
+        bucket: bucket.to_owned(),
+        key: object.key,
+        etag: Some(object.etag),
+        version_id: object.version_id,
+        size: Some(object.size),
+        version: Version {
+            time_ms: object.last_modified_ms,
+            sequencer: 0,
+        },
+        dialect: Dialect::Aws,
+    }
+}
+
+/// Sends an event; events of one key go to one partition.
+///
+/// # Errors
+/// A broker that did not take it within a minute.
+pub async fn send(producer: &kafka::Producer, topic: &str, event: ObjectEvent) -> Result<()> {
+    let key = format!("{}/{}", event.bucket, event.key);
+    let payload = event::render(&event);
+    let record = FutureRecord::to(topic).key(&key).payload(&payload);
+    let sent = producer.send(record, Duration::from_secs(60)).await;
+    sent.map(drop)
+        .map_err(|(error, _)| anyhow!("topic {topic}: {error}"))
+}
+
+/// Sends many events at a bounded rate, with so many in flight, and shows how far it is.
+pub struct Sender {
+    producer: kafka::Producer,
+    topic: String,
+    pace: Option<Interval>,
+    /// In the order of sending, so that all before an acknowledged one are acknowledged.
+    waiting: FuturesOrdered<BoxFuture<'static, Result<String>>>,
+    acknowledged: Option<String>,
+    bar: ProgressBar,
+}
+
+impl Sender {
+    /// To the topic of `config`, at most `rate` events a second. For a runtime's thread.
+    ///
+    /// # Errors
+    /// Properties that Kafka's client does not take.
+    pub fn new(config: &Config, rate: Option<u32>) -> Result<Self> {
+        Ok(Sender {
+            producer: kafka::producer(&config.kafka)?,
+            topic: config.kafka.topic.clone(),
+            pace: rate.map(|rate| tokio::time::interval(Duration::from_secs(1) / rate.max(1))),
+            waiting: FuturesOrdered::new(),
+            acknowledged: None,
+            bar: ProgressBar::new_spinner().with_style(style()),
+        })
+    }
+
+    /// Sends an event as soon as the rate and those in flight permit.
+    ///
+    /// # Errors
+    /// Of an event sent before, that the broker did not take.
+    pub async fn send(&mut self, event: ObjectEvent) -> Result<()> {
+        if let Some(pace) = &mut self.pace {
+            pace.tick().await;
+        }
+        self.bar.set_message(event.key.clone());
+        let (producer, topic) = (self.producer.clone(), self.topic.clone());
+        self.waiting.push_back(Box::pin(async move {
+            let key = event.key.clone();
+            send(&producer, &topic, event).await.map(|()| key)
+        }));
+        while self.waiting.len() >= IN_FLIGHT {
+            self.acknowledge().await?;
+        }
+        self.bar.inc(1);
+        Ok(())
+    }
+
+    /// Waits until the broker has taken all; how many they were.
+    ///
+    /// # Errors
+    /// Of an event that the broker did not take.
+    pub async fn finish(&mut self) -> Result<u64> {
+        while !self.waiting.is_empty() {
+            self.acknowledge().await?;
+        }
+        self.producer.flush(Duration::from_secs(30))?;
+        self.bar.finish_and_clear();
+        Ok(self.bar.position())
+    }
+
+    /// The key of the last event that the broker has taken with all before it.
+    pub fn acknowledged(&self) -> Option<&str> {
+        self.acknowledged.as_deref()
+    }
+
+    async fn acknowledge(&mut self) -> Result<()> {
+        if let Some(taken) = self.waiting.next().await {
+            self.acknowledged = Some(taken?);
+        }
+        Ok(())
+    }
+}
+
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {pos} events, {per_sec}  {wide_msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner())
+}

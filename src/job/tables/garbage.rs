@@ -1,0 +1,141 @@
+//! What `vacuum` may delete: the objects of a job's four folders that nothing retained needs.
+//!
+//! | folder | stays as long as |
+//! |---|---|
+//! | the table's | a retained version has the file |
+//! | `rejects` | a retained version has the file, or a commit of the main table holds it written ahead |
+//! | `state` | the state of a retained version names it |
+//! | `projections` | the same, or a row of a retained version was reduced by it |
+//!
+//! *Retained* is what [`vacuum`] calls so. Whatever a job at work has written and not yet committed is young, and stays.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use serde::Deserialize;
+
+use super::{JobState, Tables};
+use crate::operators::Epoch;
+use crate::storage::Place;
+use crate::table::state::{PROJECTIONS, STATE};
+use crate::table::vacuum::{self, Swept};
+
+/// A folder that was looked through.
+pub struct Sweep {
+    /// Where.
+    pub place: Place,
+    /// What was found.
+    pub swept: Swept,
+}
+
+impl Tables {
+    /// Looks through everything that belongs to the tables, which must be there. A version is retained for `older_than`
+    /// after the next one replaced it.
+    ///
+    /// # Errors
+    /// A store that fails; a log that can't be read whole.
+    pub async fn garbage(&self, older_than: Duration) -> Result<Vec<Sweep>> {
+        self.open_existing().await?;
+        let logs = self.logs.lock().await;
+        let logs = logs.as_ref().context("the tables' logs are not open")?;
+        // The main table's log is read first: what its later commits write ahead is too young to go.
+        let main = logs.main.table.retained(&logs.main.base, older_than);
+        let main = main.await?;
+        let rejects = logs.rejects.table.retained(&logs.rejects.base, older_than);
+        let rejects = rejects.await?;
+        let states = main.jobs.iter().map(|json| JobState::parse(json));
+        let states = states.collect::<Result<Vec<_>>>()?;
+        let named: BTreeSet<&str> = states.iter().flat_map(objects).collect();
+        let ahead: BTreeSet<&str> = states
+            .iter()
+            .flat_map(|state| &state.rejects_commit.adds)
+            .map(|file| file.name.as_str())
+            .collect();
+        let reduced_by = main.files.values().map(|stats| projections(stats));
+        let reduced_by: Vec<_> = reduced_by.collect::<Result<_>>()?;
+
+        let place = self.place.clone();
+        let in_main = |name: &str| main.files.contains_key(name);
+        let swept = main.sweep(&place, vacuum::is_data_file, in_main).await?;
+        let mut sweeps = vec![Sweep { place, swept }];
+
+        let place = self.place.beside("rejects")?;
+        let in_rejects = |name: &str| rejects.files.contains_key(name) || ahead.contains(name);
+        let swept = rejects.sweep(&place, vacuum::is_data_file, in_rejects);
+        let swept = swept.await?;
+        sweeps.push(Sweep { place, swept });
+
+        for folder in [STATE, PROJECTIONS] {
+            let place = self.place.beside(folder)?;
+            let is_named = |name: &str| {
+                let reduces = |version| {
+                    let mut ranges = reduced_by.iter().flatten();
+                    ranges.any(|range| range.contains(&version))
+                };
+                named.contains(format!("{folder}/{name}").as_str())
+                    || (folder == PROJECTIONS && version(name).is_none_or(reduces))
+            };
+            let swept = main.sweep(&place, |_| true, is_named).await?;
+            sweeps.push(Sweep { place, swept });
+        }
+        Ok(sweeps)
+    }
+}
+
+/// The objects that a commit names.
+fn objects(state: &JobState) -> impl Iterator<Item = &str> {
+    let moments = state.moments.as_ref().map(|moments| &moments.object);
+    let projection = state.projection.as_ref().map(|named| &named.object);
+    let named = moments.into_iter().chain(projection);
+    named.chain(&state.tombstones).map(String::as_str)
+}
+
+/// The version in a projection's name, `<version>-<digest>.safetensors`.
+fn version(name: &str) -> Option<Epoch> {
+    name.split_once('-')?.0.parse().ok()
+}
+
+/// The versions that may have reduced rows of a file, by Delta's statistics of it; `None` where no row is reduced.
+fn projections(stats: &str) -> Result<Option<RangeInclusive<Epoch>>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Stats {
+        min_values: Bound,
+        max_values: Bound,
+    }
+    #[derive(Deserialize)]
+    struct Bound {
+        projection_version: Option<Epoch>,
+    }
+    let stats: Stats = serde_json::from_str(stats)
+        .map_err(|error| anyhow!("the statistics of a data file can't be read: {error}"))?;
+    let bounds = stats.min_values.projection_version;
+    let bounds = bounds.zip(stats.max_values.projection_version);
+    Ok(bounds.map(|(min, max)| min..=max))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_files_statistics_tell_its_projections() {
+        let stats = |bound: &str| {
+            projections(&format!(
+                r#"{{"numRecords":1,"minValues":{{"path":"a"{bound}}},"maxValues":{{"path":"a"{bound}}}}}"#
+            ))
+            .unwrap()
+        };
+        assert_eq!(stats(r#","projection_version":7"#), Some(7..=7));
+        assert_eq!(stats(""), None);
+        assert!(projections("").is_err());
+    }
+
+    #[test]
+    fn a_projections_name_tells_its_version() {
+        assert_eq!(version("0000000012-ab.safetensors"), Some(12));
+        assert_eq!(version("notes.txt"), None);
+    }
+}

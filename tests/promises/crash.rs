@@ -1,0 +1,309 @@
+//! Killed at any call to the store, at any moment between: what is published is what an undisturbed run publishes.
+//!
+//! A schedule names an act, a layout, a call to the store and a side of it: the job's processes are killed by SIGKILL
+//! before the store hears of the call, or after it has answered and before the answer is given. Then the job is started
+//! again with another number of workers, and runs to the end of the topic. Moments, projection, rows and rejects must be
+//! those of the undisturbed run, bit for bit.
+//!
+//! Kafka's side: librdkafka's mock broker has no hook for single requests, so its calls are met by chance: every second
+//! random schedule kills at a random moment instead of at a call.
+//!
+//! `EIGENFLOW_CRASHES` says how much of it: a number of seconds of random schedules (60 unless said, drawn from
+//! `EIGENFLOW_SEED`), `all` for every schedule, or one schedule as a failure prints it.
+
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use eigenflow::event::{Change, render};
+
+use crate::proxy::{Call, Fate, Moment, Proxy};
+use crate::world::{Layout, Published, World, event, finish, picture};
+
+const PARTITIONS: i32 = 2;
+/// Several epochs a run.
+const SETTINGS: &str = "[publish]\nrows = 4\ninterval_ms = 200\n[projection]\ncomponents = 3\n";
+const LAYOUTS: [Layout; 4] = [
+    Layout::new(1, 1),
+    Layout::new(2, 1),
+    Layout::new(1, 2),
+    Layout::new(2, 2),
+];
+/// Longer than any run takes.
+const MOMENT_MS_MAX: u64 = 2000;
+
+/// The two halves of the history: what is in the topic, and what the store and the table hold when the job starts.
+struct Act {
+    before: World,
+    events: Vec<(i32, Vec<u8>)>,
+    undisturbed: Published,
+    /// Calls to the store of the undisturbed run, by layout.
+    calls: [u64; LAYOUTS.len()],
+}
+
+/// Where the job is killed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kill {
+    At(u64, Moment),
+    AfterMs(u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Schedule {
+    act: usize,
+    layout: usize,
+    kill: Kill,
+}
+
+impl std::fmt::Display for Schedule {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}:{}:", self.act, self.layout)?;
+        match self.kill {
+            Kill::At(call, Moment::Before) => write!(out, "before:{call}"),
+            Kill::At(call, Moment::After) => write!(out, "after:{call}"),
+            Kill::AfterMs(time_ms) => write!(out, "ms:{time_ms}"),
+        }
+    }
+}
+
+impl Schedule {
+    fn parse(text: &str) -> Option<Self> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let [act, layout, side, place] = parts[..] else {
+            return None;
+        };
+        let place = place.parse().ok()?;
+        Some(Schedule {
+            act: act.parse().ok()?,
+            layout: layout.parse().ok()?,
+            kill: match side {
+                "before" => Kill::At(place, Moment::Before),
+                "after" => Kill::At(place, Moment::After),
+                "ms" => Kill::AfterMs(place),
+                _ => return None,
+            },
+        })
+    }
+}
+
+/// First objects come into an empty table; then some are overwritten, some removed, some come, one is no image.
+fn acts() -> [Act; 2] {
+    let world = World::new(PARTITIONS as usize);
+    let mut events = Vec::new();
+    for i in 0..10 {
+        let key = format!("class {}/{i}.png", i % 3);
+        let etag = world.put(&key, picture(i)).etag;
+        let created = event(Change::Created, &key, Some(etag), 1);
+        events.push((i as i32 % PARTITIONS, render(&created)));
+    }
+    let first = Act::new(world, events);
+    let world = first.play();
+
+    let mut events = Vec::new();
+    for i in [0, 1, 5, 10, 11] {
+        let key = format!("class {}/{i}.png", i % 3);
+        let etag = world.put(&key, picture(100 + i)).etag;
+        let created = event(Change::Created, &key, Some(etag), 2);
+        events.push((i as i32 % PARTITIONS, render(&created)));
+    }
+    let etag = world.put("class 0/broken.png", &b"no image"[..]).etag;
+    let broken = event(Change::Created, "class 0/broken.png", Some(etag), 2);
+    events.push((0, render(&broken)));
+    for i in [2, 3, 7] {
+        let key = format!("class {}/{i}.png", i % 3);
+        world.delete(&key);
+        let removed = event(Change::Removed, &key, None, 2);
+        events.push((i % PARTITIONS, render(&removed)));
+    }
+    let mut second = Act::new(world, events);
+    second.events.splice(0..0, first.events.iter().cloned());
+    [first.measured(), second.measured()]
+}
+
+impl Act {
+    fn new(before: World, events: Vec<(i32, Vec<u8>)>) -> Self {
+        Act {
+            before,
+            events,
+            undisturbed: Published::default(),
+            calls: [0; LAYOUTS.len()],
+        }
+    }
+
+    /// A world at the act's beginning.
+    fn stage(&self) -> World {
+        let world = self.before.copy(PARTITIONS as usize);
+        for (partition, event) in &self.events {
+            world.send(*partition, event);
+        }
+        world
+    }
+
+    /// The world at the act's end, undisturbed.
+    fn play(&self) -> World {
+        let world = self.stage();
+        world.run(LAYOUTS[0], SETTINGS);
+        world
+    }
+
+    /// Runs the act in every layout, to know its outcome and its calls.
+    fn measured(mut self) -> Self {
+        self.undisturbed = Published::of(&self.play());
+        for (layout, calls) in LAYOUTS.into_iter().zip(&mut self.calls) {
+            let mut world = self.before.copy(PARTITIONS as usize);
+            for (partition, event) in &self.events {
+                world.send(*partition, event);
+            }
+            let proxy = Proxy::start(world.endpoint());
+            world.hide_behind(&proxy);
+            world.run(layout, SETTINGS);
+            assert_eq!(Published::of(&world), self.undisturbed, "{layout:?}");
+            *calls = proxy.calls();
+        }
+        self
+    }
+
+    /// Plays the act, kills the job as scheduled, and runs it to the end; whether it was killed before it had ended.
+    fn crash(&self, schedule: Schedule) -> bool {
+        let mut world = self.stage();
+        let proxy = Proxy::start(world.endpoint());
+        world.hide_behind(&proxy);
+        let victims = Victims::default();
+        // Held until all processes are known: a call that comes early waits.
+        let mut pids = victims.0.lock().expect("the victims");
+        if let Kill::At(number, moment) = schedule.kill {
+            let victims = victims.clone();
+            proxy.watch(move |call: &Call, now| {
+                if call.number == number && now == moment {
+                    eprintln!("killed {now:?} {} {}", call.method, call.path);
+                    victims.kill();
+                }
+                if victims.are_dead() {
+                    Fate::Cut
+                } else {
+                    Fate::Pass
+                }
+            });
+        }
+        let children = world.start(LAYOUTS[schedule.layout], SETTINGS, &["--until-end"]);
+        *pids = Some(children.iter().map(|child| child.id()).collect());
+        drop(pids);
+        if let Kill::AfterMs(time_ms) = schedule.kill {
+            std::thread::sleep(Duration::from_millis(time_ms));
+            victims.kill();
+        }
+        let mut killed = false;
+        for child in children {
+            let output = finish(child);
+            killed |= output.status.code().is_none();
+            assert!(
+                output.status.success() || victims.are_dead(),
+                "{schedule}: {}\n{}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        proxy.watch(|_, _| Fate::Pass);
+        world.run(LAYOUTS[(schedule.layout + 1) % LAYOUTS.len()], SETTINGS);
+        assert_eq!(
+            Published::of(&world),
+            self.undisturbed,
+            "repeat it with EIGENFLOW_CRASHES={schedule}"
+        );
+        killed
+    }
+}
+
+/// The processes of the job; none once they are killed.
+#[derive(Clone, Default)]
+struct Victims(Arc<Mutex<Option<Vec<u32>>>>);
+
+impl Victims {
+    fn kill(&self) {
+        if let Some(pids) = self.0.lock().expect("the victims").take() {
+            let pids = pids.iter().map(u32::to_string);
+            // Some may have ended.
+            let _ = Command::new("kill").arg("-KILL").args(pids).output();
+        }
+    }
+
+    fn are_dead(&self) -> bool {
+        self.0.lock().expect("the victims").is_none()
+    }
+}
+
+fn every(acts: &[Act]) -> Vec<Schedule> {
+    let mut all = Vec::new();
+    for (act, played) in acts.iter().enumerate() {
+        for (layout, calls) in played.calls.iter().enumerate() {
+            for call in 1..=*calls {
+                for moment in [Moment::Before, Moment::After] {
+                    all.push(Schedule {
+                        act,
+                        layout,
+                        kill: Kill::At(call, moment),
+                    });
+                }
+            }
+        }
+    }
+    all
+}
+
+/// A sequence of numbers that `seed` decides (splitmix64).
+pub struct Dice(pub u64);
+
+impl Dice {
+    /// The next number below `bound`.
+    pub fn roll(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+}
+
+/// `EIGENFLOW_SEED`, or a seed of the day's making; printed, so that a failure can be repeated.
+pub fn seed() -> u64 {
+    let said = std::env::var("EIGENFLOW_SEED").ok();
+    let seed = said.map_or_else(
+        || u64::from(std::process::id()),
+        |text| text.parse().expect("EIGENFLOW_SEED is a number"),
+    );
+    eprintln!("EIGENFLOW_SEED={seed}");
+    seed
+}
+
+#[test]
+fn a_crash_at_any_call_leaves_no_trace() {
+    let acts = acts();
+    let (mut schedules, mut kills) = (0, 0);
+    let mut crash = |schedule: Schedule| {
+        schedules += 1;
+        kills += u64::from(acts[schedule.act].crash(schedule));
+    };
+    let said = std::env::var("EIGENFLOW_CRASHES").unwrap_or_else(|_| "60".into());
+    if said == "all" {
+        every(&acts).into_iter().for_each(&mut crash);
+    } else if let Some(schedule) = Schedule::parse(&said) {
+        crash(schedule);
+    } else {
+        let seconds = said
+            .parse()
+            .expect("EIGENFLOW_CRASHES is `all`, seconds, or a schedule");
+        let (all, mut dice) = (every(&acts), Dice(seed()));
+        let end = Instant::now() + Duration::from_secs(seconds);
+        while Instant::now() < end {
+            let mut schedule = all[dice.roll(all.len() as u64) as usize];
+            if dice.roll(2) == 0 {
+                schedule.kill = Kill::AfterMs(dice.roll(MOMENT_MS_MAX));
+            }
+            crash(schedule);
+        }
+    }
+    eprintln!(
+        "{schedules} schedules, {kills} kills; calls to the store by act and layout: {:?}",
+        acts.each_ref().map(|act| act.calls)
+    );
+}

@@ -1,0 +1,124 @@
+//! Store and broker that stumble: late, torn, refused or absent answers change nothing of what is published.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::crash::{Dice, seed};
+use crate::proxy::{Call, Fate, Moment, Proxy};
+use crate::world::{Layout, Published, World, finish, picture};
+
+const TWO: Layout = Layout::new(2, 1);
+const SETTINGS: &str = "[publish]\nrows = 8\ninterval_ms = 200\n[projection]\ncomponents = 3\n[log]\nformat = \"human\"\n";
+/// One call in so many goes wrong.
+const RARITY: u64 = 6;
+
+fn history(world: &World) {
+    for i in 0..24 {
+        let key = format!("class {}/{i}.png", i % 3);
+        world.upload(i % 2, 1, &key, picture(i as u64));
+    }
+    for i in 0..4 {
+        let key = format!("class {}/{i}.png", i % 3);
+        world.upload(i % 2, 2, &key, picture(100 + i as u64));
+    }
+    world.remove(0, 2, "class 1/4.png");
+}
+
+fn undisturbed() -> Published {
+    let world = World::new(2);
+    history(&world);
+    world.run(TWO, SETTINGS);
+    Published::of(&world)
+}
+
+/// Runs the history with a proxy whose calls meet `fate`, and compares; what the job said.
+fn survive(
+    what: &str,
+    expected: &Published,
+    mut fate: impl FnMut(&Call, Moment) -> Fate + Send + 'static,
+) -> String {
+    let mut world = World::new(2);
+    history(&world);
+    let proxy = Proxy::start(world.endpoint());
+    world.hide_behind(&proxy);
+    let met = Arc::new(AtomicBool::new(false));
+    let seen = met.clone();
+    proxy.watch(move |call, moment| {
+        let fate = fate(call, moment);
+        seen.fetch_or(!matches!(fate, Fate::Pass), Relaxed);
+        fate
+    });
+    let job = world.start(TWO, SETTINGS, &["--until-end"]).pop();
+    let output = finish(job.expect("a process"));
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{what}: {log}");
+    assert!(met.load(Relaxed), "{what}: no call met it");
+    assert_eq!(&Published::of(&world), expected, "{what}");
+    log
+}
+
+#[test]
+fn a_store_that_stumbles_changes_nothing() {
+    let expected = undisturbed();
+    let faults = [
+        (
+            "latency",
+            Moment::Before,
+            Fate::Delay(Duration::from_millis(300)),
+        ),
+        ("refused", Moment::Before, Fate::Unavailable),
+        ("cut before", Moment::Before, Fate::Cut),
+        ("cut after: the answer is lost", Moment::After, Fate::Cut),
+        ("half an answer", Moment::After, Fate::Half),
+    ];
+    for (what, when, fate) in faults {
+        let mut dice = Dice(seed());
+        survive(what, &expected, move |_, moment| {
+            if moment == when && dice.roll(RARITY) == 0 {
+                fate
+            } else {
+                Fate::Pass
+            }
+        });
+    }
+}
+
+#[test]
+fn a_burst_of_refusals_is_waited_out() {
+    let expected = undisturbed();
+    // Longer than the client's own three tries.
+    let log = survive("burst", &expected, |call, moment| match call.number {
+        20..60 if moment == Moment::Before => Fate::Unavailable,
+        _ => Fate::Pass,
+    });
+    // However many images and files wait for the store, it is told once.
+    assert_eq!(log.matches("the store is unwell").count(), 1, "{log}");
+}
+
+#[test]
+fn an_absent_broker_is_waited_for() {
+    let expected = undisturbed();
+    let world = World::new(2);
+    let mut children = world.start(TWO, SETTINGS, &[]);
+    world.upload(0, 1, "first.png", picture(0));
+    world.wait_for(|state| state["rows"] == 1);
+    world.remove(0, 2, "first.png");
+    world.kafka().set_reachable(false);
+    std::thread::sleep(Duration::from_secs(3));
+    world.kafka().set_reachable(true);
+    history(&world);
+    world.wait_for(|state| {
+        let offsets = state["offsets"].as_object();
+        offsets.is_some_and(|offsets| offsets["0"] == 17 && offsets["1"] == 14)
+    });
+    let child = children.pop().expect("a process");
+    crate::restart::signal(&child, "-TERM");
+    let output = finish(child);
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    assert!(log.contains("Kafka is unwell"), "{log}");
+    // All rows under the newest projection.
+    world.run(TWO, SETTINGS);
+    assert_eq!(Published::of(&world), expected);
+}

@@ -1,0 +1,92 @@
+//! Changes without end and a kill every now and then, for as long as it is told: the outcome is the oracle's, and neither
+//! memory nor open files grow.
+//!
+//! `EIGENFLOW_SOAK=1800 cargo test --release --test promises soak -- --ignored --nocapture`, in seconds; `EIGENFLOW_SEED`
+//! decides the changes.
+
+use std::collections::BTreeMap;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use eigenflow::event::{Change, render};
+
+use crate::crash::{Dice, seed};
+use crate::restart::signal;
+use crate::world::{Layout, Published, World, event, finish, picture};
+
+const LAYOUT: Layout = Layout::new(2, 1);
+const SETTINGS: &str = "[publish]\nrows = 50\ninterval_ms = 1000\n[projection]\ncomponents = 5\n";
+const PARTITIONS: u64 = 3;
+const KEYS: u64 = 300;
+const PAUSE: Duration = Duration::from_millis(30);
+/// A kill comes after this time, and up to as much again: some 20 s on average.
+const KILL_S: u64 = 13;
+
+/// What a process holds: resident memory in KiB, and open files.
+fn holds(child: &Child) -> Option<(u64, usize)> {
+    let process = format!("/proc/{}", child.id());
+    let status = std::fs::read_to_string(format!("{process}/status")).ok()?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let resident_kib = resident?.split_whitespace().next()?.parse().ok()?;
+    let files = std::fs::read_dir(format!("{process}/fd")).ok()?.count();
+    Some((resident_kib, files))
+}
+
+#[test]
+#[ignore = "runs as long as EIGENFLOW_SOAK says, in seconds"]
+fn changes_without_end_and_kills_end_where_the_oracle_does() {
+    let seconds = std::env::var("EIGENFLOW_SOAK").expect("EIGENFLOW_SOAK says how many seconds");
+    let end = Instant::now() + Duration::from_secs(seconds.parse().expect("a number of seconds"));
+    let mut dice = Dice(seed());
+    let world = World::new(PARTITIONS as usize);
+    let start = || world.start(LAYOUT, SETTINGS, &[]).pop().expect("a process");
+    let mut job = start();
+    let mut live = BTreeMap::new();
+    let (mut changes, mut held) = (0, Vec::new());
+    let mut kill_at = Instant::now() + Duration::from_secs(KILL_S);
+    while Instant::now() < end {
+        changes += 1;
+        let number = dice.roll(KEYS);
+        let (partition, key) = (
+            (number % PARTITIONS) as i32,
+            format!("class {}/{number}.png", number % 7),
+        );
+        if dice.roll(4) == 0 {
+            world.remove(partition, changes, &key);
+            live.remove(&key);
+        } else {
+            let seed = dice.roll(1 << 32);
+            world.upload(partition, changes, &key, picture(seed));
+            live.insert(key, (partition, changes, seed));
+        }
+        std::thread::sleep(PAUSE);
+        if Instant::now() > kill_at {
+            held.extend(holds(&job));
+            signal(&job, "-KILL");
+            finish(job);
+            job = start();
+            kill_at = Instant::now() + Duration::from_secs(KILL_S + dice.roll(KILL_S));
+        }
+    }
+    let kills = held.len();
+    held.extend(holds(&job));
+    signal(&job, "-TERM");
+    let output = finish(job);
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    world.run(LAYOUT, SETTINGS);
+
+    let oracle = World::new(PARTITIONS as usize);
+    for (key, (partition, time_ms, seed)) in live {
+        let etag = oracle.put(&key, picture(seed)).etag;
+        let created = event(Change::Created, &key, Some(etag), time_ms);
+        oracle.send(partition, &render(&created));
+    }
+    oracle.run(LAYOUT, SETTINGS);
+    assert_eq!(Published::of(&world), Published::of(&oracle));
+    eprintln!(
+        "{changes} changes, {kills} kills; (resident KiB, open files) before each kill, first {:?}, last {:?}, all {held:?}",
+        held.first(),
+        held.last()
+    );
+}
