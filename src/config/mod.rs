@@ -110,7 +110,7 @@ pub enum Start {
 /// What to do when Kafka no longer holds the committed offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LostOffsets {
-    /// Stop: events were lost, only `replay` can make up for them.
+    /// Stop: events were lost, `reconcile` makes up for them.
     Fail,
     /// Go on from the earliest event.
     Earliest,

@@ -12,17 +12,20 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
 
 use super::EmbeddedError;
 
-/// The only broker's id.
-const BROKER: i32 = 1;
+/// librdkafka's mock, as [`EmbeddedKafka::disturb`] hands it out.
+pub type Cluster = MockCluster<'static, DefaultProducerContext>;
+
+type Change = Box<dyn FnOnce(&Cluster) + Send>;
 
 /// A running cluster; it ends when this is dropped.
 pub struct EmbeddedKafka {
     brokers: String,
-    /// Whether the broker is to be reachable. Dropping it is the signal to stop.
-    reachable: Option<mpsc::Sender<bool>>,
+    /// What is to be done to the cluster. Dropping it is the signal to stop.
+    changes: Option<mpsc::Sender<Change>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -39,18 +42,15 @@ impl EmbeddedKafka {
     pub fn start(topic: &str, partitions: usize) -> Result<Self, EmbeddedError> {
         let topic = topic.to_owned();
         let (started, outcome) = mpsc::channel();
-        let (reachable, changes) = mpsc::channel();
+        let (changes, due) = mpsc::channel::<Change>();
         // The cluster's handle must stay on one thread; ours may be moved.
         let thread = std::thread::Builder::new()
             .name("embedded-kafka".into())
             .spawn(move || match start_cluster(&topic, partitions) {
                 Ok(cluster) => {
                     let _ = started.send(Ok(cluster.bootstrap_servers()));
-                    for reachable in changes {
-                        let _ = match reachable {
-                            true => cluster.broker_up(BROKER),
-                            false => cluster.broker_down(BROKER),
-                        };
+                    for change in due {
+                        change(&cluster);
                     }
                 }
                 Err(reason) => {
@@ -64,7 +64,7 @@ impl EmbeddedKafka {
             .map_err(EmbeddedError::Kafka)?;
         Ok(EmbeddedKafka {
             brokers,
-            reachable: Some(reachable),
+            changes: Some(changes),
             thread: Some(thread),
         })
     }
@@ -74,11 +74,12 @@ impl EmbeddedKafka {
         &self.brokers
     }
 
-    /// Cuts all connections and takes no new ones, or takes them again; what the topic holds stays.
-    pub fn set_reachable(&self, reachable: bool) {
-        if let Some(changes) = &self.reachable {
+    /// Lets `change` act on the cluster: outages, delays and errors, for tests. It runs on the cluster's own thread, after
+    /// those before.
+    pub fn disturb(&self, change: impl FnOnce(&Cluster) + Send + 'static) {
+        if let Some(changes) = &self.changes {
             // Fails only if the thread is gone, and with it the cluster.
-            let _ = changes.send(reachable);
+            let _ = changes.send(Box::new(change));
         }
     }
 
@@ -93,17 +94,14 @@ impl EmbeddedKafka {
 
 impl Drop for EmbeddedKafka {
     fn drop(&mut self) {
-        self.reachable.take();
+        self.changes.take();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-fn start_cluster(
-    topic: &str,
-    partitions: usize,
-) -> Result<MockCluster<'static, rdkafka::producer::DefaultProducerContext>, String> {
+fn start_cluster(topic: &str, partitions: usize) -> Result<Cluster, String> {
     let partitions = i32::try_from(partitions)
         .ok()
         .filter(|count| *count > 0)

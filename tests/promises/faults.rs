@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::crash::{Dice, seed};
 use crate::proxy::{Call, Fate, Moment, Proxy};
@@ -10,6 +12,8 @@ use crate::world::{Layout, Published, World, finish, picture};
 
 const TWO: Layout = Layout::new(2, 1);
 const SETTINGS: &str = "[publish]\nrows = 8\ninterval_ms = 200\n[projection]\ncomponents = 3\n[log]\nformat = \"human\"\n";
+/// The only broker's id.
+const BROKER: i32 = 1;
 /// One call in so many goes wrong.
 const RARITY: u64 = 6;
 
@@ -97,6 +101,53 @@ fn a_burst_of_refusals_is_waited_out() {
 }
 
 #[test]
+fn an_outage_of_the_store_is_waited_out() {
+    let expected = undisturbed();
+    let said = std::env::var("EIGENFLOW_OUTAGE").unwrap_or_else(|_| "5".into());
+    let outage = Duration::from_secs(said.parse().expect("EIGENFLOW_OUTAGE is in seconds"));
+    let mut begun: Option<Instant> = None;
+    let log = survive("outage", &expected, move |call, moment| match moment {
+        Moment::Before if call.number >= 20 => {
+            let begun = begun.get_or_insert_with(Instant::now);
+            if begun.elapsed() < outage {
+                Fate::Cut
+            } else {
+                Fate::Pass
+            }
+        }
+        _ => Fate::Pass,
+    });
+    assert_eq!(log.matches("the store is unwell").count(), 1, "{log}");
+}
+
+#[test]
+fn a_broker_that_stumbles_changes_nothing() {
+    use RDKafkaRespErr::*;
+    let expected = undisturbed();
+    let world = World::new(2);
+    history(&world);
+    world.kafka().disturb(|cluster| {
+        let delayed = cluster.broker_round_trip_time(BROKER, Duration::from_millis(200));
+        delayed.expect("a delay");
+        let passing = [
+            RD_KAFKA_RESP_ERR__TRANSPORT,
+            RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+            RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+            RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR,
+        ];
+        for api in [
+            RDKafkaApiKey::Fetch,
+            RDKafkaApiKey::ListOffsets,
+            RDKafkaApiKey::Metadata,
+        ] {
+            cluster.request_errors(api, &passing);
+        }
+    });
+    world.run(TWO, SETTINGS);
+    assert_eq!(Published::of(&world), expected);
+}
+
+#[test]
 fn an_absent_broker_is_waited_for() {
     let expected = undisturbed();
     let world = World::new(2);
@@ -104,9 +155,11 @@ fn an_absent_broker_is_waited_for() {
     world.upload(0, 1, "first.png", picture(0));
     world.wait_for(|state| state["rows"] == 1);
     world.remove(0, 2, "first.png");
-    world.kafka().set_reachable(false);
-    std::thread::sleep(Duration::from_secs(3));
-    world.kafka().set_reachable(true);
+    world.kafka().disturb(|cluster| {
+        cluster.broker_down(BROKER).expect("an outage");
+        std::thread::sleep(Duration::from_secs(3));
+        cluster.broker_up(BROKER).expect("its end");
+    });
     history(&world);
     world.wait_for(|state| {
         let offsets = state["offsets"].as_object();

@@ -22,14 +22,35 @@ const PAUSE: Duration = Duration::from_millis(30);
 /// A kill comes after this time, and up to as much again: some 20 s on average.
 const KILL_S: u64 = 13;
 
-/// What a process holds: resident memory in KiB, and open files.
-fn holds(child: &Child) -> Option<(u64, usize)> {
-    let process = format!("/proc/{}", child.id());
-    let status = std::fs::read_to_string(format!("{process}/status")).ok()?;
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let resident_kib = resident?.split_whitespace().next()?.parse().ok()?;
-    let files = std::fs::read_dir(format!("{process}/fd")).ok()?.count();
-    Some((resident_kib, files))
+/// A process of the job.
+struct Job {
+    child: Child,
+    /// Open files when it began: the mock broker's sockets are inherited.
+    inherited: usize,
+}
+
+impl Job {
+    fn start(world: &World) -> Self {
+        let child = world.start(LAYOUT, SETTINGS, &[]).pop();
+        let child = child.expect("a process");
+        let inherited = files(&child).unwrap_or(0);
+        Job { child, inherited }
+    }
+
+    /// What it holds: resident memory in KiB, and files that it opened itself.
+    fn holds(&self) -> Option<(u64, usize)> {
+        let status = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(status).ok()?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let resident_kib = resident?.split_whitespace().next()?.parse().ok()?;
+        let own = files(&self.child)?.saturating_sub(self.inherited);
+        Some((resident_kib, own))
+    }
+}
+
+fn files(child: &Child) -> Option<usize> {
+    let listed = std::fs::read_dir(format!("/proc/{}/fd", child.id()));
+    Some(listed.ok()?.count())
 }
 
 #[test]
@@ -39,8 +60,7 @@ fn changes_without_end_and_kills_end_where_the_oracle_does() {
     let end = Instant::now() + Duration::from_secs(seconds.parse().expect("a number of seconds"));
     let mut dice = Dice(seed());
     let world = World::new(PARTITIONS as usize);
-    let start = || world.start(LAYOUT, SETTINGS, &[]).pop().expect("a process");
-    let mut job = start();
+    let mut job = Job::start(&world);
     let mut live = BTreeMap::new();
     let (mut changes, mut held) = (0, Vec::new());
     let mut kill_at = Instant::now() + Duration::from_secs(KILL_S);
@@ -61,17 +81,17 @@ fn changes_without_end_and_kills_end_where_the_oracle_does() {
         }
         std::thread::sleep(PAUSE);
         if Instant::now() > kill_at {
-            held.extend(holds(&job));
-            signal(&job, "-KILL");
-            finish(job);
-            job = start();
+            held.extend(job.holds());
+            signal(&job.child, "-KILL");
+            finish(job.child);
+            job = Job::start(&world);
             kill_at = Instant::now() + Duration::from_secs(KILL_S + dice.roll(KILL_S));
         }
     }
     let kills = held.len();
-    held.extend(holds(&job));
-    signal(&job, "-TERM");
-    let output = finish(job);
+    held.extend(job.holds());
+    signal(&job.child, "-TERM");
+    let output = finish(job.child);
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
     world.run(LAYOUT, SETTINGS);
@@ -85,7 +105,7 @@ fn changes_without_end_and_kills_end_where_the_oracle_does() {
     oracle.run(LAYOUT, SETTINGS);
     assert_eq!(Published::of(&world), Published::of(&oracle));
     eprintln!(
-        "{changes} changes, {kills} kills; (resident KiB, open files) before each kill, first {:?}, last {:?}, all {held:?}",
+        "{changes} changes, {kills} kills; (resident KiB, files opened) before each kill, first {:?}, last {:?}, all {held:?}",
         held.first(),
         held.last()
     );
