@@ -27,9 +27,11 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 pub struct World {
     dir: TempDir,
     runtime: Runtime,
-    servers: Servers,
     uploads: Arc<dyn Uploads>,
-    producer: FutureProducer,
+    /// Where broker and store are.
+    pub servers: Servers,
+    /// For the events; it knows the partitions that the topic had when it was made.
+    pub producer: FutureProducer,
 }
 
 /// Where a world's broker and store are.
@@ -43,7 +45,7 @@ pub struct Servers {
     /// A bucket of the world's own for the images.
     pub bucket: String,
     /// The table as the job's configuration names it.
-    pub written_table: String,
+    pub uri: String,
     /// The table as the tests read it.
     pub table: String,
     /// The servers themselves, where they are in this process; they end with the world.
@@ -74,13 +76,14 @@ impl Servers {
                 ..S3Config::default()
             },
             bucket: BUCKET.to_owned(),
-            written_table: "s3://eigenflow/table".to_owned(),
+            uri: "s3://eigenflow/table".to_owned(),
             table: table.to_str().expect("a path in Unicode").to_owned(),
             embedded: Some((s3, kafka)),
         }
     }
 
-    fn producer(&self) -> FutureProducer {
+    /// A producer of events.
+    pub fn producer(&self) -> FutureProducer {
         let mut client = self.client();
         client.set("linger.ms", "1").create().expect("a producer")
     }
@@ -141,11 +144,6 @@ impl World {
         }
     }
 
-    /// Forgets what the topic's partitions were.
-    pub fn reconnect(&mut self) {
-        self.producer = self.servers.producer();
-    }
-
     /// Uploads an object; what the store says of it.
     pub fn put(&self, key: &str, bytes: impl Into<Bytes>) -> UploadMeta {
         self.runtime
@@ -191,16 +189,6 @@ impl World {
         &self.servers.table
     }
 
-    /// Where broker and store are.
-    pub fn servers(&self) -> &Servers {
-        &self.servers
-    }
-
-    /// The same, to have it told otherwise in configurations.
-    pub fn servers_mut(&mut self) -> &mut Servers {
-        &mut self.servers
-    }
-
     /// Where the store listens.
     pub fn endpoint(&self) -> &str {
         self.servers.endpoint()
@@ -236,7 +224,7 @@ impl World {
             properties.join(", "),
             servers.endpoint(),
             servers.bucket,
-            servers.written_table,
+            servers.uri,
             topic = servers.topic,
         );
         let file = self.dir.path().join("job.toml");
@@ -253,7 +241,7 @@ impl World {
         let file = self.config("");
         let text = std::fs::read_to_string(&file).expect("a configuration");
         let text = text.replace(self.servers.endpoint(), endpoint);
-        let text = text.replace(&self.servers.written_table, self.table());
+        let text = text.replace(&self.servers.uri, self.table());
         std::fs::write(&file, text).expect("a configuration");
         file
     }

@@ -86,7 +86,7 @@ impl Cluster {
             topic,
             s3: self.store.s3.clone(),
             bucket,
-            written_table: table.clone(),
+            uri: table.clone(),
             table,
             embedded: None,
         };
@@ -100,9 +100,15 @@ pub struct Leash {
     folder: PathBuf,
 }
 
-/// `$1` is the folder; what comes over the pipe before its end is the wish to keep it.
-const LEASH: &str =
-    r#"folder=$1; shift; "$@" & read -r keep; kill -9 $!; wait; [ "$keep" ] || rm -rf "$folder""#;
+/// `$1` is the folder; what comes over the pipe before its end is the wish to keep it. A signal to the whole group must
+/// not end the shell before it has done this.
+const LEASH: &str = r#"
+folder=$1; shift
+"$@" & trap '' HUP INT TERM
+read -r keep
+kill -9 $!; wait
+[ "$keep" ] || rm -rf "$folder"
+"#;
 
 impl Leash {
     /// Starts a command that works in `folder` and is logged there.

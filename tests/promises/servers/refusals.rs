@@ -12,7 +12,7 @@ fn said(world: &World, from: &str, to: &str) -> [String; 2] {
     let text = std::fs::read_to_string(&config).expect("the configuration");
     assert!(text.contains(from), "{text}");
     std::fs::write(&config, text.replace(from, to)).expect("a configuration");
-    let bucket = format!("s3://{}/", world.servers().bucket);
+    let bucket = format!("s3://{}/", world.servers.bucket);
     [vec!["run", "--until-end"], vec!["replay", &bucket]]
         .map(|command| failure(world, &command, &config))
 }
@@ -79,7 +79,7 @@ fn a_misspelt_property_is_said_without_its_value() {
 fn a_topic_that_is_not_there_is_said() {
     let Some(cluster) = cluster() else { return };
     let world = cluster.world(WAYS[0], 1);
-    let topic = format!("topic = \"{}\"", world.servers().topic);
+    let topic = format!("topic = \"{}\"", world.servers.topic);
     for log in said(&world, &topic, "topic = \"elsewhere\"") {
         assert!(log.contains("topic elsewhere does not exist"), "{log}");
     }

@@ -51,9 +51,9 @@ fn expected(history: impl Fn(&World)) -> [Value; 3] {
 
 /// Of partition 0: the offset that the group shows, and the end.
 fn progress(world: &World) -> (Offset, i64) {
-    let topic = &world.servers().topic;
+    let topic = &world.servers.topic;
     let group: BaseConsumer = world
-        .servers()
+        .servers
         .client()
         .set("group.id", topic)
         .create()
@@ -70,7 +70,7 @@ fn progress(world: &World) -> (Offset, i64) {
 /// Lets retention drop all of partition 0 below `offset`.
 fn drop_below(kafka: &Kafka, world: &World, offset: Offset) {
     let mut places = TopicPartitionList::new();
-    let place = places.add_partition_offset(&world.servers().topic, 0, offset);
+    let place = places.add_partition_offset(&world.servers.topic, 0, offset);
     place.expect("an offset");
     let dropped = kafka.admin();
     let dropped = dropped.delete_records(&places, &AdminOptions::new());
@@ -132,17 +132,17 @@ fn partitions_that_are_added_are_read_from_their_beginning() {
     let Some(cluster) = cluster() else { return };
     let mut world = cluster.world(PLAINTEXT, 1);
     let often = ("topic.metadata.refresh.interval.ms", "200".to_owned());
-    world.servers_mut().kafka.extend([often]);
+    world.servers.kafka.extend([often]);
     let mut jobs = world.start(TWO, SMALL_EPOCHS, &[]);
     world.upload(0, 1, "a/0.png", picture(0));
     world.wait_for(|state| state["rows"] == 1);
     let admin = cluster.kafka.admin();
-    let topics = [NewPartitions::new(&world.servers().topic, 3)];
+    let topics = [NewPartitions::new(&world.servers.topic, 3)];
     let options = AdminOptions::new();
     let added = admin.create_partitions(&topics, &options);
     let added = Runtime::new().expect("a runtime").block_on(added);
     assert!(added.expect("an answer").iter().all(Result::is_ok));
-    world.reconnect();
+    world.producer = world.servers.producer();
     for partition in 0..3 {
         let key = format!("b/{partition}.png");
         world.upload(partition, 1, &key, picture(10 + partition as u64));
@@ -158,9 +158,9 @@ fn what_a_transaction_withdrew_is_not_read_and_its_marker_is_no_lag() {
     let Some(cluster) = cluster() else { return };
     let world = cluster.world(PLAINTEXT, 1);
     world.upload(0, 1, "a/1.png", picture(1));
-    let topic = &world.servers().topic;
+    let topic = &world.servers.topic;
     let producer: BaseProducer = world
-        .servers()
+        .servers
         .client()
         .set("transactional.id", topic)
         .create()
@@ -205,7 +205,7 @@ fn what_retention_dropped_unread_is_said_with_the_cure() {
     let text = std::fs::read_to_string(&config).expect("the configuration");
     let text = text.replace("[kafka]", "[kafka]\non_lost_offsets = \"earliest\"");
     std::fs::write(&config, text).expect("a configuration");
-    let bucket = format!("s3://{}/", world.servers().bucket);
+    let bucket = format!("s3://{}/", world.servers.bucket);
     for command in [vec!["replay", &bucket], vec!["run", "--until-end"]] {
         succeed(world.command().args(command).arg("--config").arg(&config));
     }
