@@ -247,6 +247,14 @@ impl Reader {
                 "topic {}: {error}: {reason}",
                 job.config.kafka.topic
             )),
+            // The group is for the lag tools alone.
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                tracing::warn!(
+                    group = job.config.kafka.group,
+                    "this Kafka user may not show progress in kafka.group; grant it READ on the group"
+                );
+                Ok(())
+            }
             _ => {
                 job.broker.fails(format_args!("{error}: {reason}"));
                 Ok(())
