@@ -4,8 +4,8 @@
 //!
 //! The table is made by the library's own writers, in files as large as a job's, each row with a path, an etag and
 //! a version of its own and with 768 features, which are the same in all rows: a restart does not read them. The job then
-//! starts on it, finds its topic at the end, and ends: the time of a restart is at most that of the whole process. What
-//! a key costs is what the process took at most, less what one on an empty table takes.
+//! starts on it and is ready when it has committed that it reads on: everything is restored then. What a key costs is what
+//! the process takes by then, less what one on an empty table takes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,6 +19,7 @@ use eigenflow::event::Version;
 use eigenflow::job::state::{FORMAT, FileList, JobState, MomentsRef, encode_moments};
 use eigenflow::job::{self, Job, Options};
 use eigenflow::moments::{Accumulator, Moments, Sums, quantise};
+use eigenflow::operators::digest;
 use eigenflow::table::Row;
 use eigenflow::table::state::STATE;
 use tokio::runtime::Runtime;
@@ -38,23 +39,22 @@ fn main() {
     let kafka = EmbeddedKafka::start(TOPIC, 1).expect("a broker");
     let runtime = Runtime::new().expect("a runtime");
 
-    let empty = start(&config(dir.path(), "empty", kafka.brokers()), workers);
+    let empty = start(dir.path(), "empty", 1, workers, kafka.brokers());
     println!("empty table      {empty}");
-    let config = config(dir.path(), "full", kafka.brokers());
     let making = Instant::now();
-    let bytes = runtime.block_on(make(&config, keys));
+    let bytes = runtime.block_on(make(&config(dir.path(), "full", kafka.brokers()), keys));
     let seconds = making.elapsed().as_secs_f64();
     println!(
         "table made       {keys} rows, {:.1} MB of files, {seconds:.1} s",
         bytes as f64 / 1e6
     );
-    let full = start(&config, workers);
+    let full = start(dir.path(), "full", 2, workers, kafka.brokers());
     println!("{keys} keys   {full}");
     let each = |most: u64, least: u64| most.saturating_sub(least) as f64 / keys as f64;
     println!(
-        "a live key       {:.0} bytes at the peak, {:.0} at the end",
+        "a live key       {:.0} bytes at the peak, {:.0} when ready",
         each(full.peak_bytes, empty.peak_bytes),
-        each(full.last_bytes, empty.last_bytes)
+        each(full.ready_bytes, empty.ready_bytes)
     );
 }
 
@@ -63,7 +63,7 @@ fn config(dir: &Path, name: &str, brokers: &str) -> std::path::PathBuf {
     let text = format!(
         "[kafka]\nbrokers = \"{brokers}\"\ntopic = \"{TOPIC}\"\n[s3]\nendpoint = \"file://{0}/store\"\n\
          buckets = [\"landing\"]\n[table]\nuri = \"{0}/{name}/table\"\n[backbone]\nname = \"pixels\"\n\
-         [publish]\nreproject_at_end = false\n",
+         [publish]\ninterval_ms = 1\n[log]\nfilter = \"warn\"\n",
         dir.display()
     );
     let file = dir.join(format!("{name}.toml"));
@@ -109,10 +109,7 @@ fn row(number: usize, features: &[f32]) -> Row {
     Row {
         path: format!("s3://landing/{LABEL}/{number:08}.jpg"),
         label: Some(LABEL.to_owned()),
-        etag: format!(
-            "{:032x}",
-            (number as u128).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835)
-        ),
+        etag: format!("{:032x}", digest(&number.to_le_bytes())),
         event_time_ms: version.time_ms,
         version: version.to_string(),
         width: 100,
@@ -150,47 +147,51 @@ async fn moments(job: &Arc<Job>, keys: usize, features: &[f32]) -> MomentsRef {
 struct Taken {
     seconds: f64,
     peak_bytes: u64,
-    last_bytes: u64,
+    ready_bytes: u64,
 }
 
 impl std::fmt::Display for Taken {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mb = |bytes: u64| bytes as f64 / 1e6;
-        let (peak, last) = (mb(self.peak_bytes), mb(self.last_bytes));
+        let (peak, ready) = (mb(self.peak_bytes), mb(self.ready_bytes));
         write!(
             out,
-            "{:.1} s, {peak:.0} MB at the peak, {last:.0} MB at the end",
+            "{:.1} s, {peak:.0} MB at the peak, {ready:.0} MB when ready",
             self.seconds
         )
     }
 }
 
-/// Runs the job until the end of its topic.
-fn start(config: &Path, workers: usize) -> Taken {
+/// Starts the job on a table of the folder, and ends it when it has made the table's version `version`.
+fn start(dir: &Path, name: &str, version: u64, workers: usize, brokers: &str) -> Taken {
+    let committed = dir.join(format!("{name}/table/_delta_log/{version:020}.json"));
     let began = Instant::now();
     let mut child = Command::new(env!("CARGO_BIN_EXE_eigenflow"))
-        .args(["run", "--until-end", "-w", &workers.to_string(), "--config"])
-        .arg(config)
+        .args(["run", "-w", &workers.to_string(), "--config"])
+        .arg(config(dir, name, brokers))
         .spawn()
         .expect("the binary");
-    let mut taken = Taken {
-        seconds: 0.0,
-        peak_bytes: 0,
-        last_bytes: 0,
-    };
-    while child.try_wait().expect("its state").is_none() {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
-        let status = status.unwrap_or_default();
-        let of = |name: &str| -> Option<u64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
-            Some(kilobytes * 1024)
-        };
-        taken.peak_bytes = of("VmHWM:").unwrap_or(taken.peak_bytes);
-        taken.last_bytes = of("VmRSS:").unwrap_or(taken.last_bytes);
+    while !committed.exists() {
+        assert!(
+            child.try_wait().expect("its state").is_none(),
+            "the job ended"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert!(child.wait().expect("its end").success(), "the job failed");
-    taken.seconds = began.elapsed().as_secs_f64();
+    let seconds = began.elapsed().as_secs_f64();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
+    let status = status.expect("a process of Linux");
+    let bytes = |name: &str| -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next());
+        kilobytes.expect("a size").parse::<u64>().expect("a number") * 1024
+    };
+    let taken = Taken {
+        seconds,
+        peak_bytes: bytes("VmHWM:"),
+        ready_bytes: bytes("VmRSS:"),
+    };
+    child.kill().expect("to end it");
+    child.wait().expect("its end");
     taken
 }
