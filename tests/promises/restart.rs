@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::process::Command;
 use std::time::Duration;
 
+use eigenflow::table::Row;
+
 use crate::world::{Layout, World, finish, picture};
 
 const ONE: Layout = Layout {
@@ -56,6 +58,22 @@ fn a_job_resumes_with_another_number_of_workers() {
     for digest in ["moments_sha256", "projection_sha256"] {
         assert_eq!(world.inspect()[digest], other.inspect()[digest]);
     }
+}
+
+#[test]
+fn other_projection_options_hold_from_the_next_epoch_on() {
+    let world = World::new(1);
+    for i in 0..10 {
+        world.upload(0, 1, &format!("a/{i}.png"), picture(i));
+    }
+    world.run(ONE, "[projection]\ncomponents = 3\n");
+    // The same bytes once more: an epoch that changes no sum.
+    world.upload(0, 2, "a/0.png", picture(0));
+    world.run(ONE, "[projection]\ncomponents = 2\nddof = 0\n");
+    assert_eq!(world.inspect()["components"], 2);
+    let reduced = |row: &Row| row.reduced_features.as_ref().map(Vec::len);
+    assert!(world.rows().values().all(|row| reduced(row) == Some(2)));
+    assert_eq!(world.verify(1).tally.differences, []);
 }
 
 #[test]
