@@ -189,7 +189,7 @@ pub const KEYS: &[Key] = &[
     key("limits", "tombstone_retention_ms", Kind::Milliseconds, Default("604800000"), "How long a deleted key is remembered against late events."),
 
     key("log", "format", Kind::Choice(&["auto", "human", "json"]), Default("\"auto\""), "auto: human on a terminal, json elsewhere."),
-    key("log", "filter", Kind::Text, Default("\"info\""), "Which lines, as tracing's EnvFilter: \"info,eigenflow=debug\"."),
+    key("log", "filter", Kind::Text, Default("\"info,delta_kernel=warn\""), "Which lines, as tracing's EnvFilter: \"info,eigenflow=debug\"."),
 ];
 
 /// The key of this section and name.
