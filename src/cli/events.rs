@@ -113,8 +113,13 @@ impl Sender {
     /// To the topic of `config`, at most `rate` events a second. For a runtime's thread.
     ///
     /// # Errors
-    /// Properties that Kafka's client does not take.
-    pub fn new(config: &Config, rate: Option<u32>) -> Result<Self> {
+    /// Properties that Kafka's client does not take; brokers that refuse us or don't answer, and a topic that isn't there,
+    /// which are better heard of now than from each event.
+    pub async fn new(config: &Config, rate: Option<u32>) -> Result<Self> {
+        let asked = config.kafka.clone();
+        let answered =
+            tokio::task::spawn_blocking(move || kafka::connect(&kafka::consumer(&asked)?, &asked));
+        answered.await??;
         Ok(Sender {
             producer: kafka::producer(&config.kafka)?,
             topic: config.kafka.topic.clone(),

@@ -84,7 +84,7 @@ impl Reconcile {
         let mut known = Known::read(&tables, &table, objects).await?;
         let mut sender = match self.dry_run {
             true => None,
-            false => Some(Sender::new(config, self.rate)?),
+            false => Some(Sender::new(config, self.rate).await?),
         };
         let mut differences = Differences::default();
 

@@ -38,7 +38,7 @@ impl Replay {
     }
 
     async fn send(&self, config: &Config, objects: &Objects) -> Result<u64> {
-        let mut sender = Sender::new(config, self.rate)?;
+        let mut sender = Sender::new(config, self.rate).await?;
         let sent = self.send_all(config, objects, &mut sender).await;
         sent.map_err(|error| match sender.acknowledged() {
             Some(key) => error.context(format!("interrupted; resume with --after {key:?}")),

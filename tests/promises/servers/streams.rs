@@ -194,19 +194,19 @@ fn what_retention_dropped_unread_is_said_with_the_cure() {
     let job = world.start(TWO, "", &["--until-end"]).pop();
     let output = finish(job.expect("one process"));
     let log = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert_eq!(output.status.code(), Some(2), "{log}");
     assert!(
         log.contains("kafka.on_lost_offsets = \"earliest\""),
         "{log}"
     );
-    assert!(log.contains("eigenflow replay"), "{log}");
+    assert!(log.contains("eigenflow reconcile"), "{log}");
     // The cure, followed.
     let config = world.config("");
     let text = std::fs::read_to_string(&config).expect("the configuration");
     let text = text.replace("[kafka]", "[kafka]\non_lost_offsets = \"earliest\"");
     std::fs::write(&config, text).expect("a configuration");
     let bucket = format!("s3://{}/", world.servers.bucket);
-    for command in [vec!["replay", &bucket], vec!["run", "--until-end"]] {
+    for command in [vec!["reconcile", &bucket], vec!["run", "--until-end"]] {
         succeed(world.command().args(command).arg("--config").arg(&config));
     }
     assert_eq!(world.rows().len(), 4);
