@@ -213,8 +213,8 @@ pub fn watermarks(consumer: &Consumer, topic: &str, partition: i32) -> Result<(i
     loop {
         match consumer.fetch_watermarks(topic, partition, ANSWER_TIMEOUT) {
             Ok(watermarks) => return Ok(watermarks),
-            // Brokers that start, and partitions that are new, have no leader for a moment.
-            Err(error) if is_passing(&error) && begun.elapsed() < ANSWER_TIMEOUT => {
+            // Brokers restart, leaders move, and new partitions have none for a moment.
+            Err(error) if !stands(&error) && begun.elapsed() < ANSWER_TIMEOUT => {
                 std::thread::sleep(HEARING)
             }
             Err(error) => {
@@ -224,18 +224,14 @@ pub fn watermarks(consumer: &Consumer, topic: &str, partition: i32) -> Result<(i
     }
 }
 
-fn is_passing(error: &KafkaError) -> bool {
+/// Whether an error is one that does not pass by waiting: a person must act.
+fn stands(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{
-        BrokerTransportFailure, LeaderNotAvailable, NotLeaderForPartition, UnknownTopicOrPartition,
+        Authentication, Fatal, SaslAuthenticationFailed, TopicAuthorizationFailed,
     };
     matches!(
         error.rdkafka_error_code(),
-        Some(
-            BrokerTransportFailure
-                | LeaderNotAvailable
-                | NotLeaderForPartition
-                | UnknownTopicOrPartition
-        )
+        Some(Authentication | Fatal | SaslAuthenticationFailed | TopicAuthorizationFailed)
     )
 }
 
