@@ -10,7 +10,7 @@ if [ ! -d kafka ]; then
   work=$(mktemp -d "$servers/fetch.XXXXXX")
   trap 'rm -rf "$work"' EXIT
   cat > "$work/pom.xml" <<'POM'
-<project xmlns="http://maven.apache.org/POM/4.0.0">
+<project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>eigenflow</groupId>
   <artifactId>servers</artifactId>
