@@ -22,6 +22,7 @@ mod rendezvous;
 mod reprojection;
 mod run;
 pub mod state;
+mod statistics;
 mod tables;
 pub mod uploads;
 mod verification;
@@ -29,8 +30,8 @@ mod verification;
 pub use label::Labeller;
 pub use open::{Options, PATIENCE_MS, open, open_tables, s3_config};
 pub use origin::{Beginning, Origin, read_moments, read_projection};
-pub use reprojection::Reprojection;
-pub use run::{run, verify};
+pub use reprojection::{Plan, Reprojected, Reprojection};
+pub use run::{reproject, run, verify};
 pub use tables::{Found, Summary, Sweep, Tables};
 pub use verification::{Check, Difference, Opened, Tally, Verdict, Verification};
 
@@ -114,6 +115,9 @@ impl Host for Job {
     }
     fn failure(&self) -> &Failure {
         &self.failure
+    }
+    fn tables(&self) -> &Tables {
+        &self.tables
     }
 }
 

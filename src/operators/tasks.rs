@@ -16,7 +16,7 @@ use timely::scheduling::SyncActivator;
 use timely::worker::Worker;
 use tokio::runtime::Handle;
 
-use crate::job::Failure;
+use crate::job::{Failure, Tables};
 
 /// What tasks need of whom they work for.
 pub trait Host: Send + Sync + 'static {
@@ -24,6 +24,8 @@ pub trait Host: Send + Sync + 'static {
     fn runtime(&self) -> &Handle;
     /// What one that fails ends.
     fn failure(&self) -> &Failure;
+    /// What they read and write.
+    fn tables(&self) -> &Tables;
 }
 
 /// The results of one operator's tasks.
