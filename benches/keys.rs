@@ -116,6 +116,7 @@ fn row(number: usize, features: &[f32]) -> Row {
         height: 100,
         features: features.to_vec(),
         reduced_features: None,
+        scaled_features: None,
         projection_version: None,
     }
 }

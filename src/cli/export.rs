@@ -11,7 +11,8 @@ use csv::Writer;
 
 use super::{Failure, StoreArguments, runtime};
 use crate::job;
-use crate::table::Row;
+use crate::projection::Projection;
+use crate::table::{Form, Row};
 
 /// Arguments of `export`.
 #[derive(Debug, Args)]
@@ -21,9 +22,14 @@ pub struct Export {
     /// Format of the output
     #[arg(long, value_enum, default_value_t = Format::Csv)]
     format: Format,
-    /// Which vectors become columns
-    #[arg(long, value_enum, default_value_t = Vectors::Reduced)]
-    vectors: Vectors,
+    /// What to write, in this order; a vector becomes a column for each of its numbers: feat_0, feat_1, …
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "path,label,etag,event-time,width,height,reduced-features"
+    )]
+    columns: Vec<Column>,
     /// The file to write; without it standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -38,13 +44,27 @@ enum Format {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Vectors {
-    /// reduced_0, reduced_1, …
-    Reduced,
+enum Column {
+    /// s3://bucket/key
+    Path,
+    /// The label, empty where there is none
+    Label,
+    /// Of the object that was read
+    Etag,
+    /// In ms since 1970 UTC
+    EventTime,
+    /// Of the stored image, in pixels
+    Width,
+    /// Of the stored image, in pixels
+    Height,
     /// feat_0, feat_1, …
     Features,
-    /// Both
-    All,
+    /// scaled_0, scaled_1, …: standardised by the table's last projection
+    ScaledFeatures,
+    /// reduced_0, reduced_1, …
+    ReducedFeatures,
+    /// The projection that made them
+    ProjectionVersion,
 }
 
 impl Export {
@@ -63,55 +83,90 @@ impl Export {
 
     /// One file at a time, so memory is bounded by a file.
     async fn export<W: Write>(&self, mut output: Writer<W>) -> Result<()> {
-        let tables = job::open_tables(&self.table, &self.store.config(), job::PATIENCE_MS).await?;
+        let mut tables =
+            job::open_tables(&self.table, &self.store.config(), job::PATIENCE_MS).await?;
         let found = tables.open_existing().await?;
-        let components = found
-            .state
-            .as_ref()
-            .and_then(|state| state.projection.as_ref())
-            .map_or(0, |p| p.components);
-        let features = found.state.as_ref().map_or(0, |state| state.features);
-        output.write_record(self.header(features, components))?;
+        let state = found.state.unwrap_or_default();
+        let projection = match self.columns.contains(&Column::ScaledFeatures) {
+            true => job::read_projection(&tables, &state).await?,
+            false => None,
+        };
+        let sheet = Sheet {
+            columns: &self.columns,
+            form: tables.rows.form(),
+            features: state.features,
+            components: state
+                .projection
+                .as_ref()
+                .map_or(0, |named| named.components),
+            projection: projection.map(|stored| stored.projection),
+        };
+        output.write_record(sheet.header())?;
         for file in &found.rows {
             for row in tables.rows.read(file).await? {
-                output.write_record(self.record(&row, components))?;
+                output.write_record(sheet.record(&row))?;
             }
         }
         Ok(output.flush()?)
     }
+}
 
-    fn header(&self, features: usize, components: usize) -> Vec<String> {
-        let mut names: Vec<String> = ["path", "label", "etag", "event_time_ms", "width", "height"]
-            .map(str::to_owned)
-            .into();
-        if self.vectors != Vectors::Reduced {
-            names.extend((0..features).map(|i| format!("feat_{i}")));
-        }
-        if self.vectors != Vectors::Features {
-            names.extend((0..components).map(|i| format!("reduced_{i}")));
-        }
-        names
+/// What is written of a table.
+struct Sheet<'a> {
+    columns: &'a [Column],
+    form: &'a Form,
+    features: usize,
+    components: usize,
+    projection: Option<Projection>,
+}
+
+impl Sheet<'_> {
+    fn header(&self) -> Vec<String> {
+        let shown = |own: &str| vec![self.form.name::<Row>(own).unwrap_or(own).to_owned()];
+        let numbered = |word: &str, count| (0..count).map(|i| format!("{word}_{i}")).collect();
+        let names = self.columns.iter().flat_map(|column| match column {
+            Column::Path => shown("path"),
+            Column::Label => shown("label"),
+            Column::Etag => shown("etag"),
+            Column::EventTime => vec!["event_time_ms".to_owned()],
+            Column::Width => shown("width"),
+            Column::Height => shown("height"),
+            Column::Features => numbered("feat", self.features),
+            Column::ScaledFeatures => numbered("scaled", self.features),
+            Column::ReducedFeatures => numbered("reduced", self.components),
+            Column::ProjectionVersion => shown("projection_version"),
+        });
+        names.collect()
     }
 
-    /// Rows reduced by an earlier projection may have fewer components than the header: they end in empty fields.
-    fn record(&self, row: &Row, components: usize) -> Vec<String> {
-        let mut fields = vec![
-            row.path.clone(),
-            row.label.clone().unwrap_or_default(),
-            row.etag.clone(),
-            row.event_time_ms.to_string(),
-            row.width.to_string(),
-            row.height.to_string(),
-        ];
-        if self.vectors != Vectors::Reduced {
-            fields.extend(row.features.iter().map(f32::to_string));
-        }
-        if self.vectors != Vectors::Features {
-            let reduced = row.reduced_features.as_deref().unwrap_or_default();
-            fields.extend(
-                (0..components).map(|i| reduced.get(i).map_or_else(String::new, f32::to_string)),
-            );
-        }
-        fields
+    fn record(&self, row: &Row) -> Vec<String> {
+        let fields = self.columns.iter().flat_map(|column| match column {
+            Column::Path => vec![row.path.clone()],
+            Column::Label => vec![row.label.clone().unwrap_or_default()],
+            Column::Etag => vec![row.etag.clone()],
+            Column::EventTime => vec![row.event_time_ms.to_string()],
+            Column::Width => vec![row.width.to_string()],
+            Column::Height => vec![row.height.to_string()],
+            Column::Features => padded(&row.features, self.features),
+            Column::ScaledFeatures => {
+                let scaled = self.projection.as_ref().map(|p| p.scaled(&row.features));
+                padded(scaled.as_deref().unwrap_or_default(), self.features)
+            }
+            Column::ReducedFeatures => {
+                let reduced = row.reduced_features.as_deref();
+                padded(reduced.unwrap_or_default(), self.components)
+            }
+            Column::ProjectionVersion => vec![
+                row.projection_version
+                    .map_or_else(String::new, |version| version.to_string()),
+            ],
+        });
+        fields.collect()
     }
+}
+
+/// Rows reduced by an earlier projection may have fewer components than the header: they end in empty fields.
+fn padded(numbers: &[f32], count: usize) -> Vec<String> {
+    let field = |i| numbers.get(i).map_or_else(String::new, f32::to_string);
+    (0..count).map(field).collect()
 }

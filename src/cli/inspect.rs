@@ -36,7 +36,8 @@ impl Inspect {
     }
 
     async fn report(&self) -> Result<Value> {
-        let tables = job::open_tables(&self.table, &self.store.config(), job::PATIENCE_MS).await?;
+        let mut tables =
+            job::open_tables(&self.table, &self.store.config(), job::PATIENCE_MS).await?;
         let found = tables.open_existing().await?;
         let state = found
             .state

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError, Said};
-use crate::job::Contradiction;
+use crate::job::{self, Contradiction};
 use crate::storage::S3Config;
 use crate::table::CommitError;
 
@@ -190,7 +190,7 @@ impl ConfigCommand {
     fn run(self) -> Result<ExitCode, Failure> {
         match self {
             ConfigCommand::Check { file } => {
-                load(&file, &[])?;
+                job::Rules::new(&load(&file, &[])?).map_err(anyhow::Error::from)?;
                 println!("{}: fine", file.display());
             }
             ConfigCommand::Example => print!("{}", Config::example()),

@@ -21,7 +21,7 @@ use super::events::{self, Objects, Sender};
 use super::{Failure, load, runtime};
 use crate::config::Config;
 use crate::event::{Change, Dialect, ObjectEvent, Version};
-use crate::job::{self, Found, Tables, uploads};
+use crate::job::{self, Found, Sample, Tables, uploads};
 use crate::operators::{Key, Which, digest, key_of, path_of};
 use crate::storage::{FetchError, UploadMeta};
 use crate::table;
@@ -79,7 +79,7 @@ impl Reconcile {
 
     async fn compare(&self, config: &Config, objects: &Objects) -> Result<Differences> {
         let s3 = job::s3_config(config, None);
-        let tables = job::open_tables(&config.table.uri, &s3, job::PATIENCE_MS).await?;
+        let mut tables = job::open_tables(&config.table.uri, &s3, job::PATIENCE_MS).await?;
         let table = tables.open_existing().await?;
         let mut known = Known::read(&tables, &table, objects).await?;
         let mut sender = match self.dry_run {
@@ -87,6 +87,7 @@ impl Reconcile {
             false => Some(Sender::new(config, self.rate).await?),
         };
         let mut differences = Differences::default();
+        let mut sample = Sample::new(config)?;
 
         let Objects { bucket, prefix } = objects;
         let uploads = uploads::open(config, None).await?;
@@ -101,7 +102,12 @@ impl Reconcile {
                 }
                 Err(error) => return Err(error.into()),
             };
+            if !sample.selects(&object.key) {
+                continue;
+            }
+            let taken = sample.takes(&object.key);
             match known.judge(bucket, &object) {
+                Judgement::Missing if !taken => continue,
                 Judgement::Same => {
                     differences.same += 1;
                     continue;

@@ -10,7 +10,7 @@ use futures::StreamExt;
 use super::events::{self, Objects, Sender};
 use super::{Failure, load, runtime};
 use crate::config::Config;
-use crate::job::uploads;
+use crate::job::{Sample, uploads};
 
 /// Arguments of `replay`.
 #[derive(Debug, Args)]
@@ -54,9 +54,16 @@ impl Replay {
     ) -> Result<u64> {
         let Objects { bucket, prefix } = objects;
         let uploads = uploads::open(config, None).await?;
-        let mut listed = uploads.list(bucket, prefix, self.after.as_deref());
+        let mut sample = Sample::new(config)?;
+        let after = self.after.as_deref();
+        // What comes before counts, too, where a label has only so many.
+        let from = after.filter(|_| config.select.per_label == 0);
+        let mut listed = uploads.list(bucket, prefix, from);
         while let Some(object) = listed.next().await {
-            sender.send(events::created(bucket, object?)).await?;
+            let object = object?;
+            if sample.takes(&object.key) && after.is_none_or(|after| *object.key > *after) {
+                sender.send(events::created(bucket, object)).await?;
+            }
         }
         sender.finish().await
     }

@@ -39,7 +39,8 @@ impl Vacuum {
     }
 
     async fn vacuum(&self) -> anyhow::Result<()> {
-        let tables = job::open_tables(&self.table, &self.store.config(), job::PATIENCE_MS).await?;
+        let mut tables =
+            job::open_tables(&self.table, &self.store.config(), job::PATIENCE_MS).await?;
         let (mut gone, mut gone_bytes, mut kept, mut kept_bytes) = (0, 0, 0, 0);
         for sweep in tables.garbage(self.older_than).await? {
             if !self.dry_run {

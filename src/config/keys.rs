@@ -106,6 +106,11 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("kafka", "Where the events of the uploads arrive."),
     ("s3", "The object store that holds the images."),
     ("table", "Where the result goes."),
+    (
+        "columns",
+        "What the table's columns are called. All files of a table have the same.",
+    ),
+    ("select", "Which objects are rows, by their keys."),
     ("backbone", "The network that turns pixels into features."),
     ("label", "How an object's key becomes its label."),
     (
@@ -160,6 +165,16 @@ pub const KEYS: &[Key] = &[
     key("table", "uri", Kind::Text, Required("\"s3://warehouse/eigenflow/table\""), "The Delta table: s3://bucket/prefix, or a folder."),
     key("table", "rows_per_file", at_least(1), Default("10000"), "Rows of one Parquet file at most."),
 
+    key("columns", "path", Kind::Text, Default("\"path\""), "s3://bucket/key."),
+    key("columns", "label", Kind::Text, Default("\"label\""), "The label."),
+    key("columns", "features", Kind::Text, Default("\"features\""), "The network's features."),
+    key("columns", "reduced_features", Kind::Text, Default("\"reduced_features\""), "The principal components."),
+    key("columns", "scaled_features", Kind::Text, Derived("\"scaled_features\""), "The standardised features; without a name there is no such column."),
+
+    key("select", "include", Kind::List, Default("[]"), "Globs: only objects whose keys match one are rows; none means all. * ends at a folder, ** does not."),
+    key("select", "exclude", Kind::List, Default("[]"), "Globs: objects whose keys match one are no rows."),
+    key("select", "per_label", at_least(0), Default("0"), "Of each label, only so many objects, the first by key, are announced by replay, reconcile and demo; 0: all."),
+
     key("backbone", "name", Kind::Choice(&["pixels", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]), Default("\"resnet50\""), "The network."),
     key("backbone", "weights", Kind::Text, Derived("\"resnet50\""), "Name of cached weights, path of a .safetensors file, or \"random:SEED\"; without it the network's name."),
     key("backbone", "precision", Kind::Choice(&["f32", "bf16"]), Default("\"f32\""), "Arithmetic of the convolutions."),
@@ -173,6 +188,8 @@ pub const KEYS: &[Key] = &[
     key("projection", "components", Kind::Components, Default("50"), "Components to keep: how many (50), or the share of variance to explain (0.95)."),
     key("projection", "standardise", Kind::Flag, Default("true"), "Divide each feature by its standard deviation, too, not only centre it."),
     key("projection", "ddof", Kind::Count { min: 0, max: 1 }, Default("1"), "Delta degrees of freedom of the standard deviation: 1 as Spark, 0 as scikit-learn."),
+    key("projection", "center", Kind::Flag, Default("true"), "Subtract the means. Spark's PCA does not, which is the same for standardised features up to a constant."),
+    key("projection", "whiten", Kind::Flag, Default("false"), "Divide each component by its standard deviation, so that all have variance 1."),
 
     key("publish", "interval_ms", Kind::Milliseconds, Default("30000"), "A version is published after this time, …"),
     key("publish", "rows", at_least(1), Default("20000"), "… or after this many changed rows, whichever comes first."),

@@ -39,6 +39,10 @@ pub struct Config {
     pub s3: S3,
     /// Where the result goes.
     pub table: Table,
+    /// `[columns]`
+    pub columns: Columns,
+    /// `[select]`
+    pub select: Select,
     /// The network.
     pub backbone: Backbone,
     /// From key to label.
@@ -138,6 +142,32 @@ pub struct Table {
     pub rows_per_file: usize,
 }
 
+/// What the table's columns are called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Columns {
+    /// `s3://bucket/key`.
+    pub path: String,
+    /// The label.
+    pub label: String,
+    /// The network's features.
+    pub features: String,
+    /// The principal components.
+    pub reduced_features: String,
+    /// The standardised features; without a name there is no such column.
+    pub scaled_features: Option<String>,
+}
+
+/// Which objects are rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Select {
+    /// Globs of keys; none means all.
+    pub include: Vec<String>,
+    /// Globs of keys.
+    pub exclude: Vec<String>,
+    /// Objects of a label that commands announce; 0 means all.
+    pub per_label: u64,
+}
+
 /// The network that turns pixels into features.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backbone {
@@ -205,6 +235,10 @@ pub struct Projection {
     pub standardise: bool,
     /// Delta degrees of freedom of the standard deviation, 0 or 1.
     pub ddof: u64,
+    /// Whether means are subtracted.
+    pub center: bool,
+    /// Whether components are divided by their standard deviations.
+    pub whiten: bool,
 }
 
 /// How many components to keep.

@@ -6,8 +6,8 @@ use super::error::ConfigError;
 use super::keys::{KEYS, Unsaid};
 use super::said::{Said, Value};
 use super::{
-    Backbone, Components, Config, Fit, Kafka, LabelRule, Limits, Log, LogFormat, LostOffsets,
-    Precision, Projection, Properties, Publish, S3, Start, Table, Weights,
+    Backbone, Columns, Components, Config, Fit, Kafka, LabelRule, Limits, Log, LogFormat,
+    LostOffsets, Precision, Projection, Properties, Publish, S3, Select, Start, Table, Weights,
 };
 
 /// Kafka properties that are eigenflow's own to set, each with the place to say them instead.
@@ -33,6 +33,8 @@ impl Said {
             kafka: self.kafka(),
             s3: self.s3(),
             table: self.table(),
+            columns: self.columns(),
+            select: self.select(),
             backbone: self.backbone(),
             label: self.label(),
             projection: self.projection(),
@@ -258,6 +260,24 @@ impl Said {
         }
     }
 
+    fn columns(&mut self) -> Columns {
+        Columns {
+            path: self.text("columns.path"),
+            label: self.text("columns.label"),
+            features: self.text("columns.features"),
+            reduced_features: self.text("columns.reduced_features"),
+            scaled_features: self.optional_text("columns.scaled_features"),
+        }
+    }
+
+    fn select(&mut self) -> Select {
+        Select {
+            include: self.texts("select.include"),
+            exclude: self.texts("select.exclude"),
+            per_label: self.count("select.per_label"),
+        }
+    }
+
     fn projection(&mut self) -> Projection {
         Projection {
             components: match self.value("projection.components") {
@@ -266,6 +286,8 @@ impl Said {
             },
             standardise: self.flag("projection.standardise"),
             ddof: self.count("projection.ddof"),
+            center: self.flag("projection.center"),
+            whiten: self.flag("projection.whiten"),
         }
     }
 
@@ -335,6 +357,13 @@ impl Said {
 
     fn text(&self, path: &str) -> String {
         self.optional_text(path).unwrap_or_default()
+    }
+
+    fn texts(&self, path: &str) -> Vec<String> {
+        match self.value(path) {
+            Some(Value::List(texts)) => texts,
+            _ => Vec::new(),
+        }
     }
 
     fn count(&self, path: &str) -> u64 {

@@ -21,6 +21,7 @@ mod origin;
 mod rendezvous;
 mod reprojection;
 mod run;
+mod selection;
 pub mod state;
 mod statistics;
 mod tables;
@@ -28,10 +29,11 @@ pub mod uploads;
 mod verification;
 
 pub use label::Labeller;
-pub use open::{Options, PATIENCE_MS, open, open_tables, s3_config};
+pub use open::{Options, PATIENCE_MS, Rules, open, open_tables, s3_config};
 pub use origin::{Beginning, Origin, read_moments, read_projection};
 pub use reprojection::{Plan, Reprojected, Reprojection};
 pub use run::{reproject, run, verify};
+pub use selection::{Sample, Selection};
 pub use tables::{Found, Summary, Sweep, Tables};
 pub use verification::{Check, Difference, Opened, Tally, Verdict, Verification};
 
@@ -53,6 +55,8 @@ pub struct Job {
     pub features: usize,
     /// From key to label.
     pub labeller: Labeller,
+    /// Which keys are rows.
+    pub selection: Selection,
     /// Fitting of images to the network's input.
     pub preprocess: Preprocess,
     /// What is no longer an image but an attack.
@@ -93,17 +97,17 @@ impl Job {
             Err(_) => unreachable!("the budget is never closed"),
         }
     }
-}
 
-impl Job {
     /// All that rows depend on beside their objects; equal in every process of a job.
     pub fn fingerprint(&self) -> String {
         format!(
-            "{}; topic {}; buckets {:?}; label {:?}; limits {:?}",
+            "{}; topic {}; buckets {:?}; select {:?}; label {:?}; columns {}; limits {:?}",
             self.identity,
             self.config.kafka.topic,
             self.config.s3.buckets,
+            self.config.select,
             self.config.label,
+            self.tables.rows.form(),
             self.image_limits
         )
     }

@@ -5,17 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use super::{Failure, Job, Labeller, Tables, budget_units, model, uploads};
+use super::{
+    Contradiction, Failure, Job, Labeller, Selection, Tables, budget_units, model, uploads,
+};
 use crate::backbone::weights;
 use crate::config::{self, Config};
 use crate::image::{Fit, Limits, Preprocess};
 use crate::observe::{Health, Metrics, Spell};
 use crate::projection;
 use crate::storage::{Credentials, Location, Patience, Place, S3Config};
+use crate::table::{Form, Row};
 
 /// What a job is given beside its configuration.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +45,11 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
         Some(cache) => cache,
         None => weights::cache_dir()?,
     };
+    let Rules {
+        labeller,
+        selection,
+        form,
+    } = Rules::new(&config)?;
     let model = model::load(&config.backbone, &cache)?;
     let s3 = s3_config(&config, options.credentials.as_ref());
     let limits = &config.limits;
@@ -69,11 +77,12 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
     Ok(Arc::new(Job {
         runtime: Handle::current(),
         uploads: uploads::open(&config, options.credentials.as_ref()).await?,
-        tables: tables(&config.table.uri, &s3, patience).await?,
+        tables: tables(&config.table.uri, &s3, patience, form).await?,
         features,
         // The pixels that the network sees depend on how an image is fitted, so the features do.
         identity: format!("{identity}; {}", fitting(&preprocess)),
-        labeller: Labeller::new(&config.label)?,
+        labeller,
+        selection,
         preprocess,
         image_limits: Limits {
             bytes: limits.image_bytes,
@@ -108,11 +117,57 @@ pub async fn open_tables(uri: &str, s3: &S3Config, patience_ms: u64) -> Result<T
         limit: Duration::from_millis(patience_ms),
         ..Patience::default()
     };
-    tables(uri, s3, patience).await
+    tables(uri, s3, patience, Form::default()).await
 }
 
-async fn tables(uri: &str, s3: &S3Config, patience: Patience) -> Result<Tables> {
-    Tables::at(Place::open(&Location::parse(uri)?, s3, patience).await?)
+async fn tables(uri: &str, s3: &S3Config, patience: Patience, form: Form) -> Result<Tables> {
+    let place = Place::open(&Location::parse(uri)?, s3, patience).await?;
+    Tables::at(place, form)
+}
+
+/// What a configuration says of keys and columns, compiled.
+pub struct Rules {
+    labeller: Labeller,
+    selection: Selection,
+    form: Form,
+}
+
+impl Rules {
+    /// Of a configuration.
+    ///
+    /// # Errors
+    /// A pattern, a glob or a column's name that is none.
+    pub fn new(config: &Config) -> Result<Self, Contradiction> {
+        let compiled = || {
+            anyhow::Ok(Rules {
+                labeller: Labeller::new(&config.label)?,
+                selection: Selection::new(&config.select)?,
+                form: form(&config.columns)?,
+            })
+        };
+        compiled().map_err(|error| Contradiction(format!("{error:#}")))
+    }
+}
+
+fn form(columns: &config::Columns) -> Result<Form> {
+    let config::Columns {
+        path,
+        label,
+        features,
+        reduced_features,
+        scaled_features,
+    } = columns;
+    let named = [
+        ("path", Some(path)),
+        ("label", Some(label)),
+        ("features", Some(features)),
+        ("reduced_features", Some(reduced_features)),
+        ("scaled_features", scaled_features.as_ref()),
+    ];
+    let named = named
+        .into_iter()
+        .filter_map(|(own, name)| Some((own.to_owned(), name?.clone())));
+    Form::new::<Row>(named).context("[columns]")
 }
 
 /// The store of a configuration.
@@ -145,6 +200,7 @@ fn projection_options(config: &config::Projection) -> projection::Options {
         },
         standardise: config.standardise,
         ddof: config.ddof as u8,
-        ..projection::Options::default()
+        center: config.center,
+        whiten: config.whiten,
     }
 }

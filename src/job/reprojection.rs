@@ -122,7 +122,7 @@ impl Reprojection {
     ///
     /// # Errors
     /// Where there is no table, or no job has committed to it; logs or a projection that can't be read.
-    pub async fn open(tables: Tables, rows_per_file: u64) -> Result<Self> {
+    pub async fn open(mut tables: Tables, rows_per_file: u64) -> Result<Self> {
         let found = tables.open_to_rewrite().await.map_err(explained)?;
         let state = found
             .state

@@ -4,14 +4,15 @@ mod garbage;
 
 pub use garbage::Sweep;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tokio::sync::Mutex;
 
+use super::Contradiction;
 use super::state::{FileList, JobState};
 use crate::operators::Which;
 use crate::storage::Place;
 use crate::table::state::Objects;
-use crate::table::{self, Author, Commit, DataFile, DataFiles, Reject, Row, Snapshot, Table};
+use crate::table::{self, Author, Commit, DataFile, DataFiles, Form, Reject, Row, Snapshot, Table};
 
 /// The main table, the rejects table beside it, and the objects of the job's state.
 pub struct Tables {
@@ -81,11 +82,12 @@ pub struct Found {
 }
 
 impl Tables {
-    /// The tables at `place` and beside it. Nothing is read yet.
-    pub fn at(place: Place) -> Result<Self> {
+    /// The tables at `place` and beside it; a main table that is yet to be made, and its new files, are of this form.
+    /// Nothing is read yet.
+    pub fn at(place: Place, form: Form) -> Result<Self> {
         Ok(Tables {
-            rows: DataFiles::new(place.clone()),
-            rejects: DataFiles::new(place.beside("rejects")?),
+            rows: DataFiles::new(place.clone(), form),
+            rejects: DataFiles::new(place.beside("rejects")?, Form::default()),
             objects: Objects::beside(&place)?,
             place,
             logs: Mutex::new(None),
@@ -94,8 +96,18 @@ impl Tables {
 
     /// Opens the logs for a job: creates what isn't there, and carries out a rejects commit that a crash left undone.
     pub async fn open(&self) -> Result<Found> {
-        let main = Log::<Row>::open_or_create(self.place.clone()).await?;
-        let rejects = Log::<Reject>::open_or_create(self.place.beside("rejects")?).await?;
+        let main = Log::open_or_create(self.place.clone(), self.rows.form()).await?;
+        let rejects = self.place.beside("rejects")?;
+        let rejects = Log::open_or_create(rejects, self.rejects.form()).await?;
+        if main.base.form != *self.rows.form() {
+            bail!(Contradiction(format!(
+                "the columns of {} are otherwise than `[columns]` has them ({} instead of {}): say there what the table has, or \
+                 choose another table.uri and replay the bucket",
+                self.place,
+                main.base.form,
+                self.rows.form()
+            )));
+        }
         let mut logs = Logs { main, rejects };
         logs.catch_up(&self.place).await?;
         self.found(logs).await
@@ -103,13 +115,14 @@ impl Tables {
 
     /// Opens the logs of tables that must be there, and changes nothing: a job may be at work on them. Rejects that are
     /// yet to be committed are found as if they were.
-    pub async fn open_existing(&self) -> Result<Found> {
-        self.found(self.existing().await?).await
+    pub async fn open_existing(&mut self) -> Result<Found> {
+        let logs = self.existing().await?;
+        self.found(logs).await
     }
 
     /// Opens the logs of tables that must be there for a `reproject`, which its commits will name as their author. A rejects
     /// commit that a crash left undone is carried out.
-    pub async fn open_to_rewrite(&self) -> Result<Found> {
+    pub async fn open_to_rewrite(&mut self) -> Result<Found> {
         let Logs { main, rejects } = self.existing().await?;
         let mut logs = Logs {
             main: main.written_by(Author::Reproject),
@@ -119,7 +132,8 @@ impl Tables {
         self.found(logs).await
     }
 
-    async fn existing(&self) -> Result<Logs> {
+    /// The logs of tables that must be there; new files will be of the form that they have.
+    async fn existing(&mut self) -> Result<Logs> {
         let missing = || {
             format!(
                 "{} holds no table; check the address, or run a job that makes one",
@@ -128,10 +142,9 @@ impl Tables {
         };
         let main = Log::<Row>::open(self.place.clone()).await?;
         let rejects = Log::<Reject>::open(self.place.beside("rejects")?).await?;
-        Ok(Logs {
-            main: main.with_context(missing)?,
-            rejects: rejects.with_context(missing)?,
-        })
+        let (main, rejects) = (main.with_context(missing)?, rejects.with_context(missing)?);
+        self.rows = DataFiles::new(self.place.clone(), main.base.form.clone());
+        Ok(Logs { main, rejects })
     }
 
     async fn found(&self, logs: Logs) -> Result<Found> {
@@ -206,11 +219,11 @@ impl<R: table::Record> Log<R> {
         }
     }
 
-    async fn open_or_create(place: Place) -> Result<Self> {
+    async fn open_or_create(place: Place, form: &Form) -> Result<Self> {
         match Self::open(place.clone()).await? {
             Some(log) => Ok(log),
             None => {
-                let table = Table::create(place).await?;
+                let table = Table::create(place, form).await?;
                 Ok(Log {
                     base: table.snapshot().await?,
                     table,

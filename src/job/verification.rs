@@ -138,7 +138,7 @@ impl Verification {
     ///
     /// # Errors
     /// Where there is no table, or its logs can't be read.
-    pub async fn open(tables: Tables) -> Result<Self> {
+    pub async fn open(mut tables: Tables) -> Result<Self> {
         let found = tables.open_existing().await?;
         let state = found
             .state
@@ -198,6 +198,7 @@ impl Verification {
                         file: file.name,
                         rows,
                         projections,
+                        scaled: self.tables.rows.form().shows::<Row>("scaled_features"),
                     };
                     return (tally, Some(opened));
                 }
@@ -292,6 +293,8 @@ pub struct Opened {
     pub rows: Vec<Row>,
     /// The projections that the rows name, as far as they are still there.
     pub projections: BTreeMap<Epoch, Vec<Stored>>,
+    /// Whether the table shows scaled features.
+    pub scaled: bool,
 }
 
 /// Holds the number of records in a file against the log's.

@@ -11,7 +11,7 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use super::write::reduced;
+use super::write::write_reduced;
 use super::{Host, Round, Tasks};
 use crate::job::Tables;
 use crate::job::state::{FileList, JobState};
@@ -80,8 +80,7 @@ async fn merge(
         rows.extend(tables.rows.read(file).await?);
     }
     rows.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    let rows = reduced(rows, projection).await?;
-    let adds = vec![tables.rows.write(rows).await?];
+    let adds = vec![write_reduced(&tables.rows, rows, projection).await?];
     Ok(FileList {
         adds,
         removes: files.into_iter().map(|file| file.name).collect(),

@@ -266,6 +266,7 @@ mod tests {
             height: 1,
             features: vec![0.0],
             reduced_features: None,
+            scaled_features: None,
             projection_version: None,
         }))
     }

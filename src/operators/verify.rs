@@ -126,7 +126,7 @@ impl Recount {
                 unsummed.push(format!("{}: {error}", row.path));
                 continue;
             }
-            match reduced_alike(row, &opened.projections) {
+            match reduced_alike(row, &opened.projections, opened.scaled) {
                 Some(true) => tally.reduced_checked += 1,
                 Some(false) => unlike.push(row.path.clone()),
                 None => tally.reduced_unchecked += 1,
@@ -157,24 +157,34 @@ impl Recount {
     }
 }
 
-/// Whether the row's reduced features are, bit for bit, what its projection makes of its features. `None`: there is no
-/// such projection any more.
-fn reduced_alike(row: &Row, projections: &BTreeMap<i64, Vec<Stored>>) -> Option<bool> {
-    let (Some(version), Some(published)) = (row.projection_version, &row.reduced_features) else {
-        return Some(row.projection_version.is_none() && row.reduced_features.is_none());
+/// Whether the row's reduced features, and its scaled ones if the table shows them, are, bit for bit, what its projection
+/// makes of its features. `None`: there is no such projection any more.
+fn reduced_alike(
+    row: &Row,
+    projections: &BTreeMap<i64, Vec<Stored>>,
+    scaled: bool,
+) -> Option<bool> {
+    let Some(version) = row.projection_version else {
+        return Some(row.reduced_features.is_none() && row.scaled_features.is_none());
     };
     let there = projections
         .get(&version)
         .filter(|there| !there.is_empty())?;
-    let bits = |reduced: &[f32]| -> Vec<u32> { reduced.iter().map(|x| x.to_bits()).collect() };
-    Some(there.iter().any(|stored| {
-        let projection = &stored.projection;
-        let mut reduced = vec![0.0; projection.n_components()];
-        if projection.width() != row.features.len() {
-            return false;
-        }
-        projection.reduce(&row.features, &mut reduced);
-        bits(&reduced) == bits(published)
+    let bits = |x: &f32| x.to_bits();
+    let alike = |found: &Option<Vec<f32>>, wanted: Option<Vec<f32>>| match (found, wanted) {
+        (Some(found), Some(wanted)) => found.iter().map(bits).eq(wanted.iter().map(bits)),
+        (found, wanted) => found.is_none() && wanted.is_none(),
+    };
+    Some(there.iter().any(|Stored { projection, .. }| {
+        projection.width() == row.features.len()
+            && alike(
+                &row.reduced_features,
+                Some(projection.reduced(&row.features)),
+            )
+            && alike(
+                &row.scaled_features,
+                scaled.then(|| projection.scaled(&row.features)),
+            )
     }))
 }
 

@@ -17,7 +17,7 @@ use super::project::Projected;
 use super::{Batch, FileChange, Placed, Round, SharedBatch, Tasks};
 use crate::job::Job;
 use crate::projection::Stored;
-use crate::table::Row;
+use crate::table::{DataFile, DataFiles, Row};
 
 #[derive(Default)]
 struct Waiting {
@@ -93,10 +93,7 @@ async fn put(
         let (slot, file) = match Arc::unwrap_or_clone(batch) {
             Batch::Rows(slot, rows) => (
                 slot,
-                job.tables
-                    .rows
-                    .write(reduced(rows, projection.clone()).await?)
-                    .await?,
+                write_reduced(&job.tables.rows, rows, projection.clone()).await?,
             ),
             Batch::Rejects(slot, rejects) => (slot, job.tables.rejects.write(rejects).await?),
         };
@@ -111,30 +108,28 @@ async fn put(
     Ok(files)
 }
 
-/// `rows` with their reduced features, or without where there is no projection.
-pub async fn reduced(
+/// Writes `rows` as one file, reduced by `projection`, or not at all where there is none.
+pub async fn write_reduced(
+    files: &DataFiles<Row>,
     mut rows: Vec<Row>,
     projection: Option<Arc<Stored>>,
-) -> anyhow::Result<Vec<Row>> {
-    let Some(projection) = projection else {
-        for row in &mut rows {
-            (row.reduced_features, row.projection_version) = (None, None);
-        }
-        return Ok(rows);
-    };
+) -> anyhow::Result<DataFile> {
+    let scaled = files.form().shows::<Row>("scaled_features");
     let reduced = tokio::task::spawn_blocking(move || {
-        reduce(&mut rows, &projection);
+        for row in &mut rows {
+            reduce(row, projection.as_deref(), scaled);
+        }
         rows
     });
-    Ok(reduced.await?)
+    Ok(files.write(reduced.await?).await?)
 }
 
-/// Fills in the reduced features of `rows`.
-fn reduce(rows: &mut [Row], stored: &Stored) {
-    for row in rows {
-        let mut reduced = vec![0.0; stored.projection.n_components()];
-        stored.projection.reduce(&row.features, &mut reduced);
-        row.reduced_features = Some(reduced);
-        row.projection_version = Some(stored.version);
-    }
+/// Fills in what `projection` makes of the row's features.
+fn reduce(row: &mut Row, projection: Option<&Stored>, scaled: bool) {
+    let of = projection.map(|stored| &stored.projection);
+    row.reduced_features = of.map(|projection| projection.reduced(&row.features));
+    row.scaled_features = of
+        .filter(|_| scaled)
+        .map(|projection| projection.scaled(&row.features));
+    row.projection_version = projection.map(|stored| stored.version);
 }

@@ -176,6 +176,20 @@ impl Projection {
         }
     }
 
+    /// [`Projection::reduce`] into a vector of its own.
+    pub fn reduced(&self, features: &[f32]) -> Vec<f32> {
+        let mut reduced = vec![0.0; self.n_components()];
+        self.reduce(features, &mut reduced);
+        reduced
+    }
+
+    /// [`Projection::scale`] into a vector of its own, rounded.
+    pub fn scaled(&self, features: &[f32]) -> Vec<f32> {
+        let mut scaled = vec![0.0; self.width()];
+        self.scale(features, &mut scaled);
+        scaled.into_iter().map(|x| x as f32).collect()
+    }
+
     /// The rows of the folded matrix.
     pub(super) fn weights(&self) -> std::slice::ChunksExact<'_, f64> {
         self.weights.chunks_exact(self.width())

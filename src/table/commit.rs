@@ -136,6 +136,7 @@ impl<R: Record> Table<R> {
 
         let change = Arc::unwrap_or_clone(change);
         Ok(Snapshot {
+            form: base.form.clone(),
             version,
             files: kept.into_iter().chain(change.adds).collect(),
             txn: Some(change.epoch),

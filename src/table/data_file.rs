@@ -33,7 +33,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::columns::{millis, numbers, texts};
-use super::schema::{Record, SchemaError, delta_schema};
+use super::form::{Form, own_name, undress};
+use super::schema::{Record, SchemaError};
 use super::sealed;
 use crate::storage::{Place, StorageError};
 
@@ -96,17 +97,25 @@ pub enum DataFileError {
 #[derive(Clone, Debug)]
 pub struct DataFiles<R> {
     place: Place,
+    form: Arc<Form>,
     record: PhantomData<fn() -> R>,
 }
 
 impl<R: Record> DataFiles<R> {
-    /// Files in the root of a table.
+    /// Files in the root of a table; new ones are of this form.
     #[must_use]
-    pub fn new(place: Place) -> Self {
+    pub fn new(place: Place, form: Form) -> Self {
         Self {
             place,
+            form: Arc::new(form),
             record: PhantomData,
         }
+    }
+
+    /// The form of new files. Files tell theirs themselves.
+    #[must_use]
+    pub fn form(&self) -> &Form {
+        &self.form
     }
 
     /// Writes rows as one new file, in the given order. Sort them by path: equal sets then make equal files, and
@@ -116,7 +125,8 @@ impl<R: Record> DataFiles<R> {
     /// [`DataFileError`]; the file does not exist for any reader until a commit names it.
     pub async fn write(&self, rows: Vec<R>) -> Result<DataFile, DataFileError> {
         let row_count = rows.len() as u64;
-        let encoded = tokio::task::spawn_blocking(move || encode(&rows));
+        let form = self.form.clone();
+        let encoded = tokio::task::spawn_blocking(move || encode(&rows, &form));
         let (bytes, stats) = encoded
             .await
             .map_err(|error| DataFileError::Encode(error.to_string()))??;
@@ -173,8 +183,11 @@ impl<R: Record> DataFiles<R> {
         let builder = ParquetRecordBatchStreamBuilder::new(reader)
             .await
             .map_err(failed)?;
-        let columns = ["path", "etag", "event_time", "version"];
-        let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
+        let keys = |own: &str| ["path", "etag", "event_time", "version"].contains(&own);
+        let columns = builder.schema().fields().iter();
+        let columns = columns.filter(|field| keys(own_name(field)));
+        let names = columns.map(|field| field.name().as_str());
+        let mask = ProjectionMask::columns(builder.parquet_schema(), names);
         let batches: Vec<RecordBatch> = builder
             .with_projection(mask)
             .build()
@@ -194,15 +207,16 @@ impl<R: Record> DataFiles<R> {
 }
 
 /// Rows as the bytes of a Parquet file, and Delta's statistics of them as JSON.
-fn encode<R: Record>(rows: &[R]) -> Result<(Vec<u8>, String), DataFileError> {
+fn encode<R: Record>(rows: &[R], form: &Form) -> Result<(Vec<u8>, String), DataFileError> {
     let schema_error = |source| DataFileError::Schema {
         file: "new file".into(),
         source,
     };
-    let batch = R::to_batch(rows).map_err(schema_error)?;
+    let batch = R::to_batch(rows).and_then(|batch| form.dress::<R>(&batch));
+    let batch = batch.map_err(schema_error)?;
     let bytes = to_parquet(&batch).map_err(|error| DataFileError::Encode(error.to_string()))?;
 
-    let schema = delta_schema::<R>().map_err(schema_error)?;
+    let schema = form.schema::<R>().map_err(schema_error)?;
     let columns: Vec<_> = schema
         .fields()
         .map(|field| ColumnName::new([field.name()]))
@@ -250,16 +264,19 @@ fn decode<R: Record>(name: &str, bytes: Bytes) -> Result<Vec<R>, DataFileError> 
     let mut rows = Vec::new();
     for batch in &batches {
         rows.extend(
-            R::from_batch(batch).map_err(|source| DataFileError::Schema {
-                file: name.into(),
-                source,
-            })?,
+            undress(batch)
+                .and_then(|batch| R::from_batch(&batch))
+                .map_err(|source| DataFileError::Schema {
+                    file: name.into(),
+                    source,
+                })?,
         );
     }
     Ok(rows)
 }
 
 fn keys_of(batch: &RecordBatch, keys: &mut Vec<Key>) -> Result<(), SchemaError> {
+    let batch = &undress(batch)?;
     let (path, etag) = (texts(batch, "path")?, texts(batch, "etag")?);
     let version = texts(batch, "version")?;
     let event_time = numbers::<TimestampMicrosecondType>(batch, "event_time", "timestamp")?;

@@ -21,6 +21,7 @@
 mod columns;
 mod commit;
 mod data_file;
+mod form;
 mod schema;
 pub mod sealed;
 mod stamp;
@@ -31,6 +32,7 @@ pub mod vacuum;
 
 pub use commit::{Commit, CommitError};
 pub use data_file::{DataFile, DataFileError, DataFiles, Key};
+pub use form::Form;
 pub use schema::{Record, Reject, Row, SchemaError};
 pub use stamp::Author;
 pub use table::{Snapshot, Table, TableError};

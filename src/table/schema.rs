@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use arrow::datatypes::{Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{Int32Type, Int64Type, Schema, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use delta_kernel::engine::arrow_conversion::TryIntoArrow;
 use delta_kernel::schema::{ArrayType, DataType, StructField, StructType};
@@ -15,10 +15,13 @@ use super::columns::{floats, lists, millis, numbers, sides, strings, texts, time
 /// Laws: `from_batch(&to_batch(rows)?)? == rows`, and the columns `path`, `etag`, `event_time` and
 /// `version` exist (see [`Key`](super::Key)).
 pub trait Record: Clone + Send + Sync + 'static {
-    /// The columns in their order.
+    /// Columns that a table need not have: all their values are null where it doesn't.
+    const OPTIONAL: &[&str] = &[];
+
+    /// The columns in their order, by their own names.
     fn fields() -> Vec<StructField>;
 
-    /// One array a column.
+    /// One array a column, in the order of [`fields`](Self::fields).
     ///
     /// # Errors
     /// [`SchemaError`] for a value that its column can't hold.
@@ -30,13 +33,17 @@ pub trait Record: Clone + Send + Sync + 'static {
     /// [`SchemaError`] for an absent or mistyped column, and for null where a value must be.
     fn from_batch(batch: &RecordBatch) -> Result<Vec<Self>, SchemaError>;
 
-    /// Rows as one Arrow batch.
+    /// Rows as one Arrow batch of all columns under their own names; list elements are called `element`, as Delta wants
+    /// them.
     ///
     /// # Errors
     /// As [`to_columns`](Self::to_columns).
     fn to_batch(rows: &[Self]) -> Result<RecordBatch, SchemaError> {
+        let schema = StructType::try_new(Self::fields())
+            .map_err(|error| SchemaError::Form(error.to_string()))?;
+        let schema: Schema = (&schema).try_into_arrow()?;
         Ok(RecordBatch::try_new(
-            arrow_schema::<Self>()?,
+            Arc::new(schema),
             Self::to_columns(rows)?,
         )?)
     }
@@ -63,6 +70,8 @@ pub struct Row {
     pub features: Vec<f32>,
     /// `[k]`, absent until there is a projection.
     pub reduced_features: Option<Vec<f32>>,
+    /// `[d]`, standardised by the projection that reduced the row; absent without one, or where the table doesn't show them.
+    pub scaled_features: Option<Vec<f32>>,
     /// The projection that made `reduced_features`.
     pub projection_version: Option<i64>,
 }
@@ -113,12 +122,17 @@ pub enum SchemaError {
         /// What was given or found.
         value: i64,
     },
+    /// Names that can't be a table's.
+    #[error("{0}")]
+    Form(String),
     /// Arrow disagrees.
     #[error(transparent)]
     Arrow(#[from] ArrowError),
 }
 
 impl Record for Row {
+    const OPTIONAL: &[&str] = &["scaled_features"];
+
     fn fields() -> Vec<StructField> {
         let array = || DataType::from(ArrayType::new(DataType::FLOAT, true));
         vec![
@@ -131,6 +145,7 @@ impl Record for Row {
             StructField::nullable("height", DataType::INTEGER),
             StructField::nullable("features", array()),
             StructField::nullable("reduced_features", array()),
+            StructField::nullable("scaled_features", array()),
             StructField::nullable("projection_version", DataType::LONG),
         ]
     }
@@ -152,6 +167,10 @@ impl Record for Row {
                 "reduced_features",
                 rows.iter().map(|row| row.reduced_features.as_deref()),
             )?,
+            lists(
+                "scaled_features",
+                rows.iter().map(|row| row.scaled_features.as_deref()),
+            )?,
             Arc::new(Int64Array::from_iter(
                 rows.iter().map(|row| row.projection_version),
             )),
@@ -166,6 +185,10 @@ impl Record for Row {
         let height = numbers::<Int32Type>(batch, "height", "int")?;
         let features = floats(batch, "features")?;
         let reduced = floats(batch, "reduced_features")?;
+        let scaled = match batch.column_by_name("scaled_features") {
+            Some(_) => Some(floats(batch, "scaled_features")?),
+            None => None,
+        };
         let projection = numbers::<Int64Type>(batch, "projection_version", "long")?;
         (0..batch.num_rows())
             .map(|row| {
@@ -182,6 +205,10 @@ impl Record for Row {
                         row,
                     })?,
                     reduced_features: reduced.get(row)?,
+                    scaled_features: match &scaled {
+                        Some(scaled) => scaled.get(row)?,
+                        None => None,
+                    },
                     projection_version: projection.get(row),
                 })
             })
@@ -235,20 +262,6 @@ impl Record for Reject {
     }
 }
 
-/// Delta's schema of a record.
-pub(super) fn delta_schema<R: Record>() -> Result<Arc<StructType>, SchemaError> {
-    let schema = StructType::try_new(R::fields());
-    Ok(Arc::new(schema.map_err(|error| {
-        ArrowError::SchemaError(error.to_string())
-    })?))
-}
-
-/// Arrow's schema of a record; list elements are called `element`, as Delta wants them.
-pub(super) fn arrow_schema<R: Record>() -> Result<SchemaRef, SchemaError> {
-    let schema: Schema = delta_schema::<R>()?.as_ref().try_into_arrow()?;
-    Ok(Arc::new(schema))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,6 +277,7 @@ mod tests {
             height: i32::MAX as u32,
             features: vec![0.0, -0.0, f32::MIN_POSITIVE, f32::MAX],
             reduced_features: None,
+            scaled_features: None,
             projection_version: None,
         }
     }
@@ -274,6 +288,7 @@ mod tests {
             label: Some(String::new()),
             features: vec![],
             reduced_features: Some(vec![1.5]),
+            scaled_features: Some(vec![-0.5, 0.5]),
             projection_version: Some(i64::MAX),
             event_time_ms: 1_700_000_000_123,
             ..row()
@@ -338,7 +353,7 @@ mod tests {
         };
         assert_eq!(
             names(Row::fields()),
-            "path label etag event_time version width height features reduced_features projection_version"
+            "path label etag event_time version width height features reduced_features scaled_features projection_version"
         );
         assert_eq!(
             names(Reject::fields()),

@@ -22,8 +22,9 @@ use delta_kernel_default_engine::{DefaultEngine, DefaultEngineBuilder};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use uuid::Uuid;
 
-use super::data_file::{DataFile, DataFiles};
-use super::schema::{Record, SchemaError, delta_schema};
+use super::data_file::DataFile;
+use super::form::Form;
+use super::schema::{Record, SchemaError};
 use super::stamp::Author;
 use crate::storage::{Place, StorageError};
 
@@ -54,6 +55,8 @@ pub struct Snapshot {
     pub files: Vec<DataFile>,
     /// The epoch of the last commit that had one.
     pub txn: Option<i64>,
+    /// How its records are shown.
+    pub form: Form,
     /// The job's JSON of the last commit that had one, byte for byte.
     pub job: Option<String>,
     pub(super) kernel: SnapshotRef,
@@ -138,15 +141,18 @@ impl<R: Record> Table<R> {
         Self::new(place).map(Some)
     }
 
-    /// Creates an empty table, version 0; opens it where another process was faster.
+    /// Creates an empty table of this form, version 0; opens it where another process was faster.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub async fn create(place: Place) -> Result<Self, TableError> {
+    pub async fn create(place: Place, form: &Form) -> Result<Self, TableError> {
         let table = Self::new(place)?;
+        let schema = form.schema::<R>()?;
         table.place.make_folder().await?;
-        let create =
-            || table.call(|place, engine| create_at(&place, &engine, delta_schema::<R>()?));
+        let create = || {
+            let schema = schema.clone();
+            table.call(|place, engine| create_at(&place, &engine, schema))
+        };
         let patience = table.place.patience();
         let tried = patience
             .retry("creating a table", TableError::is_transient, create)
@@ -187,12 +193,6 @@ impl<R: Record> Table<R> {
         &self.place
     }
 
-    /// Its files.
-    #[must_use]
-    pub fn files(&self) -> DataFiles<R> {
-        DataFiles::new(self.place.clone())
-    }
-
     /// The newest version.
     ///
     /// # Errors
@@ -203,8 +203,7 @@ impl<R: Record> Table<R> {
                 let kernel = KernelSnapshot::builder_for(place.url().as_str())
                     .build(engine.as_ref())
                     .map_err(|error| TableError::from_kernel(&place, error))?;
-                check_columns::<R>(&place, &kernel)?;
-                read_snapshot(&place, &engine, kernel)
+                read_snapshot::<R>(&place, &engine, kernel)
             })
         };
         let patience = self.place.patience();
@@ -243,10 +242,11 @@ fn create_at(
         .map_err(|error| TableError::from_kernel(place, error))
 }
 
-/// More columns are fine (later stages add some), fewer or others are not.
-fn check_columns<R: Record>(place: &Place, kernel: &SnapshotRef) -> Result<(), TableError> {
+/// How the table shows its records. More columns are fine, fewer or others are not.
+fn form_of<R: Record>(place: &Place, kernel: &SnapshotRef) -> Result<Form, TableError> {
     let schema = kernel.schema();
-    for wanted in R::fields() {
+    let form = Form::of::<R>(&schema);
+    for wanted in form.fields::<R>() {
         let found = schema.field(wanted.name());
         if found.is_none_or(|found| found.data_type() != wanted.data_type()) {
             return Err(TableError::OtherTable {
@@ -256,10 +256,10 @@ fn check_columns<R: Record>(place: &Place, kernel: &SnapshotRef) -> Result<(), T
             });
         }
     }
-    Ok(())
+    Ok(form)
 }
 
-pub(super) fn read_snapshot(
+pub(super) fn read_snapshot<R: Record>(
     place: &Place,
     engine: &Engine,
     kernel: SnapshotRef,
@@ -281,6 +281,7 @@ pub(super) fn read_snapshot(
         })?;
     }
     Ok(Snapshot {
+        form: form_of::<R>(place, &kernel)?,
         version: kernel.version(),
         files,
         txn,

@@ -10,6 +10,7 @@ mod proxy;
 mod reproject;
 mod restart;
 mod servers;
+mod shape;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod soak;

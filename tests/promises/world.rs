@@ -326,7 +326,7 @@ impl World {
 
     /// All rows of the main table by path; a path twice is a failure.
     pub fn rows(&self) -> BTreeMap<String, Row> {
-        let tables = self.tables();
+        let mut tables = self.tables();
         let found = self.runtime.block_on(tables.open_existing());
         let listed = found.expect("tables").rows;
         self.read(&tables.rows, &listed, |row| row.path.clone())
@@ -334,7 +334,7 @@ impl World {
 
     /// All rows of the rejects table by path; a path twice is a failure.
     pub fn rejects(&self) -> BTreeMap<String, Reject> {
-        let tables = self.tables();
+        let mut tables = self.tables();
         let found = self.runtime.block_on(tables.open_existing());
         let listed = found.expect("tables").rejects;
         self.read(&tables.rejects, &listed, |reject| reject.path.clone())

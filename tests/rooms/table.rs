@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use eigenflow::storage::{Location, Patience, Place, S3Config, S3Store};
 use eigenflow::table::state::Objects;
 use eigenflow::table::{
-    Author, Commit, CommitError, DataFile, Reject, Row, Snapshot, Table, vacuum,
+    Author, Commit, CommitError, DataFile, DataFiles, Form, Reject, Row, Snapshot, Table, vacuum,
 };
 use futures::stream::BoxStream;
 use object_store::path::Path;
@@ -29,8 +29,13 @@ fn row(name: &str, x: f32) -> Row {
         height: 20,
         features: vec![x; 16],
         reduced_features: None,
+        scaled_features: None,
         projection_version: None,
     }
+}
+
+fn files(table: &Table<Row>) -> DataFiles<Row> {
+    DataFiles::new(table.place().clone(), Form::default())
 }
 
 async fn local() -> (tempfile::TempDir, Place) {
@@ -69,7 +74,7 @@ fn adding(files: &[&DataFile], epoch: i64) -> Commit {
 async fn live_rows(table: &Table<Row>, snapshot: &Snapshot) -> Vec<Row> {
     let mut rows = Vec::new();
     for file in &snapshot.files {
-        rows.extend(table.files().read(file).await.unwrap());
+        rows.extend(files(table).read(file).await.unwrap());
     }
     rows.sort_by(|a, b| a.path.cmp(&b.path));
     rows
@@ -92,12 +97,14 @@ fn assert_same(one: &Snapshot, other: &Snapshot) {
 
 async fn a_table_lives(place: Place) {
     assert!(Table::<Row>::open(place.clone()).await.unwrap().is_none());
-    let table = Table::<Row>::create(place.clone()).await.unwrap();
+    let table = Table::<Row>::create(place.clone(), &Form::default())
+        .await
+        .unwrap();
     let empty = table.snapshot().await.unwrap();
     assert_eq!((empty.version, empty.txn, &empty.job), (0, None, &None));
     assert!(empty.files.is_empty());
 
-    let files = table.files();
+    let files = files(&table);
     let first = files
         .write(vec![row("a", 1.0), row("b", 2.0)])
         .await
@@ -140,7 +147,7 @@ async fn a_table_lives(place: Place) {
     assert_same(&three, &table.snapshot().await.unwrap());
 
     // The rejects lie beside it, by the same code; neither table is taken for the other.
-    let rejects = Table::<Reject>::create(place.beside("rejects").unwrap())
+    let rejects = Table::<Reject>::create(place.beside("rejects").unwrap(), &Form::default())
         .await
         .unwrap();
     assert!(rejects.snapshot().await.unwrap().files.is_empty());
@@ -152,7 +159,7 @@ async fn a_table_lives(place: Place) {
     assert!(error.contains("no column label"), "{error}");
 
     // Creating what is there opens it.
-    let same = Table::<Row>::create(place).await.unwrap();
+    let same = Table::<Row>::create(place, &Form::default()).await.unwrap();
     assert_same(&three, &same.snapshot().await.unwrap());
 }
 
@@ -184,7 +191,9 @@ async fn a_table_lives_on_a_real_s3() {
 // ---- fencing ----
 
 async fn one_committer_wins(place: Place) {
-    let table = Table::<Row>::create(place.clone()).await.unwrap();
+    let table = Table::<Row>::create(place.clone(), &Form::default())
+        .await
+        .unwrap();
     let mut base = table.snapshot().await.unwrap();
     for round in 1..=3 {
         let mut rivals = Vec::new();
@@ -224,7 +233,9 @@ async fn one_committer_wins(place: Place) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_loser_learns_whether_it_lost_to_a_job_or_to_a_reproject() {
     let (_folder, place) = local().await;
-    let job = Table::<Row>::create(place.clone()).await.unwrap();
+    let job = Table::<Row>::create(place.clone(), &Form::default())
+        .await
+        .unwrap();
     let reproject = Table::<Row>::open(place).await.unwrap().unwrap();
     let reproject = reproject.written_by(Author::Reproject);
     let base = job.snapshot().await.unwrap();
@@ -351,7 +362,7 @@ async fn stumbling(how: Stumble, times: usize, limit: Duration) -> (Table<Row>, 
     let inner: Arc<dyn ObjectStore> = Arc::new(memory::InMemory::new());
     let url = Url::parse("memory:///table/").unwrap();
     let sound = Place::new(Arc::clone(&inner), url.clone(), Patience::default()).unwrap();
-    let sound = Table::create(sound).await.unwrap();
+    let sound = Table::create(sound, &Form::default()).await.unwrap();
     let store = Stumbling {
         inner,
         how,
@@ -373,7 +384,7 @@ async fn a_commit_survives_lost_answers_and_errors() {
         (Stumble::Error, 3),
     ] {
         let (table, sound) = stumbling(how, times, Duration::from_secs(60)).await;
-        let file = table.files().write(vec![row("a", 1.0)]).await.unwrap();
+        let file = files(&table).write(vec![row("a", 1.0)]).await.unwrap();
         let base = table.snapshot().await.unwrap();
         let one = table.commit(&base, adding(&[&file], 7)).await.unwrap();
         assert_eq!((one.version, one.txn), (1, Some(7)), "{how:?}");
@@ -415,13 +426,14 @@ async fn a_store_that_stays_down_leaves_the_commit_unknown() {
 // ---- many commits ----
 
 async fn many_commits_open_fast(place: Place, commits: i64) -> (Duration, Duration) {
-    let table = Table::<Row>::create(place.clone()).await.unwrap();
+    let table = Table::<Row>::create(place.clone(), &Form::default())
+        .await
+        .unwrap();
     let mut snapshot = table.snapshot().await.unwrap();
     let start = Instant::now();
     let mut last: Option<DataFile> = None;
     for epoch in 1..=commits {
-        let file = table
-            .files()
+        let file = files(&table)
             .write(vec![row("a", epoch as f32)])
             .await
             .unwrap();
@@ -499,12 +511,14 @@ async fn after_300_commits_s3_opens_from_its_checkpoint_with_few_requests() {
 #[tokio::test(flavor = "multi_thread")]
 async fn vacuum_deletes_only_what_no_retained_version_names() {
     let (_folder, place) = local().await;
-    let table = Table::<Row>::create(place.clone()).await.unwrap();
+    let table = Table::<Row>::create(place.clone(), &Form::default())
+        .await
+        .unwrap();
     let empty = table.snapshot().await.unwrap();
     let (live, gone) = (row("live", 1.0), row("gone", 2.0));
-    let live = table.files().write(vec![live]).await.unwrap();
-    let gone = table.files().write(vec![gone]).await.unwrap();
-    let never = table.files().write(vec![row("never", 3.0)]).await.unwrap();
+    let live = files(&table).write(vec![live]).await.unwrap();
+    let gone = files(&table).write(vec![gone]).await.unwrap();
+    let never = files(&table).write(vec![row("never", 3.0)]).await.unwrap();
     let one = table
         .commit(&empty, adding(&[&live, &gone], 1))
         .await
@@ -546,7 +560,9 @@ async fn vacuum_deletes_only_what_no_retained_version_names() {
 #[tokio::test(flavor = "multi_thread")]
 async fn vacuum_keeps_the_objects_that_a_retained_job_names() {
     let (_folder, place) = local().await;
-    let table = Table::<Row>::create(place.clone()).await.unwrap();
+    let table = Table::<Row>::create(place.clone(), &Form::default())
+        .await
+        .unwrap();
     let objects = Objects::beside(&place).unwrap();
     let mut snapshot = table.snapshot().await.unwrap();
     let mut names = Vec::new();

@@ -35,7 +35,7 @@ impl Tables {
     ///
     /// # Errors
     /// A store that fails; a log that can't be read whole.
-    pub async fn garbage(&self, older_than: Duration) -> Result<Vec<Sweep>> {
+    pub async fn garbage(&mut self, older_than: Duration) -> Result<Vec<Sweep>> {
         self.open_existing().await?;
         let logs = self.logs.lock().await;
         let logs = logs.as_ref().context("the tables' logs are not open")?;

@@ -75,6 +75,7 @@ impl Featuriser {
             height: picture.height,
             features,
             reduced_features: None,
+            scaled_features: None,
             projection_version: None,
         })
     }

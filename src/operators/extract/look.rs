@@ -57,6 +57,9 @@ const UNKNOWN_SIZE_BYTES: u64 = 1 << 20;
 
 /// Looks at the object that `hint` names. With `known`, an etag's digest, only at its etag as long as that is the same.
 pub async fn look(job: &Arc<Job>, hint: &Hint, known: Option<u128>) -> anyhow::Result<Seen> {
+    if !job.selection.takes(&hint.object) {
+        return Ok(Seen::Gone);
+    }
     if let Some(known) = known
         && let Ok(Some(meta)) = job.uploads.head(&hint.bucket, &hint.object).await
         && digest(meta.etag.as_bytes()) == known

@@ -5,12 +5,12 @@ use url::Url;
 
 use super::*;
 use crate::storage::Patience;
-use crate::table::Row;
+use crate::table::{Form, Row};
 
 fn files() -> DataFiles<Row> {
     let url = Url::parse("memory:///table/").unwrap();
     let place = Place::new(Arc::new(InMemory::new()), url, Patience::default()).unwrap();
-    DataFiles::new(place)
+    DataFiles::new(place, Form::default())
 }
 
 fn rows(count: usize, d: usize) -> Vec<Row> {
@@ -25,6 +25,7 @@ fn rows(count: usize, d: usize) -> Vec<Row> {
             height: 200,
             features: (0..d).map(|j| ((i * d + j) as f32).sin()).collect(),
             reduced_features: (i % 2 == 0).then(|| vec![i as f32; 5]),
+            scaled_features: None,
             projection_version: (i % 2 == 0).then_some(3),
         })
         .collect()
@@ -39,6 +40,44 @@ async fn what_is_written_is_read() {
 
     let travelled: DataFile = serde_json::from_str(&serde_json::to_string(&file).unwrap()).unwrap();
     assert_eq!(travelled, file);
+}
+
+#[tokio::test]
+async fn files_tell_their_form_themselves() {
+    let given = [
+        ("path", "label"),
+        ("label", "category"),
+        ("scaled_features", "scaledFeatures"),
+    ];
+    let given = given.map(|(own, name)| (own.to_owned(), name.to_owned()));
+    let plain = files();
+    let formed = DataFiles::new(plain.place.clone(), Form::new::<Row>(given).unwrap());
+    let scaled = |row: Row| Row {
+        scaled_features: row.reduced_features.as_ref().map(|_| vec![0.5; 4]),
+        ..row
+    };
+    let rows: Vec<_> = rows(50, 4).into_iter().map(scaled).collect();
+    let file = formed.write(rows.clone()).await.unwrap();
+    assert_eq!(plain.read(&file).await.unwrap(), rows);
+    let keys = plain.read_keys(&file).await.unwrap();
+    assert!(
+        keys.iter()
+            .map(|key| &key.path)
+            .eq(rows.iter().map(|row| &row.path))
+    );
+
+    let stats: serde_json::Value = serde_json::from_str(&file.stats).unwrap();
+    assert_eq!(stats["minValues"]["label"], rows[0].path);
+    let bytes = plain.place.get(&file.name).await.unwrap();
+    let batch = &from_parquet(bytes).unwrap()[0];
+    let names: Vec<_> = batch
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.name().clone())
+        .collect();
+    assert_eq!(names[..2], ["label", "category"]);
+    assert!(names.contains(&"scaledFeatures".to_owned()));
 }
 
 #[tokio::test]
@@ -71,8 +110,11 @@ async fn keys_are_read_without_the_features() {
 
 #[tokio::test]
 async fn equal_rows_make_equal_bytes() {
-    let (first, stats) = encode(&rows(500, 20)).unwrap();
-    assert_eq!(encode(&rows(500, 20)).unwrap(), (first, stats));
+    let (first, stats) = encode(&rows(500, 20), &Form::default()).unwrap();
+    assert_eq!(
+        encode(&rows(500, 20), &Form::default()).unwrap(),
+        (first, stats)
+    );
 }
 
 #[tokio::test]
@@ -111,7 +153,7 @@ async fn truncated_and_foreign_files_are_named() {
 
 #[test]
 fn statistics_bound_the_keys() {
-    let (_, stats) = encode(&rows(100, 2)).unwrap();
+    let (_, stats) = encode(&rows(100, 2), &Form::default()).unwrap();
     let stats: serde_json::Value = serde_json::from_str(&stats).unwrap();
     assert_eq!(stats["numRecords"], 100);
     assert_eq!(stats["nullCount"]["reduced_features"], 50);

@@ -146,6 +146,7 @@ impl History {
                 height: 16,
                 features: features(live.seed?),
                 reduced_features: None,
+                scaled_features: None,
                 projection_version: None,
             };
             Some((path, row))

@@ -1,0 +1,133 @@
+//! What the table looks like: names of columns, what is shown, and which objects are rows.
+
+use std::process::{Command, Stdio};
+
+use eigenflow::table::Row;
+use serde_json::Value;
+
+use crate::world::{Layout, SMALL_EPOCHS, World, finish, picture, succeed};
+
+const NAMED: &str = "[columns]\nlabel = \"category\"\nfeatures = \"raw\"\nscaled_features = \"scaledFeatures\"\n\
+                     reduced_features = \"pcaFeatures\"\n[projection]\ncomponents = 3\n";
+
+fn arrive(world: &World) {
+    for i in 0..24 {
+        let key = format!("fruit {}/{i}.png", i % 3);
+        world.upload(i % 2, 1, &key, picture(i as u64));
+    }
+}
+
+fn run_of(world: &World, more: &str) -> (Option<i32>, String) {
+    let child = world.start(Layout::ONE, more, &["--until-end"]).pop();
+    let output = finish(child.expect("a process"));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), said)
+}
+
+fn export(world: &World, columns: &str) -> String {
+    let mut command: Command = world.command();
+    command.args(["export", "s3://eigenflow/table", "--columns", columns]);
+    String::from_utf8(succeed(&mut command).stdout).expect("text")
+}
+
+#[test]
+fn columns_have_the_names_they_are_given_and_the_rows_are_the_same() {
+    let (plain, named) = (World::new(2), World::new(2));
+    let small = format!("{NAMED}{SMALL_EPOCHS}");
+    for world in [&plain, &named] {
+        arrive(world);
+    }
+    plain.run(Layout::TWO, "[projection]\ncomponents = 3\n");
+    named.run(Layout::TWO, &small);
+    // Rows are edited, retracted and restored by their given names, too.
+    for world in [&plain, &named] {
+        world.remove(0, 2, "fruit 0/0.png");
+        world.upload(1, 2, "fruit 1/1.png", picture(99));
+    }
+    plain.run(Layout::ONE, "[projection]\ncomponents = 3\n");
+    named.run(Layout::PROCESSES, &small);
+    let digests = |world: &World| {
+        let found = world.inspect();
+        (
+            found["moments_sha256"].clone(),
+            found["projection_sha256"].clone(),
+        )
+    };
+    assert_eq!(digests(&plain), digests(&named));
+
+    let unshown = |row: Row| Row {
+        scaled_features: None,
+        projection_version: None,
+        ..row
+    };
+    let rows = |world: &World| world.rows().into_values().map(unshown).collect::<Vec<_>>();
+    assert!(rows(&plain) == rows(&named), "the rows differ");
+    for row in named.rows().into_values() {
+        let scaled = row.scaled_features.expect("scaled features");
+        assert_eq!(scaled.len(), row.features.len());
+        assert!(scaled.iter().any(|x| *x != 0.0));
+    }
+    assert!(named.verify(2).tally.differences.is_empty());
+
+    let csv = export(&named, "label,features,reduced-features");
+    let header: Vec<_> = csv.lines().next().expect("a header").split(',').collect();
+    assert_eq!(
+        (header[0], header[1], header.len()),
+        ("category", "feat_0", 1 + 768 + 3)
+    );
+    assert_eq!(csv.lines().count(), 1 + 23);
+}
+
+#[test]
+fn a_table_keeps_its_columns() {
+    let world = World::new(2);
+    arrive(&world);
+    world.run(Layout::ONE, NAMED);
+    let (code, said) = run_of(&world, "[projection]\ncomponents = 3\n");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("category") && said.contains("[columns]"),
+        "{said}"
+    );
+    let (code, said) = run_of(&world, "[columns]\nlabel = \"path\"\n");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("two columns"), "{said}");
+}
+
+#[test]
+fn only_what_is_selected_is_a_row_and_reconcile_follows_a_new_selection() {
+    let world = World::new(2);
+    arrive(&world);
+    let select = |globs: &str| format!("[select]\n{globs}\n[projection]\ncomponents = 3\n");
+    world.run(Layout::TWO, &select("exclude = [\"fruit 2/*\"]"));
+    let labels = |world: &World| -> Vec<Option<String>> {
+        let mut labels: Vec<_> = world.rows().into_values().map(|row| row.label).collect();
+        labels.dedup();
+        labels
+    };
+    let named = |names: &[&str]| -> Vec<Option<String>> {
+        names.iter().map(|name| Some((*name).to_owned())).collect()
+    };
+    assert_eq!(labels(&world), named(&["fruit 0", "fruit 1"]));
+    assert_eq!(world.rows().len(), 16);
+
+    let other = select("include = [\"fruit 1/*\", \"fruit 2/*\"]\nper_label = 5");
+    let config = world.config(&other);
+    let mut reconcile = world.command();
+    reconcile
+        .args(["reconcile", "s3://landing", "--config"])
+        .arg(&config);
+    let told = succeed(reconcile.stderr(Stdio::null()));
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(
+        told.starts_with("5 missing, 0 changed, 8 gone, 8 as"),
+        "{told}"
+    );
+    world.run(Layout::ONE, &other);
+    assert_eq!(labels(&world), named(&["fruit 1", "fruit 2"]));
+    let inspected: Value = world.inspect();
+    assert_eq!(
+        (world.rows().len(), inspected["rejects"].as_u64()),
+        (13, Some(0))
+    );
+}
