@@ -118,6 +118,7 @@ fn row(number: usize, features: &[f32]) -> Row {
         reduced_features: None,
         scaled_features: None,
         projection_version: None,
+        content: None,
     }
 }
 

@@ -53,7 +53,7 @@ pub fn online_pca(
     let pace = Pace {
         rounds_in_flight: limits.rounds_in_flight as u64,
         quota_max: limits.events_per_round,
-        uncommitted_max: job.config.publish.rows.saturating_mul(EPOCHS_UNCOMMITTED),
+        uncommitted_max: job.epoch_max().times(EPOCHS_UNCOMMITTED),
     };
     let restoring = probe::Handle::new();
     worker.dataflow::<Round, _, _>(|scope| {
@@ -79,7 +79,7 @@ pub fn online_pca(
             rows,
             cuts.clone(),
             keys,
-            job.config.table.rows_per_file,
+            job.file_max(),
             limits.tombstone_retention_ms,
         );
         let rewritten = rewrite(job.clone(), staged.edits, cuts.clone(), begin.placed);

@@ -10,6 +10,7 @@ use clap::Args;
 use super::{Failure, StoreArguments, runtime};
 use crate::config::keys;
 use crate::job::{self, Reprojected, Reprojection};
+use crate::operators::Load;
 
 /// Brings all rows of a table under its newest projection, in one commit, and merges small files.
 ///
@@ -27,8 +28,11 @@ pub struct Reproject {
     #[arg(short, long, default_value_t = 1, value_name = "N")]
     workers: usize,
     /// Files that together have at most so many rows become one: table.rows_per_file of the job
-    #[arg(long, value_name = "N", default_value = rows_per_file())]
+    #[arg(long, value_name = "N", default_value = of_the_job("rows_per_file"))]
     rows_per_file: u64,
+    /// Files that together have at most so many bytes become one: table.file_bytes of the job
+    #[arg(long, value_name = "BYTES", default_value = of_the_job("file_bytes"))]
+    file_bytes: u64,
     #[command(flatten)]
     store: StoreArguments,
 }
@@ -41,8 +45,8 @@ ends with exit code 1 at its next commit, of which nothing is published, and has
 units in deploy/ do by themselves; it goes on from this commit, and nothing is lost.";
 
 /// The default of the job's key.
-fn rows_per_file() -> &'static str {
-    let key = keys::find("table", "rows_per_file");
+fn of_the_job(name: &str) -> &'static str {
+    let key = keys::find("table", name);
     key.map_or("", |key| key.unsaid.sample())
 }
 
@@ -51,6 +55,7 @@ impl Reproject {
         for (flag, number) in [
             ("workers", self.workers as u64),
             ("rows-per-file", self.rows_per_file),
+            ("file-bytes", self.file_bytes),
         ] {
             if number == 0 {
                 return Err(Failure::Usage(anyhow!("--{flag} must be at least 1")));
@@ -60,7 +65,11 @@ impl Reproject {
         let runtime = runtime()?;
         let store = self.store.config();
         let tables = job::open_tables(&self.table, &store, job::PATIENCE_MS);
-        let opened = async { Reprojection::open(tables.await?, self.rows_per_file).await };
+        let file_max = Load {
+            count: self.rows_per_file,
+            bytes: self.file_bytes,
+        };
+        let opened = async { Reprojection::open(tables.await?, file_max).await };
         let reprojection = runtime.block_on(opened)?;
         let done = job::reproject(&Arc::new(reprojection), self.workers)?;
         print(&done, start.elapsed().as_secs_f64());

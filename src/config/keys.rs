@@ -164,12 +164,14 @@ pub const KEYS: &[Key] = &[
 
     key("table", "uri", Kind::Text, Required("\"s3://warehouse/eigenflow/table\""), "The Delta table: s3://bucket/prefix, or a folder."),
     key("table", "rows_per_file", at_least(1), Default("10000"), "Rows of one Parquet file at most."),
+    key("table", "file_bytes", Kind::Count { min: 1, max: 1 << 30 }, Default("134217728"), "Bytes of a file's rows at most, before compression; a single row may be larger."),
 
     key("columns", "path", Kind::Text, Default("\"path\""), "s3://bucket/key."),
     key("columns", "label", Kind::Text, Default("\"label\""), "The label."),
     key("columns", "features", Kind::Text, Default("\"features\""), "The network's features."),
     key("columns", "reduced_features", Kind::Text, Default("\"reduced_features\""), "The principal components."),
     key("columns", "scaled_features", Kind::Text, Derived("\"scaled_features\""), "The standardised features; without a name there is no such column."),
+    key("columns", "content", Kind::Text, Derived("\"content\""), "The image's bytes; without a name there is no such column."),
 
     key("select", "include", Kind::List, Default("[]"), "Globs: only objects whose keys match one are rows; none means all. * ends at a folder, ** does not."),
     key("select", "exclude", Kind::List, Default("[]"), "Globs: objects whose keys match one are no rows."),
@@ -192,7 +194,8 @@ pub const KEYS: &[Key] = &[
     key("projection", "whiten", Kind::Flag, Default("false"), "Divide each component by its standard deviation, so that all have variance 1."),
 
     key("publish", "interval_ms", Kind::Milliseconds, Default("30000"), "A version is published after this time, …"),
-    key("publish", "rows", at_least(1), Default("20000"), "… or after this many changed rows, whichever comes first."),
+    key("publish", "rows", at_least(1), Default("20000"), "… or after this many changed rows, …"),
+    key("publish", "bytes", at_least(1), Default("268435456"), "… or after rows of so many bytes, which wait in memory."),
     key("publish", "reproject_at_end", Kind::Flag, Default("true"), "At the end of the stream, rewrite every row under the final projection."),
 
     key("limits", "image_bytes", at_least(1), Default("33554432"), "Largest object that is fetched."),

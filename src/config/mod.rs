@@ -140,6 +140,8 @@ pub struct Table {
     pub uri: String,
     /// Rows of one Parquet file at most.
     pub rows_per_file: usize,
+    /// Bytes of a file's rows at most.
+    pub file_bytes: u64,
 }
 
 /// What the table's columns are called.
@@ -155,6 +157,8 @@ pub struct Columns {
     pub reduced_features: String,
     /// The standardised features; without a name there is no such column.
     pub scaled_features: Option<String>,
+    /// The image's bytes; without a name there is no such column.
+    pub content: Option<String>,
 }
 
 /// Which objects are rows.
@@ -257,6 +261,8 @@ pub struct Publish {
     pub interval_ms: u64,
     /// … or this many changed rows.
     pub rows: u64,
+    /// After rows of so many bytes.
+    pub bytes: u64,
     /// Whether the end of the stream brings every row under the final projection.
     pub reproject_at_end: bool,
 }

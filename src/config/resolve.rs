@@ -180,6 +180,7 @@ impl Said {
         Table {
             uri,
             rows_per_file: self.size("table.rows_per_file"),
+            file_bytes: self.count("table.file_bytes"),
         }
     }
 
@@ -267,6 +268,7 @@ impl Said {
             features: self.text("columns.features"),
             reduced_features: self.text("columns.reduced_features"),
             scaled_features: self.optional_text("columns.scaled_features"),
+            content: self.optional_text("columns.content"),
         }
     }
 
@@ -295,6 +297,7 @@ impl Said {
         Publish {
             interval_ms: self.count("publish.interval_ms"),
             rows: self.count("publish.rows"),
+            bytes: self.count("publish.bytes"),
             reproject_at_end: self.flag("publish.reproject_at_end"),
         }
     }

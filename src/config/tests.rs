@@ -124,6 +124,8 @@ fn every_key_can_be_overridden_by_its_variable() {
         }
         let wrong = match key.kind {
             Kind::Text => String::new(),
+            // Any text is a list, if only an empty one.
+            Kind::List if matches!(key.unsaid, Unsaid::Default("[]")) => continue,
             Kind::List | Kind::Properties => ",".into(),
             _ => "never".into(),
         };

@@ -10,7 +10,7 @@ use crate::backbone::Model;
 use crate::config::Config;
 use crate::image::{Limits, Preprocess};
 use crate::observe::{Health, Metrics, Spell};
-use crate::operators::Host;
+use crate::operators::{Host, Load};
 use crate::projection;
 use crate::storage::Uploads;
 
@@ -95,6 +95,24 @@ impl Job {
         match self.fetch_budget.clone().acquire_many_owned(permits).await {
             Ok(permit) => permit,
             Err(_) => unreachable!("the budget is never closed"),
+        }
+    }
+
+    /// An epoch is published before it is more, give or take a round.
+    pub fn epoch_max(&self) -> Load {
+        let publish = &self.config.publish;
+        Load {
+            count: publish.rows,
+            bytes: publish.bytes,
+        }
+    }
+
+    /// Bounds of a data file.
+    pub fn file_max(&self) -> Load {
+        let table = &self.config.table;
+        Load {
+            count: table.rows_per_file as u64,
+            bytes: table.file_bytes,
         }
     }
 

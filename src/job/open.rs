@@ -156,6 +156,7 @@ fn form(columns: &config::Columns) -> Result<Form> {
         features,
         reduced_features,
         scaled_features,
+        content,
     } = columns;
     let named = [
         ("path", Some(path)),
@@ -163,6 +164,7 @@ fn form(columns: &config::Columns) -> Result<Form> {
         ("features", Some(features)),
         ("reduced_features", Some(reduced_features)),
         ("scaled_features", scaled_features.as_ref()),
+        ("content", content.as_ref()),
     ];
     let named = named
         .into_iter()

@@ -10,13 +10,13 @@ use super::origin::read_projection;
 use super::state::JobState;
 use super::statistics::all_reduced_by;
 use super::{Failure, Tables};
-use crate::operators::{Epoch, Host};
+use crate::operators::{Epoch, Host, Load};
 use crate::projection::Stored;
 use crate::table::{CommitError, DataFile};
 
 /// Worker 0's plan.
 pub struct Plan {
-    /// Files to be rewritten as one, each at most `table.rows_per_file` rows, unless it is one file.
+    /// Files to be rewritten as one, each within the bounds of a file, unless it is one.
     pub groups: Vec<Vec<DataFile>>,
     /// The newest projection's safetensors; `None` where there are too few rows for one.
     pub projection: Option<Vec<u8>>,
@@ -29,12 +29,12 @@ impl Plan {
     ///
     /// # Errors
     /// A projection or statistics that can't be read.
-    pub async fn of(tables: &Tables, writer: &str, rows_per_file: u64) -> Result<Option<Self>> {
+    pub async fn of(tables: &Tables, writer: &str, file_max: Load) -> Result<Option<Self>> {
         let Some((mut state, files)) = tables.committed().await? else {
             return Ok(None);
         };
         let newest = state.projection.as_ref().map(|named| named.version);
-        let groups = worth_it(groups(files, rows_per_file), newest)?;
+        let groups = worth_it(groups(files, file_max), newest)?;
         if groups.is_empty() {
             return Ok(None);
         }
@@ -48,18 +48,22 @@ impl Plan {
     }
 }
 
-/// Fills groups up to `rows_max` rows, each file into the first that has room. No two groups would fit into one, so files
+/// Fills groups up to `file_max`, each file into the first that has room. No two groups would fit into one, so files
 /// that were made of groups stay as they are, in whatever order they come.
-fn groups(files: Vec<DataFile>, rows_max: u64) -> Vec<Vec<DataFile>> {
-    let mut groups: Vec<(u64, Vec<DataFile>)> = Vec::new();
+fn groups(files: Vec<DataFile>, file_max: Load) -> Vec<Vec<DataFile>> {
+    let mut groups: Vec<(Load, Vec<DataFile>)> = Vec::new();
     for file in files {
+        let load = Load {
+            count: file.rows,
+            bytes: file.bytes,
+        };
         let mut with_room = groups.iter_mut();
-        match with_room.find(|(rows, _)| rows.saturating_add(file.rows) <= rows_max) {
-            Some((rows, group)) => {
-                *rows += file.rows;
+        match with_room.find(|(held, _)| !(*held + load).exceeds(file_max)) {
+            Some((held, group)) => {
+                *held = *held + load;
                 group.push(file);
             }
-            None => groups.push((file.rows, vec![file])),
+            None => groups.push((load, vec![file])),
         }
     }
     groups.into_iter().map(|(_, group)| group).collect()
@@ -122,13 +126,13 @@ impl Reprojection {
     ///
     /// # Errors
     /// Where there is no table, or no job has committed to it; logs or a projection that can't be read.
-    pub async fn open(mut tables: Tables, rows_per_file: u64) -> Result<Self> {
+    pub async fn open(mut tables: Tables, file_max: Load) -> Result<Self> {
         let found = tables.open_to_rewrite().await.map_err(explained)?;
         let state = found
             .state
             .context("the table is there, but no job has committed to it yet")?;
         let writer = uuid::Uuid::new_v4().simple().to_string();
-        let plan = Plan::of(&tables, &writer, rows_per_file).await?;
+        let plan = Plan::of(&tables, &writer, file_max).await?;
         let groups = plan.as_ref().map_or(&[][..], |plan| &plan.groups);
         let outcome = Reprojected {
             commit: found.version + u64::from(plan.is_some()),
@@ -186,6 +190,13 @@ mod tests {
         }
     }
 
+    fn of_rows(count: u64) -> Load {
+        Load {
+            count,
+            bytes: u64::MAX,
+        }
+    }
+
     fn sizes(groups: &[Vec<DataFile>]) -> Vec<Vec<u64>> {
         let rows = |group: &Vec<DataFile>| group.iter().map(|file| file.rows).collect();
         groups.iter().map(rows).collect()
@@ -195,13 +206,22 @@ mod tests {
     fn small_files_are_merged_and_large_ones_left_alone() {
         let files = [("a", 3), ("b", 4), ("c", 4), ("d", 20), ("e", 1)];
         let files = files.map(|(name, rows)| file(name, rows)).to_vec();
-        let groups = groups(files, 10);
+        let groups = groups(files, of_rows(10));
         assert_eq!(sizes(&groups), [vec![3, 4, 1], vec![4], vec![20]]);
         assert_eq!(
             sizes(&worth_it(groups.clone(), Some(7)).unwrap()),
             [[3, 4, 1]]
         );
         assert_eq!(worth_it(groups, Some(8)).unwrap().len(), 3);
+        let light = Load {
+            count: u64::MAX,
+            bytes: 2,
+        };
+        let files = (0..5).map(|i| file(&i.to_string(), 1)).collect();
+        assert_eq!(
+            sizes(&super::groups(files, light)),
+            [vec![1, 1], vec![1, 1], vec![1]]
+        );
     }
 
     #[test]
@@ -210,7 +230,7 @@ mod tests {
             .map(|i| file(&i.to_string(), 1 + i * 7919 % 37))
             .collect();
         let merged = |files: &[DataFile]| -> Vec<DataFile> {
-            let groups = groups(files.to_vec(), 50).into_iter();
+            let groups = groups(files.to_vec(), of_rows(50)).into_iter();
             let whole = |group: Vec<DataFile>| {
                 file(&group[0].name, group.iter().map(|file| file.rows).sum())
             };

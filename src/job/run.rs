@@ -115,8 +115,7 @@ fn work(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>) -> bo
         // Every worker builds the graph; whether there is anything to do in it, worker 0 knows.
         let plan = match worker.index() {
             0 if !job.stopped.load(Relaxed) => {
-                let rows_per_file = job.config.table.rows_per_file as u64;
-                let plan = Plan::of(&job.tables, &job.writer, rows_per_file);
+                let plan = Plan::of(&job.tables, &job.writer, job.file_max());
                 let plan = job.runtime.block_on(plan);
                 plan.map_err(|error| job.failure.set(error)).ok().flatten()
             }

@@ -20,7 +20,7 @@ use timely::dataflow::operators::probe;
 use timely::dataflow::operators::vec::Broadcast;
 use timely::dataflow::{Scope, StreamVec};
 
-use super::{Control, Round};
+use super::{Control, Load, Round};
 
 /// Permission to read for one round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ pub struct Pace {
     /// Most messages that a source may take in a round.
     pub quota_max: usize,
     /// Most changes that may wait for a commit before reading pauses.
-    pub uncommitted_max: u64,
+    pub uncommitted_max: Load,
 }
 
 /// Round 0 belongs to what is restored; reading begins with this one.
@@ -92,7 +92,7 @@ pub fn clock<'scope>(
             let pause = if control.backlog.get() { BUSY } else { IDLE };
             if latest.elapsed() >= pause
                 && (begun.len() as u64) < pace.rounds_in_flight
-                && control.uncommitted.get() < pace.uncommitted_max
+                && !control.uncommitted.get().reaches(pace.uncommitted_max)
             {
                 latest = Instant::now();
                 begun.push_back((*held.time(), latest));

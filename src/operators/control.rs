@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use super::{Epoch, Placed};
+use super::{Epoch, Load, Placed};
 
 /// Shared by the steering operators of worker 0; on every other worker it is inert.
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ pub struct Control {
     /// Some source met its quota in the latest round: there is a backlog, so the next round need not wait.
     pub backlog: Cell<bool>,
     /// Changes that are extracted and not yet committed; the clock pauses while there are too many.
-    pub uncommitted: Cell<u64>,
+    pub uncommitted: Cell<Load>,
     /// The last epoch that is committed.
     pub committed: Cell<Epoch>,
     /// Files that the last commit made part of a table; the next cut tells them to the workers that may edit them.

@@ -21,7 +21,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Broadcast;
 
 use super::clock::FIRST_ROUND;
-use super::{Control, Cut, Epoch, Report, Round};
+use super::{Control, Cut, Epoch, Load, Report, Round};
 use crate::job::Job;
 
 /// While an epoch is in flight, and otherwise.
@@ -55,8 +55,8 @@ pub fn mint<'scope>(
             reports.for_each(|time, data| {
                 for report in data.drain(..) {
                     match report {
-                        Report::Extracted(changes) => {
-                            job.metrics.settled.fetch_add(changes, Relaxed);
+                        Report::Extracted(load) => {
+                            job.metrics.settled.fetch_add(load.count, Relaxed);
                         }
                         // Told to any process, it holds for the job.
                         Report::Read { stop: true, .. } => job.stopped.store(true, Relaxed),
@@ -74,11 +74,11 @@ pub fn mint<'scope>(
             }
             if control.committed.get() == minted {
                 let upper = frontiers[0].frontier().first().copied();
-                let (changes, moved) = ledger.below(upper);
+                let (load, moved) = ledger.below(upper);
                 let due = upper.is_none()
-                    || changes >= job.config.publish.rows
+                    || load.reaches(job.epoch_max())
                     || since.elapsed() >= Duration::from_millis(job.config.publish.interval_ms);
-                if due && (changes > 0 || moved) {
+                if due && (load.count > 0 || moved) {
                     minted += 1;
                     since = Instant::now();
                     let end = upper.unwrap_or(Round::MAX);
@@ -105,7 +105,7 @@ pub fn mint<'scope>(
 /// What was reported and is in no epoch yet.
 #[derive(Default)]
 struct Ledger {
-    changes: BTreeMap<Round, u64>,
+    changes: BTreeMap<Round, Load>,
     moves: BTreeMap<Round, Vec<(i32, i64)>>,
     offsets: BTreeMap<i32, i64>,
     ended: BTreeSet<usize>,
@@ -116,9 +116,10 @@ struct Ledger {
 impl Ledger {
     fn record(&mut self, round: Round, report: Report, control: &Control) {
         match report {
-            Report::Extracted(changes) => {
-                *self.changes.entry(round).or_default() += changes;
-                control.uncommitted.set(control.uncommitted.get() + changes);
+            Report::Extracted(load) => {
+                let changes = self.changes.entry(round).or_default();
+                *changes = *changes + load;
+                control.uncommitted.set(control.uncommitted.get() + load);
             }
             Report::Read {
                 worker,
@@ -141,17 +142,14 @@ impl Ledger {
     }
 
     /// Changes below the frontier, and whether offsets moved. `None` is the end of all rounds.
-    fn below(&self, upper: Option<Round>) -> (u64, bool) {
+    fn below(&self, upper: Option<Round>) -> (Load, bool) {
         let upper = upper.unwrap_or(Round::MAX);
         let moved = self
             .moves
             .range(..upper)
             .any(|(_, offsets)| !offsets.is_empty());
         (
-            self.changes
-                .range(..upper)
-                .map(|(_, changes)| changes)
-                .sum(),
+            self.changes.range(..upper).map(|(_, load)| *load).sum(),
             moved,
         )
     }
@@ -160,7 +158,7 @@ impl Ledger {
     fn close(&mut self, upper: Option<Round>, control: &Control) -> Vec<(i32, i64)> {
         let upper = upper.unwrap_or(Round::MAX);
         let later = self.changes.split_off(&upper);
-        let closed: u64 = std::mem::replace(&mut self.changes, later)
+        let closed: Load = std::mem::replace(&mut self.changes, later)
             .into_values()
             .sum();
         control.uncommitted.set(control.uncommitted.get() - closed);

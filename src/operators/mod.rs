@@ -15,6 +15,8 @@
 //! Keys are exchanged by [`differential_dataflow::Hashable`], as the arrangement of `latest` does, so that one worker
 //! owns all that concerns a key; files are exchanged by their slot.
 
+use std::iter::Sum;
+use std::ops::{Add, Sub};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -118,6 +120,63 @@ pub enum Change {
     Remove(Version),
 }
 
+/// How much something is: of changes, or of a file's rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// Changes, or rows.
+    pub count: u64,
+    /// Bytes that they take in memory.
+    pub bytes: u64,
+}
+
+impl Load {
+    /// Whether it is as much as `bound` in either.
+    pub fn reaches(self, bound: Load) -> bool {
+        self.count >= bound.count || self.bytes >= bound.bytes
+    }
+
+    /// Whether it is more than `bound` in either.
+    pub fn exceeds(self, bound: Load) -> bool {
+        self.count > bound.count || self.bytes > bound.bytes
+    }
+
+    /// So many times as much.
+    pub fn times(self, factor: u64) -> Load {
+        Load {
+            count: self.count.saturating_mul(factor),
+            bytes: self.bytes.saturating_mul(factor),
+        }
+    }
+}
+
+impl Add for Load {
+    type Output = Load;
+
+    fn add(self, other: Load) -> Load {
+        Load {
+            count: self.count.saturating_add(other.count),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
+}
+
+impl Sub for Load {
+    type Output = Load;
+
+    fn sub(self, other: Load) -> Load {
+        Load {
+            count: self.count - other.count,
+            bytes: self.bytes - other.bytes,
+        }
+    }
+}
+
+impl Sum for Load {
+    fn sum<I: Iterator<Item = Load>>(loads: I) -> Load {
+        loads.fold(Load::default(), Add::add)
+    }
+}
+
 /// What sources and extractors tell `mint`, at the round it concerns.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Report {
@@ -135,7 +194,17 @@ pub enum Report {
         stop: bool,
     },
     /// Changes of a round that left `extract`.
-    Extracted(u64),
+    Extracted(Load),
+}
+
+impl Change {
+    /// The bytes of what waits for its commit.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Change::Row(row) => row.bytes(),
+            Change::Reject(_) | Change::Touch(_) | Change::Remove(_) => 0,
+        }
+    }
 }
 
 /// Which of the two tables.

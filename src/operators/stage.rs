@@ -16,7 +16,9 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::restore::Restored;
-use super::{Amend, Amendment, Batch, Change, Cut, Edit, Key, Round, SharedBatch, Slot, Which};
+use super::{
+    Amend, Amendment, Batch, Change, Cut, Edit, Key, Load, Round, SharedBatch, Slot, Which,
+};
 use crate::event::Version;
 use crate::table::{Reject, Row};
 
@@ -33,13 +35,13 @@ pub struct Staged<'scope> {
     pub tombstones: StreamVec<'scope, Round, Tombstone>,
 }
 
-/// Folds the changes of each epoch. `rows_per_file` bounds a batch; removals are remembered for `retention_ms`, by the clock
+/// Folds the changes of each epoch. `file_max` bounds a batch; removals are remembered for `retention_ms`, by the clock
 /// of the events.
 pub fn stage<'scope>(
     changes: StreamVec<'scope, Round, (Key, Change)>,
     cuts: StreamVec<'scope, Round, Cut>,
     restored: StreamVec<'scope, Round, Restored>,
-    rows_per_file: usize,
+    file_max: Load,
     retention_ms: u64,
 ) -> Staged<'scope> {
     let mut builder = OperatorBuilder::new("Stage".to_owned(), changes.scope());
@@ -72,7 +74,7 @@ pub fn stage<'scope>(
                 if frontiers[0].less_than(&cut.upper) || frontiers[2].less_equal(&0) {
                     break;
                 }
-                let epoch = state.close(cut.upper, rows_per_file);
+                let epoch = state.close(cut.upper, file_max);
                 state.forget(retention_ms);
                 batches_out
                     .activate()
@@ -144,7 +146,7 @@ impl Stage {
         self.buried.retain(|_, time_ms| *time_ms >= oldest_ms);
     }
 
-    fn close(&mut self, upper: Round, rows_per_file: usize) -> Closed {
+    fn close(&mut self, upper: Round, file_max: Load) -> Closed {
         let later = self.waiting.split_off(&upper);
         let mut net: HashMap<Key, Net> = HashMap::new();
         for (key, change) in std::mem::replace(&mut self.waiting, later)
@@ -188,33 +190,39 @@ impl Stage {
         }
         rows.sort_unstable_by(|a, b| a.1.path.cmp(&b.1.path));
         rejects.sort_unstable_by(|a, b| a.1.path.cmp(&b.1.path));
-        closed
-            .batches
-            .extend(self.found(Which::Main, rows, rows_per_file, Batch::Rows));
-        closed
-            .batches
-            .extend(self.found(Which::Rejects, rejects, rows_per_file, Batch::Rejects));
+        let rows = self.found(Which::Main, rows, file_max, Row::bytes, Batch::Rows);
+        let rejects = self.found(Which::Rejects, rejects, file_max, |_| 0, Batch::Rejects);
+        closed.batches.extend(rows.into_iter().chain(rejects));
         closed
     }
 
-    /// Cuts records into batches of at most `rows_per_file`, each of which founds a slot.
+    /// Cuts records into batches of at most `file_max`, or of one, each of which founds a slot.
     fn found<R>(
         &mut self,
         which: Which,
         records: Vec<(Key, R)>,
-        rows_per_file: usize,
+        file_max: Load,
+        bytes: impl Fn(&R) -> u64,
         batch: impl Fn(Slot, Vec<R>) -> Batch,
     ) -> Vec<SharedBatch> {
-        let mut records = records.into_iter().peekable();
         let mut batches = Vec::new();
-        while records.peek().is_some() {
-            let slot = Slot::new(which);
-            let chunk = records.by_ref().take(rows_per_file);
-            let chunk = chunk.map(|(key, record)| {
-                self.slots.insert(key, slot);
-                record
-            });
-            batches.push(Arc::new(batch(slot, chunk.collect())));
+        let mut close = |slot, chunk| batches.push(Arc::new(batch(slot, chunk)));
+        let (mut slot, mut chunk, mut load) = (Slot::new(which), Vec::new(), Load::default());
+        for (key, record) in records {
+            let one = Load {
+                count: 1,
+                bytes: bytes(&record),
+            };
+            if !chunk.is_empty() && (load + one).exceeds(file_max) {
+                close(slot, std::mem::take(&mut chunk));
+                (slot, load) = (Slot::new(which), Load::default());
+            }
+            load = load + one;
+            self.slots.insert(key, slot);
+            chunk.push(record);
+        }
+        if !chunk.is_empty() {
+            close(slot, chunk);
         }
         batches
     }
@@ -268,7 +276,15 @@ mod tests {
             reduced_features: None,
             scaled_features: None,
             projection_version: None,
+            content: None,
         }))
+    }
+
+    fn rows(count: u64) -> Load {
+        Load {
+            count,
+            bytes: u64::MAX,
+        }
     }
 
     fn staged(changes: Vec<(Round, Key, Change)>) -> Stage {
@@ -282,7 +298,7 @@ mod tests {
     #[test]
     fn what_comes_and_goes_within_an_epoch_leaves_only_a_tombstone() {
         let mut stage = staged(vec![(1, 7, row("a")), (2, 7, Change::Remove(V))]);
-        let closed = stage.close(3, 10);
+        let closed = stage.close(3, rows(10));
         assert!(closed.batches.is_empty() && closed.edits.is_empty() && stage.slots.is_empty());
         assert_eq!(closed.tombstones, vec![(7, Some(V))]);
     }
@@ -291,11 +307,11 @@ mod tests {
     fn a_removal_is_remembered_for_the_retention() {
         let removed = |time_ms| Change::Remove(Version { time_ms, ..V });
         let mut stage = staged(vec![(1, 7, removed(10)), (1, 8, removed(60))]);
-        stage.close(2, 10);
+        stage.close(2, rows(10));
         stage.forget(50);
         assert_eq!(stage.buried.len(), 2);
         stage.waiting.insert(2, vec![(9, removed(61))]);
-        stage.close(3, 10);
+        stage.close(3, rows(10));
         stage.forget(50);
         assert_eq!(stage.buried, HashMap::from([(8, 60), (9, 61)]));
     }
@@ -303,9 +319,9 @@ mod tests {
     #[test]
     fn changes_at_and_after_the_cut_wait_for_the_next() {
         let mut stage = staged(vec![(1, 7, row("a")), (3, 7, Change::Remove(V))]);
-        assert_eq!(stage.close(3, 10).batches.len(), 1);
+        assert_eq!(stage.close(3, rows(10)).batches.len(), 1);
         let slot = stage.slots[&7];
-        let closed = stage.close(4, 10);
+        let closed = stage.close(4, rows(10));
         assert_eq!(
             closed.edits,
             vec![Edit {
@@ -320,12 +336,12 @@ mod tests {
     #[test]
     fn an_overwrite_of_a_committed_row_is_one_removal_and_one_row() {
         let mut stage = staged(vec![(1, 7, row("a"))]);
-        stage.close(2, 10);
+        stage.close(2, rows(10));
         let old = stage.slots[&7];
         stage
             .waiting
             .insert(2, vec![(7, row("a")), (7, Change::Touch(V)), (7, row("a"))]);
-        let closed = stage.close(3, 10);
+        let closed = stage.close(3, rows(10));
         assert_eq!(
             closed.edits,
             vec![Edit {
@@ -341,15 +357,39 @@ mod tests {
     #[test]
     fn batches_are_sorted_and_bounded() {
         let mut stage = staged((0..5).map(|i| (1, i, row(&format!("{}", 9 - i)))).collect());
-        let closed = stage.close(2, 2);
-        let paths: Vec<Vec<String>> = closed
+        let bytes = row("5").bytes();
+        for file_max in [
+            rows(2),
+            Load {
+                count: 10,
+                bytes: 2 * bytes,
+            },
+        ] {
+            let mut stage = staged((0..5).map(|i| (1, i, row(&format!("{}", 9 - i)))).collect());
+            assert_eq!(
+                paths(stage.close(2, file_max)),
+                [vec!["5", "6"], vec!["7", "8"], vec!["9"]]
+            );
+        }
+        // A row that no file could hold has one for itself.
+        let alone = stage.close(
+            2,
+            Load {
+                count: 10,
+                bytes: 1,
+            },
+        );
+        assert_eq!(alone.batches.len(), 5);
+    }
+
+    fn paths(closed: Closed) -> Vec<Vec<String>> {
+        closed
             .batches
             .iter()
             .map(|batch| match &**batch {
                 Batch::Rows(_, rows) => rows.iter().map(|row| row.path.clone()).collect(),
                 Batch::Rejects(..) => panic!("no rejects were staged"),
             })
-            .collect();
-        assert_eq!(paths, [vec!["5", "6"], vec!["7", "8"], vec!["9"]]);
+            .collect()
     }
 }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float32Array, Int32Array, ListArray, PrimitiveArray, RecordBatch,
-    StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BinaryArray, Float32Array, Int32Array, ListArray, PrimitiveArray,
+    RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{ArrowPrimitiveType, DataType as ArrowType, Field, Float32Type};
+
+use bytes::Bytes;
 
 use super::schema::SchemaError;
 
@@ -72,6 +74,10 @@ pub(super) fn lists<'a>(
     )?))
 }
 
+pub(super) fn blobs<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
+    Arc::new(values.collect::<BinaryArray>())
+}
+
 /// A column found by its name, which its errors repeat.
 pub(super) struct Column<'a, A> {
     name: &'static str,
@@ -129,6 +135,28 @@ pub(super) fn floats<'a>(
             wanted,
         })?;
     Ok(Column { name, array })
+}
+
+pub(super) fn bytes<'a>(
+    batch: &'a RecordBatch,
+    name: &'static str,
+) -> Result<Column<'a, BinaryArray>, SchemaError> {
+    let wanted = "binary";
+    let array = find(batch, name, wanted)?
+        .as_binary_opt()
+        .ok_or(SchemaError::Column {
+            column: name,
+            wanted,
+        })?;
+    Ok(Column { name, array })
+}
+
+impl Column<'_, BinaryArray> {
+    /// A copy, so that a row does not hold the whole batch.
+    pub(super) fn get(&self, row: usize) -> Option<Bytes> {
+        let there = self.array.is_valid(row);
+        there.then(|| Bytes::copy_from_slice(self.array.value(row)))
+    }
 }
 
 impl<'a> Column<'a, StringArray> {

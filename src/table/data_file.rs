@@ -238,6 +238,14 @@ pub(super) fn to_parquet(batch: &RecordBatch) -> Result<Vec<u8>, ParquetError> {
         .set_max_row_group_row_count(None)
         .set_created_by("eigenflow".into());
     for field in batch.schema().fields() {
+        if *field.data_type() == ArrowType::Binary {
+            // Images are compressed already.
+            let path = ColumnPath::from(field.name().as_str());
+            properties = properties
+                .set_column_compression(path.clone(), Compression::UNCOMPRESSED)
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_statistics_enabled(path, EnabledStatistics::None);
+        }
         if let ArrowType::List(element) = field.data_type() {
             let path = vec![field.name().clone(), "list".into(), element.name().clone()];
             let path = ColumnPath::new(path);

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type, Schema, TimestampMicrosecondType};
 use arrow::error::ArrowError;
+use bytes::Bytes;
 use delta_kernel::engine::arrow_conversion::TryIntoArrow;
 use delta_kernel::schema::{ArrayType, DataType, StructField, StructType};
 
-use super::columns::{floats, lists, millis, numbers, sides, strings, texts, times};
+use super::columns::{blobs, bytes, floats, lists, millis, numbers, sides, strings, texts, times};
 
 /// What a table holds: columns, and the way to Arrow and back. Everything else is the same for every table.
 ///
@@ -74,6 +75,22 @@ pub struct Row {
     pub scaled_features: Option<Vec<f32>>,
     /// The projection that made `reduced_features`.
     pub projection_version: Option<i64>,
+    /// The object's bytes; absent where the table doesn't show them.
+    pub content: Option<Bytes>,
+}
+
+impl Row {
+    /// About what it takes in memory.
+    pub fn bytes(&self) -> u64 {
+        let floats = [
+            Some(&self.features),
+            self.reduced_features.as_ref(),
+            self.scaled_features.as_ref(),
+        ];
+        let floats: usize = floats.into_iter().flatten().map(Vec::len).sum();
+        let content = self.content.as_ref().map_or(0, Bytes::len);
+        (size_of::<Self>() + self.path.len() + floats * size_of::<f32>() + content) as u64
+    }
 }
 
 /// An object or event that did not become a row.
@@ -131,7 +148,7 @@ pub enum SchemaError {
 }
 
 impl Record for Row {
-    const OPTIONAL: &[&str] = &["scaled_features"];
+    const OPTIONAL: &[&str] = &["scaled_features", "content"];
 
     fn fields() -> Vec<StructField> {
         let array = || DataType::from(ArrayType::new(DataType::FLOAT, true));
@@ -147,6 +164,7 @@ impl Record for Row {
             StructField::nullable("reduced_features", array()),
             StructField::nullable("scaled_features", array()),
             StructField::nullable("projection_version", DataType::LONG),
+            StructField::nullable("content", DataType::BINARY),
         ]
     }
 
@@ -174,6 +192,7 @@ impl Record for Row {
             Arc::new(Int64Array::from_iter(
                 rows.iter().map(|row| row.projection_version),
             )),
+            blobs(rows.iter().map(|row| row.content.as_deref())),
         ])
     }
 
@@ -187,6 +206,10 @@ impl Record for Row {
         let reduced = floats(batch, "reduced_features")?;
         let scaled = match batch.column_by_name("scaled_features") {
             Some(_) => Some(floats(batch, "scaled_features")?),
+            None => None,
+        };
+        let content = match batch.column_by_name("content") {
+            Some(_) => Some(bytes(batch, "content")?),
             None => None,
         };
         let projection = numbers::<Int64Type>(batch, "projection_version", "long")?;
@@ -210,6 +233,7 @@ impl Record for Row {
                         None => None,
                     },
                     projection_version: projection.get(row),
+                    content: content.as_ref().and_then(|content| content.get(row)),
                 })
             })
             .collect()
@@ -279,6 +303,7 @@ mod tests {
             reduced_features: None,
             scaled_features: None,
             projection_version: None,
+            content: None,
         }
     }
 
@@ -289,6 +314,7 @@ mod tests {
             features: vec![],
             reduced_features: Some(vec![1.5]),
             scaled_features: Some(vec![-0.5, 0.5]),
+            content: Some(Bytes::from_static(b"\x00\xFF")),
             projection_version: Some(i64::MAX),
             event_time_ms: 1_700_000_000_123,
             ..row()
@@ -353,7 +379,7 @@ mod tests {
         };
         assert_eq!(
             names(Row::fields()),
-            "path label etag event_time version width height features reduced_features scaled_features projection_version"
+            "path label etag event_time version width height features reduced_features scaled_features projection_version content"
         );
         assert_eq!(
             names(Reject::fields()),

@@ -4,6 +4,7 @@ use std::process::{Output, Stdio};
 use std::sync::Arc;
 
 use eigenflow::job::{self, Reprojection};
+use eigenflow::operators::Load;
 use eigenflow::table::{CommitError, Row};
 
 use crate::restart::signal;
@@ -12,7 +13,10 @@ use crate::world::{Layout, Published, World, finish, picture, succeed};
 /// Several epochs, and so several projections, a run.
 const LIVE: &str = "[publish]\nrows = 5\ninterval_ms = 200\nreproject_at_end = false\n[projection]\ncomponents = 3\n";
 const BOUNDED: &str = "[publish]\nrows = 5\ninterval_ms = 200\n[projection]\ncomponents = 3\n";
-const ROWS_PER_FILE: u64 = 10_000;
+const FILE_MAX: Load = Load {
+    count: 10_000,
+    bytes: 1 << 27,
+};
 
 fn arrive(world: &World) {
     for i in 0..20 {
@@ -140,7 +144,7 @@ fn a_reprojection_that_loses_to_a_job_changes_nothing() {
     world.run(Layout::TWO, LIVE);
     world.upload(0, 1, "class 0/21.png", picture(21));
     world.run(Layout::TWO, LIVE);
-    let opened = world.block_on(Reprojection::open(world.tables(), ROWS_PER_FILE));
+    let opened = world.block_on(Reprojection::open(world.tables(), FILE_MAX));
     let reprojection = Arc::new(opened.expect("a table"));
     change(&world);
     world.run(Layout::TWO, LIVE);

@@ -8,7 +8,8 @@ use serde_json::Value;
 use crate::world::{Layout, SMALL_EPOCHS, World, finish, picture, succeed};
 
 const NAMED: &str = "[columns]\nlabel = \"category\"\nfeatures = \"raw\"\nscaled_features = \"scaledFeatures\"\n\
-                     reduced_features = \"pcaFeatures\"\n[projection]\ncomponents = 3\n";
+                     reduced_features = \"pcaFeatures\"\n\
+                     content = \"content\"\n[projection]\ncomponents = 3\n";
 
 fn arrive(world: &World) {
     for i in 0..24 {
@@ -57,12 +58,15 @@ fn columns_have_the_names_they_are_given_and_the_rows_are_the_same() {
 
     let unshown = |row: Row| Row {
         scaled_features: None,
+        content: None,
         projection_version: None,
         ..row
     };
     let rows = |world: &World| world.rows().into_values().map(unshown).collect::<Vec<_>>();
     assert!(rows(&plain) == rows(&named), "the rows differ");
     for row in named.rows().into_values() {
+        let content = row.content.expect("the image");
+        assert_eq!(content, named.object(&row.path));
         let scaled = row.scaled_features.expect("scaled features");
         assert_eq!(scaled.len(), row.features.len());
         assert!(scaled.iter().any(|x| *x != 0.0));

@@ -158,6 +158,14 @@ impl World {
             .expect("an upload")
     }
 
+    /// The bytes of the object that a row is of.
+    pub fn object(&self, path: &str) -> Bytes {
+        let bucket = &self.servers.bucket;
+        let key = path.strip_prefix(&format!("s3://{bucket}/"));
+        let upload = self.uploads.get(bucket, key.expect("a path"), 1 << 20);
+        self.runtime.block_on(upload).expect("an object").bytes
+    }
+
     pub fn delete(&self, key: &str) {
         self.runtime
             .block_on(self.uploads.delete(&self.servers.bucket, key))

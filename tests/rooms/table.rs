@@ -31,6 +31,7 @@ fn row(name: &str, x: f32) -> Row {
         reduced_features: None,
         scaled_features: None,
         projection_version: None,
+        content: None,
     }
 }
 

@@ -22,6 +22,7 @@ pub struct Featuriser {
     /// The network's input, `[side, side, 3]`.
     pixels: Vec<u8>,
     grid: Vec<i32>,
+    shows_content: bool,
 }
 
 impl Featuriser {
@@ -36,6 +37,7 @@ impl Featuriser {
             preprocess: job.preprocess,
             pixels: Vec::new(),
             grid: vec![0; width],
+            shows_content: job.tables.rows.form().shows::<Row>("content"),
         }
     }
 
@@ -77,6 +79,7 @@ impl Featuriser {
             reduced_features: None,
             scaled_features: None,
             projection_version: None,
+            content: self.shows_content.then(|| upload.bytes.clone()),
         })
     }
 

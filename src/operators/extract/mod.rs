@@ -23,7 +23,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::latest::{Content, Latest};
 use super::restore::Restored;
-use super::{Change, Hint, Key, Read, Report, Round, Tasks, digest};
+use super::{Change, Hint, Key, Load, Read, Report, Round, Tasks, digest};
 use crate::job::Job;
 use crate::table::Reject;
 
@@ -96,6 +96,10 @@ pub fn extract<'scope>(
             extract.fetch();
             let mut give = |done: Done| {
                 if let Some(change) = done.change {
+                    let load = Load {
+                        count: 1,
+                        bytes: change.bytes(),
+                    };
                     rows_out
                         .activate()
                         .session(&done.at[0])
@@ -103,7 +107,7 @@ pub fn extract<'scope>(
                     reports_out
                         .activate()
                         .session(&done.at[1])
-                        .give(Report::Extracted(1));
+                        .give(Report::Extracted(load));
                 }
             };
             extract.ready.drain(..).for_each(&mut give);

@@ -27,6 +27,7 @@ fn rows(count: usize, d: usize) -> Vec<Row> {
             reduced_features: (i % 2 == 0).then(|| vec![i as f32; 5]),
             scaled_features: None,
             projection_version: (i % 2 == 0).then_some(3),
+            content: None,
         })
         .collect()
 }

@@ -148,6 +148,7 @@ impl History {
                 reduced_features: None,
                 scaled_features: None,
                 projection_version: None,
+                content: None,
             };
             Some((path, row))
         };
