@@ -1,16 +1,18 @@
-//! Killed at any call to the store, at any moment between: what is published is what an undisturbed run publishes.
+//! Killed at any call to store or broker, at any moment between: what is published is what an undisturbed run publishes.
 //!
-//! A schedule names an act, a layout, a call to the store and a side of it: the job's processes are killed by SIGKILL
-//! before the store hears of the call, or after it has answered and before the answer is given. Then the job is started
+//! A schedule names an act, a layout, a call to one of the servers and a side of it: the job's processes are killed by SIGKILL
+//! before the server hears of the call, or after it has answered and before the answer is given. Then the job is started
 //! again with another number of workers, and runs to the end of the topic. Moments, projection, rows and rejects must be
 //! those of the undisturbed run, bit for bit.
 //!
-//! Kafka's side: librdkafka's mock broker has no hook for single requests, so its calls are met by chance: every second
-//! random schedule kills at a random moment instead of at a call.
+//! Calls to the broker are all requests of Kafka's protocol but repetitions ([`Proxy::before_broker`]), as clients poll. How
+//! often images and events are asked for depends on who comes first, so the numbers of calls differ by some from run to run;
+//! a schedule beyond the last call kills nothing. Every fourth random schedule kills at a random moment instead of at a call.
 //!
 //! `EIGENFLOW_CRASHES` says how much of it: a number of seconds of random schedules (60 unless said, drawn from
 //! `EIGENFLOW_SEED`), `all` for every schedule, or one schedule as a failure prints it.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -37,16 +39,26 @@ struct Act {
     before: World,
     events: Vec<(i32, Vec<u8>)>,
     undisturbed: Published,
-    /// Calls to the store of the undisturbed run, by layout.
-    calls: [u64; LAYOUTS.len()],
+    /// Calls of the undisturbed run, by layout, to each of [`SERVERS`].
+    calls: [[u64; SERVERS.len()]; LAYOUTS.len()],
 }
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Server {
+    Store,
+    Broker,
+}
+
+const SERVERS: [Server; 2] = [Server::Store, Server::Broker];
 
 /// Where the job is killed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kill {
-    At(u64, Moment),
+    At(Server, Moment, u64),
     AfterMs(u64),
 }
+
+const MOMENTS: [Moment; 2] = [Moment::Before, Moment::After];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Schedule {
@@ -59,8 +71,7 @@ impl std::fmt::Display for Schedule {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(out, "{}:{}:", self.act, self.layout)?;
         match self.kill {
-            Kill::At(call, Moment::Before) => write!(out, "before:{call}"),
-            Kill::At(call, Moment::After) => write!(out, "after:{call}"),
+            Kill::At(server, moment, call) => write!(out, "{server:?}:{moment:?}:{call}"),
             Kill::AfterMs(time_ms) => write!(out, "ms:{time_ms}"),
         }
     }
@@ -69,19 +80,19 @@ impl std::fmt::Display for Schedule {
 impl Schedule {
     fn parse(text: &str) -> Option<Self> {
         let parts: Vec<&str> = text.split(':').collect();
-        let [act, layout, side, place] = parts[..] else {
-            return None;
+        let (act, layout, kill) = match parts[..] {
+            [act, layout, "ms", time_ms] => (act, layout, Kill::AfterMs(time_ms.parse().ok()?)),
+            [act, layout, server, moment, call] => {
+                let server = SERVERS.into_iter().find(|s| format!("{s:?}") == server);
+                let moment = MOMENTS.into_iter().find(|m| format!("{m:?}") == moment);
+                (act, layout, Kill::At(server?, moment?, call.parse().ok()?))
+            }
+            _ => return None,
         };
-        let place = place.parse().ok()?;
         Some(Schedule {
             act: act.parse().ok()?,
             layout: layout.parse().ok()?,
-            kill: match side {
-                "before" => Kill::At(place, Moment::Before),
-                "after" => Kill::At(place, Moment::After),
-                "ms" => Kill::AfterMs(place),
-                _ => return None,
-            },
+            kill,
         })
     }
 }
@@ -126,7 +137,7 @@ impl Act {
             before,
             events,
             undisturbed: Published::default(),
-            calls: [0; LAYOUTS.len()],
+            calls: Default::default(),
         }
     }
 
@@ -149,31 +160,39 @@ impl Act {
     /// Runs the act in every layout, to know its outcome and its calls.
     fn measured(mut self) -> Self {
         self.undisturbed = Published::of(&self.play());
-        for (layout, calls) in LAYOUTS.into_iter().zip(&mut self.calls) {
-            let mut world = self.before.copy(PARTITIONS as usize);
-            for (partition, event) in &self.events {
-                world.send(*partition, event);
-            }
-            let proxy = Proxy::start(world.endpoint());
-            world.hide_behind(&proxy);
+        self.calls = LAYOUTS.map(|layout| {
+            let mut world = self.stage();
+            let doors = Doors::before(&mut world);
+            let asked = Arc::new(Mutex::new(BTreeSet::new()));
+            let asking = asked.clone();
+            doors.of(Server::Broker).watch(move |call, _| {
+                asking.lock().expect("names").insert(call.method.clone());
+                Fate::Pass
+            });
             world.run(layout, SETTINGS);
             assert_eq!(Published::of(&world), self.undisturbed, "{layout:?}");
-            *calls = proxy.calls();
-        }
+            let asked = asked.lock().expect("names");
+            for api in ["Metadata", "ListOffsets", "Fetch"] {
+                assert!(
+                    asked.contains(api),
+                    "the broker was met elsewhere: {asked:?}"
+                );
+            }
+            SERVERS.map(|server| doors.of(server).calls())
+        });
         self
     }
 
     /// Plays the act, kills the job as scheduled, and runs it to the end; whether it was killed before it had ended.
     fn crash(&self, schedule: Schedule) -> bool {
         let mut world = self.stage();
-        let proxy = Proxy::start(world.endpoint());
-        world.hide_behind(&proxy);
+        let doors = Doors::before(&mut world);
         let victims = Victims::default();
         // Held until all processes are known: a call that comes early waits.
         let mut pids = victims.0.lock().expect("the victims");
-        if let Kill::At(number, moment) = schedule.kill {
+        if let Kill::At(server, moment, number) = schedule.kill {
             let victims = victims.clone();
-            proxy.watch(move |call: &Call, now| {
+            doors.of(server).watch(move |call: &Call, now| {
                 if call.number == number && now == moment {
                     eprintln!("killed {now:?} {} {}", call.method, call.path);
                     victims.kill();
@@ -203,7 +222,9 @@ impl Act {
                 String::from_utf8_lossy(&output.stderr)
             );
         }
-        proxy.watch(|_, _| Fate::Pass);
+        for server in SERVERS {
+            doors.of(server).watch(|_, _| Fate::Pass);
+        }
         world.run(LAYOUTS[(schedule.layout + 1) % LAYOUTS.len()], SETTINGS);
         assert_eq!(
             Published::of(&world),
@@ -211,6 +232,24 @@ impl Act {
             "repeat it with EIGENFLOW_CRASHES={schedule}"
         );
         killed
+    }
+}
+
+/// What stands between the job and its servers.
+struct Doors([Proxy; SERVERS.len()]);
+
+impl Doors {
+    /// From now on the job finds the servers of `world` behind doors.
+    fn before(world: &mut World) -> Self {
+        let store = Proxy::start(world.endpoint());
+        world.hide_behind(&store);
+        let broker = Proxy::before_broker(world.kafka().brokers());
+        world.hide_broker_behind(&broker);
+        Doors([store, broker])
+    }
+
+    fn of(&self, server: Server) -> &Proxy {
+        &self.0[server as usize]
     }
 }
 
@@ -236,14 +275,13 @@ fn every(acts: &[Act]) -> Vec<Schedule> {
     let mut all = Vec::new();
     for (act, played) in acts.iter().enumerate() {
         for (layout, calls) in played.calls.iter().enumerate() {
-            for call in 1..=*calls {
-                for moment in [Moment::Before, Moment::After] {
-                    all.push(Schedule {
-                        act,
-                        layout,
-                        kill: Kill::At(call, moment),
-                    });
-                }
+            for (server, calls) in SERVERS.into_iter().zip(calls) {
+                let sides = (1..=*calls).flat_map(|call| MOMENTS.map(|moment| (moment, call)));
+                all.extend(sides.map(|(moment, call)| Schedule {
+                    act,
+                    layout,
+                    kill: Kill::At(server, moment, call),
+                }));
             }
         }
     }
@@ -296,14 +334,14 @@ fn a_crash_at_any_call_leaves_no_trace() {
         let end = Instant::now() + Duration::from_secs(seconds);
         while Instant::now() < end {
             let mut schedule = all[dice.roll(all.len() as u64) as usize];
-            if dice.roll(2) == 0 {
+            if dice.roll(4) == 0 {
                 schedule.kill = Kill::AfterMs(dice.roll(MOMENT_MS_MAX));
             }
             crash(schedule);
         }
     }
     eprintln!(
-        "{schedules} schedules, {kills} kills; calls to the store by act and layout: {:?}",
+        "{schedules} schedules, {kills} kills; calls to {SERVERS:?} by act and layout: {:?}",
         acts.each_ref().map(|act| act.calls)
     );
 }

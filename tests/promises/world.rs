@@ -211,7 +211,13 @@ impl World {
 
     /// From now on the job finds the store behind `proxy`.
     pub fn hide_behind(&mut self, proxy: &Proxy) {
-        self.servers.s3.endpoint = Some(proxy.endpoint().to_owned());
+        self.servers.s3.endpoint = Some(format!("http://{}", proxy.address()));
+    }
+
+    /// From now on the job finds the broker behind `proxy`.
+    pub fn hide_broker_behind(&mut self, proxy: &Proxy) {
+        let address = proxy.address().to_string();
+        self.servers.kafka.insert("bootstrap.servers", address);
     }
 
     /// The embedded broker.
