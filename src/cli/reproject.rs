@@ -12,13 +12,7 @@ use crate::config::keys;
 use crate::job::{self, Reprojected, Reprojection};
 use crate::operators::Load;
 
-/// Brings all rows of a table under its newest projection, in one commit, and merges small files.
-///
-/// While a job runs, rows keep the reduction that they were published with, and projections follow one another: rows of
-/// different ages are in different coordinates. This command computes `reduced_features` of every row again, under the
-/// projection that the last commit names, and swaps the files in one commit: readers see all of it or none. Features,
-/// moments, projection and Kafka offsets stay as they are. It needs the table and nothing else: no configuration, no Kafka, no
-/// images. `run --until-end` does the same at its end.
+/// Arguments of `reproject`.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Reproject {
@@ -37,7 +31,13 @@ pub struct Reproject {
     store: StoreArguments,
 }
 
-const AFTER_HELP: &str = "Where nothing is to do it says so and commits nothing. `eigenflow verify` checks the result; \
+const AFTER_HELP: &str = "While a job runs, rows keep the reduction that they were published with, and projections follow one another: rows of \
+different ages are in different coordinates. This command computes reduced_features of every row again, under the projection \
+that the last commit names, and swaps the files in one commit: readers see all of it or none. Features, moments, projection \
+and Kafka offsets stay as they are. It needs the table and nothing else: no configuration, no Kafka, no images. \
+`run --until-end` does the same at its end.
+
+Where nothing is to do it says so and commits nothing. `eigenflow verify` checks the result; \
 `eigenflow vacuum` deletes the files that were replaced, once no recent version needs them.
 
 At best no job runs meanwhile. If one commits first, nothing is changed here, exit code 3. If this command is first, the job \
