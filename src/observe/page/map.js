@@ -109,7 +109,7 @@ export class SpaceMap {
   #dress() {
     const style = getComputedStyle(this.#root);
     const colour = (name) => style.getPropertyValue(name).trim();
-    this.#theme = { ground: hex(colour('--card')), ink: colour('--ink'), soft: colour('--soft'), line: colour('--line') };
+    this.#theme = { ground: hex(colour('--card')), line: hex(colour('--line')), ink: colour('--ink'), soft: colour('--soft') };
     this.#theme.font = `12px ${style.fontFamily}`;
     this.#draw();
   }
@@ -236,6 +236,7 @@ export class SpaceMap {
       const { x, y, scale } = this.#view;
       const look = {
         ground: this.#theme.ground,
+        line: this.#theme.line,
         dark: darkness.matches,
         radius: this.#radius() * ratio,
         wanted: this.#wanted,
@@ -288,23 +289,13 @@ export class SpaceMap {
   }
 
   #axes() {
+    if (this.#points.length === 0) return;
     const { width, height } = this.#size;
     const pen = this.#pen;
     const [left, top] = this.#toData(0, 0);
     const [right, bottom] = this.#toData(width, height);
     pen.font = this.#theme.font;
     pen.fillStyle = this.#theme.soft;
-    pen.strokeStyle = this.#theme.line;
-    pen.lineWidth = 1;
-    pen.beginPath();
-    const [x0, y0] = [Math.round(this.#view.x) + 0.5, Math.round(this.#view.y) + 0.5];
-    pen.moveTo(x0, 0);
-    pen.lineTo(x0, height);
-    pen.moveTo(0, y0);
-    pen.lineTo(width, y0);
-    pen.stroke();
-    if (this.#points.length === 0) return;
-    pen.textBaseline = 'alphabetic';
     pen.textAlign = 'center';
     for (const tick of ticks(left, right, width / 110)) {
       const x = this.#view.x + this.#view.scale * tick;

@@ -25,6 +25,7 @@ let live = false;
 const redraw = (came) => {
   legend.changed();
   map.changed(came);
+  say(byId('map-none'), 'No images yet. The map grows with every commit.');
   byId('map-none').hidden = points.length > 0;
   const sample = points.of > points.length ? ` of ${count(points.of)}, an even sample` : '';
   say(byId('map-count'), points.length > 0 ? `${plural(points.length, 'image')}${sample}` : '');

@@ -22,9 +22,9 @@ export class Painter {
   }
 
   /**
-   * Paints `points` seen through `view`, whose `toScreen(x, y)` is an affine map in pixels.
+   * Paints `points` as `view` sees them: where it has the origin (`x`, `y`), and how large the unit (`scale`), in pixels.
    *
-   * `look`: `ground` ([r, g, b]), `dark`, `radius` in pixels, `wanted(label)`, and `chosen`, the only label in full colour, or -1.
+   * `look`: `ground` and `line` as [r, g, b], `dark`, `radius` in pixels, `wanted(label)`, and `chosen`, the only label in full colour, or -1.
    */
   paint(points, view, look) {
     const { width, height } = this.#context.canvas;
@@ -33,9 +33,17 @@ export class Painter {
       this.#pixels = new Uint32Array(this.#image.data.buffer);
     }
     this.#pixels.fill(pixel(look.ground));
+    this.#cross(Math.round(view.x), Math.round(view.y), pixel(look.line));
     const passes = look.chosen < 0 ? [null] : [false, true];
     for (const chosen of passes) this.#pass(points, view, look, chosen);
     this.#context.putImageData(this.#image, 0, 0);
+  }
+
+  /** The lines where a component is zero. */
+  #cross(x, y, colour) {
+    const { width, height } = this.#image;
+    if (y >= 0 && y < height) this.#pixels.fill(colour, y * width, (y + 1) * width);
+    if (x >= 0 && x < width) for (let at = x; at < this.#pixels.length; at += width) this.#pixels[at] = colour;
   }
 
   #pass(points, view, look, chosen) {
