@@ -24,7 +24,8 @@ export class Painter {
   /**
    * Paints `points` as `view` sees them: where it has the origin (`x`, `y`), and how large the unit (`scale`), in pixels.
    *
-   * `look`: `ground` and `line` as [r, g, b], `dark`, `radius` in pixels, `wanted(label)`, and `chosen`, the only label in full colour, or -1.
+   * `look`: `ground` and `line` as [r, g, b], `dark`, `radius` in pixels, `wanted(label)`, and `chosen`, the label that
+   * stands out, shown or not, or -1.
    */
   paint(points, view, look) {
     const { width, height } = this.#context.canvas;
@@ -49,7 +50,8 @@ export class Painter {
   #pass(points, view, look, chosen) {
     const { width, height } = this.#image;
     const colours = points.labels.map((_, label) => {
-      if (!look.wanted(label) || (chosen !== null && chosen !== (label === look.chosen))) return null;
+      const isChosen = label === look.chosen;
+      if (!(look.wanted(label) || isChosen) || (chosen !== null && chosen !== isChosen)) return null;
       const colour = colourOf(label, look.dark);
       return pixel(chosen === false ? mix(colour, look.ground, FAINT) : colour);
     });
