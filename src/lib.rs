@@ -42,5 +42,8 @@ pub mod observe;
 pub mod operators;
 pub mod pictures;
 pub mod projection;
+#[cfg(test)]
+#[path = "../tests/shared/mod.rs"]
+mod shared;
 pub mod storage;
 pub mod table;

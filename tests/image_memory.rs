@@ -1,23 +1,10 @@
 //! No hostile input makes the process large. Alone in its binary, because the kernel counts memory by process.
 #![cfg(target_os = "linux")]
 
-use std::path::PathBuf;
+mod shared;
 
 use eigenflow::image::{Limits, decode};
-
-/// The folder of hostile inputs, or `None` with a loud word when it isn't there.
-fn bad_inputs() -> Option<PathBuf> {
-    let root = std::env::var_os("EIGENFLOW_SHARED").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")),
-        PathBuf::from,
-    );
-    let folder = root.join("data/bad-inputs");
-    if folder.exists() {
-        return Some(folder);
-    }
-    eprintln!("SKIPPED: no shared/data/bad-inputs; set EIGENFLOW_SHARED to the shared folder");
-    None
-}
+use shared::shared;
 
 /// The largest resident memory of this process so far, in KiB.
 fn peak_memory_kib() -> u64 {
@@ -34,7 +21,9 @@ fn peak_memory_kib() -> u64 {
 
 #[test]
 fn hostile_inputs_cost_little_memory() {
-    let Some(folder) = bad_inputs() else { return };
+    let Some(folder) = shared("data/bad-inputs") else {
+        return;
+    };
     let before = peak_memory_kib();
     for entry in std::fs::read_dir(folder).expect("folder") {
         let path = entry.expect("entry").path();

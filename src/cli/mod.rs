@@ -5,6 +5,7 @@
 //! out of its table. A supervisor may start again what ended with 1, or by a signal, and nothing else.
 
 use std::fmt;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -201,6 +202,14 @@ fn load(file: &Path, flags: &[(&str, String, &str)]) -> Result<Config, Failure> 
         said.set(key, value, flag);
     }
     Ok(said.resolve()?)
+}
+
+/// Addresses of this machine that were free a moment ago, no two the same.
+fn free_addresses(n: usize) -> std::io::Result<Vec<SocketAddr>> {
+    // All are bound before one is let go.
+    let listeners = (0..n).map(|_| TcpListener::bind("127.0.0.1:0"));
+    let listeners: Vec<TcpListener> = listeners.collect::<Result<_, _>>()?;
+    listeners.iter().map(TcpListener::local_addr).collect()
 }
 
 /// The runtime of a command. Operators do the work; its threads wait for stores and do what must not hold operators up.

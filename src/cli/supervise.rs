@@ -5,7 +5,6 @@
 //! for ever, as a cause may pass at any time; only where a restart can't cure anything is the verdict final.
 
 use std::io::Write;
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ExitCode, ExitStatus};
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use anyhow::{Context, Result, anyhow};
 use tempfile::NamedTempFile;
 
 use super::run::{Run, on_signal};
-use super::{FENCED, Failure, USAGE, runtime};
+use super::{FENCED, Failure, USAGE, free_addresses, runtime};
 use crate::storage::Backoff;
 
 /// Pauses between two starts: from, and up to. A job that ran longer than the longest begins anew with the first.
@@ -165,14 +164,10 @@ impl Drop for Team {
 
 /// A host file of free ports of this machine.
 fn hosts(processes: usize) -> Result<NamedTempFile> {
-    // All are bound at once, so that no two are the same.
-    let listeners = (0..processes).map(|_| TcpListener::bind("127.0.0.1:0"));
-    let listeners: Vec<TcpListener> = listeners
-        .collect::<std::io::Result<_>>()
-        .context("no free port for the job's processes")?;
+    let addresses = free_addresses(processes).context("no free port for the job's processes")?;
     let mut file = NamedTempFile::new().context("no place for a host file")?;
-    for listener in &listeners {
-        writeln!(file, "{}", listener.local_addr()?)?;
+    for address in addresses {
+        writeln!(file, "{address}")?;
     }
     file.flush()?;
     Ok(file)

@@ -1,24 +1,9 @@
 //! What the parser promises, dialect by dialect and under mutation.
 
-use std::path::PathBuf;
-
 use proptest::prelude::*;
 
 use super::*;
-
-/// The folder of shared test data, or `None` with a loud word when it isn't there.
-fn shared(name: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("EIGENFLOW_SHARED").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")),
-        PathBuf::from,
-    );
-    let path = root.join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("SKIPPED: no shared/{name}; set EIGENFLOW_SHARED to the shared folder");
-    None
-}
+use crate::shared::shared;
 
 fn only_event(message: &[u8]) -> ObjectEvent {
     let message = parse(message).expect("a known dialect");

@@ -2,26 +2,14 @@
 
 use std::{
     io::Cursor,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
 use ::image::{DynamicImage, ImageFormat, RgbImage};
 
 use super::*;
-
-/// The folder of shared test data, or `None` with a loud word when it isn't there.
-fn shared() -> Option<PathBuf> {
-    let root = std::env::var_os("EIGENFLOW_SHARED").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")),
-        PathBuf::from,
-    );
-    if root.join("data").exists() {
-        return Some(root);
-    }
-    eprintln!("SKIPPED: no shared data; set EIGENFLOW_SHARED to the shared folder");
-    None
-}
+use crate::shared::shared;
 
 /// A picture with structure at every scale, so that a lost part shows.
 fn pattern(width: u32, height: u32) -> RgbImage {
@@ -169,7 +157,7 @@ fn each_limit_is_judged_with_its_own_reason() {
 /// A scan costs a pass over all pixels and a handful of bytes.
 #[test]
 fn a_jpeg_of_endless_scans_is_refused_before_it_is_decoded() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = shared("data") else { return };
     let jpeg = std::fs::read(shared.join("data/bad-inputs/33_progressive.jpg")).expect("file");
     let last_scan = jpeg
         .windows(2)
@@ -191,7 +179,7 @@ fn a_jpeg_of_endless_scans_is_refused_before_it_is_decoded() {
 #[test]
 fn mutated_files_never_panic_and_never_take_long() {
     let mut samples: Vec<_> = FORMATS.map(encoded).into();
-    if let Some(shared) = shared() {
+    if let Some(shared) = shared("data") {
         for entry in std::fs::read_dir(shared.join("data/bad-inputs")).expect("folder") {
             samples.push(std::fs::read(entry.expect("entry").path()).expect("sample"));
         }
@@ -269,7 +257,7 @@ fn mutated_files_never_panic_and_never_take_long() {
 /// From the file's bytes to the network's input, level for level.
 #[test]
 fn the_square_is_pillows() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = shared("data") else { return };
     let file = std::fs::read(shared.join("reference/from_pixels.safetensors")).expect("reference");
     let (_, metadata) = safetensors::SafeTensors::read_metadata(&file).expect("safetensors");
     let paths = metadata.metadata().as_ref().expect("metadata")["paths"].clone();

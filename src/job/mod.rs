@@ -18,6 +18,7 @@ mod label;
 mod model;
 mod open;
 mod origin;
+mod rendezvous;
 mod reprojection;
 mod run;
 pub mod state;
@@ -173,25 +174,6 @@ impl Layout {
             workers,
             process: 0,
             addresses: Vec::new(),
-        }
-    }
-
-    /// Timely's form of it.
-    pub fn timely(&self) -> timely::Config {
-        let communication = match (self.addresses.len(), self.workers) {
-            (0 | 1, 1) => timely::CommunicationConfig::Thread,
-            (0 | 1, workers) => timely::CommunicationConfig::Process(workers),
-            _ => timely::CommunicationConfig::Cluster {
-                threads: self.workers,
-                process: self.process,
-                addresses: self.addresses.clone(),
-                report: false,
-                zerocopy: false,
-            },
-        };
-        timely::Config {
-            communication,
-            worker: timely::WorkerConfig::default(),
         }
     }
 }

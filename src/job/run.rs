@@ -1,13 +1,20 @@
 //! Running a job: workers, signals, and the end.
 
+use std::any::Any;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
+use timely::communication::allocator::ProcessBuilder;
+use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
+use timely::communication::{AllocatorBuilder, Hooks};
+use timely::execute::execute_from;
 use timely::worker::Worker;
+use timely::{CommunicationConfig, WorkerConfig};
 
+use super::rendezvous::rendezvous;
 use super::{Beginning, Failure, Job, Layout, Reprojection, Verdict, Verification};
 use crate::dataflows;
 use crate::dataflows::online_pca::online_pca;
@@ -29,27 +36,35 @@ pub fn run(job: &Arc<Job>, layout: &Layout) -> Result<()> {
     let (ended, ends) = channel();
     let ended = Mutex::new(ended);
     let shared = job.clone();
-    let guards = timely::execute(layout.timely(), move |worker| {
-        let ended = ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mine = match worker.index() {
-            0 => beginning
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-            _ => None,
-        };
-        let result = work(worker, &shared, mine);
-        let failed = result.is_err();
-        // The receiver is gone only when another worker has failed already.
-        let _ = ended.send(result);
-        // A worker that returned would close its connections in good order, and other processes would wait for ever.
-        if failed {
-            loop {
-                std::thread::park();
+    let Some((allocators, network)) = connect(layout, || job.stop.load(Relaxed))? else {
+        return Ok(());
+    };
+    let guards = execute_from(
+        allocators,
+        network,
+        WorkerConfig::default(),
+        move |worker| {
+            let ended = ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let mine = match worker.index() {
+                0 => beginning
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take(),
+                _ => None,
+            };
+            let result = work(worker, &shared, mine);
+            let failed = result.is_err();
+            // The receiver is gone only when another worker has failed already.
+            let _ = ended.send(result);
+            // A worker that returned would close its connections in good order, and other processes would wait for ever.
+            if failed {
+                loop {
+                    std::thread::park();
+                }
             }
-        }
-    })
-    .map_err(|error| anyhow!("the processes of the job could not be connected: {error}"))?;
+        },
+    )
+    .map_err(|error| anyhow!(error))?;
     for _ in 0..layout.workers {
         let result = ends.recv().map_err(|_| anyhow!("a worker died"));
         if let Err(error) = result.and_then(|result| result) {
@@ -60,6 +75,28 @@ pub fn run(job: &Arc<Job>, layout: &Layout) -> Result<()> {
     }
     drop(guards);
     Ok(())
+}
+
+/// Timely's allocators, one a worker, and what holds their connections.
+type Connected = (Vec<AllocatorBuilder>, Box<dyn Any + Send>);
+
+/// Timely's workers of this process, connected to those of the others; nothing if `gives_up` ends the wait for them.
+fn connect(layout: &Layout, gives_up: impl Fn() -> bool + Sync) -> Result<Option<Connected>> {
+    if layout.addresses.len() < 2 {
+        let workers = CommunicationConfig::Process(layout.workers);
+        return Ok(Some(workers.try_build().map_err(|error| anyhow!(error))?));
+    }
+    let Some(sockets) = rendezvous(layout, gives_up)? else {
+        return Ok(None);
+    };
+    let hooks = Hooks::default();
+    let workers =
+        ProcessBuilder::new_typed_vector(layout.workers, hooks.refill.clone(), hooks.spill.clone());
+    let (allocators, network) =
+        initialize_networking_from_sockets(workers, sockets, layout.process, layout.workers, hooks)
+            .context("the connections to the job's other processes")?;
+    let allocators = allocators.into_iter().map(AllocatorBuilder::Tcp).collect();
+    Ok(Some((allocators, Box::new(network))))
 }
 
 fn work(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>) -> Result<()> {
@@ -87,7 +124,7 @@ fn work(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>) -> Re
 /// What keeps it from a verdict; differences are in the verdict.
 pub fn verify(verification: &Arc<Verification>, workers: usize) -> Result<Verdict> {
     let shared = verification.clone();
-    let guards = timely::execute(Layout::single(workers).timely(), move |worker| {
+    let guards = timely::execute(timely::Config::process(workers), move |worker| {
         dataflows::verify::verify(worker, &shared);
         finish(worker, &shared.failure, || {})
     });

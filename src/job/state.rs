@@ -83,6 +83,12 @@ pub struct ProjectionRef {
 }
 
 impl ProjectionRef {
+    /// The version in a projection's name, `<version>-<digest>.safetensors`, in whatever folder.
+    pub fn version_of(name: &str) -> Option<Epoch> {
+        let file = name.rsplit('/').next()?;
+        file.split_once('-')?.0.parse().ok()
+    }
+
     /// For a projection that lies in `object` and was fitted by `options`.
     pub fn new(object: String, stored: &Stored, options: Options) -> Self {
         let projection = &stored.projection;
@@ -199,4 +205,20 @@ pub fn decode_tombstones(bytes: Bytes) -> Result<HashMap<Key, Version>> {
         .iter()
         .map(|tombstone| (tombstone.key_hash, version(tombstone)))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ProjectionRef;
+
+    #[test]
+    fn a_projections_name_tells_its_version() {
+        let version_of = ProjectionRef::version_of;
+        assert_eq!(version_of("0000000012-ab.safetensors"), Some(12));
+        assert_eq!(
+            version_of("projections/0000000012-ab.safetensors"),
+            Some(12)
+        );
+        assert_eq!(version_of("notes.txt"), None);
+    }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::origin::{read_moments, read_projection};
-use super::state::{JobState, decode_tombstones};
+use super::state::{JobState, ProjectionRef, decode_tombstones};
 use super::{Failure, Tables};
 use crate::moments::Moments;
 use crate::operators::{Epoch, Host};
@@ -153,7 +153,7 @@ impl Verification {
         };
         let mut projections: BTreeMap<Epoch, Vec<String>> = BTreeMap::new();
         for name in tables.objects.list(PROJECTIONS).await? {
-            if let Some(version) = version_of(&name) {
+            if let Some(version) = ProjectionRef::version_of(&name) {
                 projections.entry(version).or_default().push(name);
             }
         }
@@ -309,10 +309,4 @@ fn count(tally: &mut Tally, file: &DataFile, found: usize) {
         let what = format!("{name} holds {found} rows, the table's log says {said}");
         tally.differs(name, what);
     }
-}
-
-/// The version in a projection's name, `projections/<version>-<digest>.safetensors`.
-fn version_of(name: &str) -> Option<Epoch> {
-    let file = name.rsplit('/').next()?;
-    file.split_once('-')?.0.parse().ok()
 }

@@ -225,7 +225,7 @@ pub fn watermarks(consumer: &Consumer, topic: &str, partition: i32) -> Result<(i
 }
 
 /// Whether an error is one that does not pass by waiting: a person must act.
-fn stands(error: &KafkaError) -> bool {
+pub fn stands(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{
         Authentication, Fatal, SaslAuthenticationFailed, TopicAuthorizationFailed,
     };

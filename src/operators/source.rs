@@ -237,16 +237,6 @@ impl Reader {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
                 Err(kafka::lost(&job.config.kafka.topic, &reason))
             }
-            Some(
-                RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::Authentication
-                | RDKafkaErrorCode::SaslAuthenticationFailed
-                | RDKafkaErrorCode::Fatal,
-            ) => Err(anyhow::anyhow!(
-                "topic {}: {error}: {reason}",
-                job.config.kafka.topic
-            )),
             // The group is for the lag tools alone.
             Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
                 tracing::warn!(
@@ -255,12 +245,19 @@ impl Reader {
                 );
                 Ok(())
             }
+            // A topic that was there and is gone won't come back with its offsets.
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Err(refused(job, &error, &reason)),
+            _ if kafka::stands(&error) => Err(refused(job, &error, &reason)),
             _ => {
                 job.broker.fails(format_args!("{error}: {reason}"));
                 Ok(())
             }
         }
     }
+}
+
+fn refused(job: &Job, error: &KafkaError, reason: &str) -> anyhow::Error {
+    anyhow::anyhow!("topic {}: {error}: {reason}", job.config.kafka.topic)
 }
 
 /// Turns a message into hints and rejects. What it counts for: its records, or itself where it has none.

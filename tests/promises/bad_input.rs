@@ -1,11 +1,7 @@
 //! Nothing a producer or an upload can say stops the job, and nothing of it is lost.
 
-use crate::world::{BUCKET, Layout, World, picture, shared};
-
-const TWO: Layout = Layout {
-    workers: 2,
-    processes: 1,
-};
+use crate::shared::shared;
+use crate::world::{BUCKET, Layout, World, picture};
 
 #[test]
 fn unreadable_messages_become_rejects_with_their_place() {
@@ -16,7 +12,7 @@ fn unreadable_messages_become_rejects_with_their_place() {
     world.upload(0, 1, "a/1.png", picture(1));
     let elsewhere = br#"{"Records":[{"eventVersion":"2.1","eventSource":"aws:s3","eventTime":"2026-11-03T09:15:27.912Z","eventName":"ObjectCreated:Put","s3":{"bucket":{"name":"private"},"object":{"key":"k.png","size":1,"eTag":"e","sequencer":"01"}}}]}"#;
     world.send(0, elsewhere);
-    world.run(TWO, "");
+    world.run(Layout::TWO, "");
     let rejects = world.rejects();
     let paths: Vec<_> = rejects.keys().map(String::as_str).collect();
     assert_eq!(
@@ -34,7 +30,7 @@ fn unreadable_messages_become_rejects_with_their_place() {
     assert_eq!(world.rows().len(), 1);
     // Rejects survive a restart, once.
     world.upload(0, 2, "a/2.png", picture(2));
-    world.run(TWO, "");
+    world.run(Layout::TWO, "");
     assert_eq!((world.rows().len(), world.rejects().len()), (2, 3));
 }
 
@@ -42,16 +38,16 @@ fn unreadable_messages_become_rejects_with_their_place() {
 fn a_reject_gives_way_to_a_good_upload_and_back() {
     let world = World::new(1);
     world.upload(0, 1, "a/1.png", &b"no image"[..]);
-    world.run(TWO, "");
+    world.run(Layout::TWO, "");
     assert_eq!((world.rows().len(), world.rejects().len()), (0, 1));
     world.upload(0, 2, "a/1.png", picture(1));
-    world.run(TWO, "");
+    world.run(Layout::TWO, "");
     assert_eq!((world.rows().len(), world.rejects().len()), (1, 0));
     world.upload(0, 3, "a/1.png", &b"no image again"[..]);
-    world.run(TWO, "");
+    world.run(Layout::TWO, "");
     assert_eq!((world.rows().len(), world.rejects().len()), (0, 1));
     world.remove(0, 4, "a/1.png");
-    world.run(TWO, "");
+    world.run(Layout::TWO, "");
     assert_eq!((world.rows().len(), world.rejects().len()), (0, 0));
 }
 
@@ -71,7 +67,7 @@ fn bad_images_meet_their_verdicts_and_good_ones_their_rows() {
         let bytes = std::fs::read(folder.join(verdict[0])).expect("an input");
         world.upload(i as i32 % 2, 1, verdict[0], bytes);
     }
-    world.run(TWO, "");
+    world.run(Layout::TWO, "");
     let (rows, rejects) = (world.rows(), world.rejects());
     assert_eq!(rows.len() + rejects.len(), verdicts.len());
     for verdict in verdicts {
@@ -101,7 +97,7 @@ fn awkward_keys_are_kept_verbatim() {
     for (i, key) in keys.iter().enumerate() {
         world.upload(i as i32 % 2, 1, key, picture(i as u64));
     }
-    world.run(TWO, "");
+    world.run(Layout::TWO, "");
     let rows = world.rows();
     for key in keys {
         let row = rows

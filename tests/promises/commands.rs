@@ -5,15 +5,6 @@ use std::process::{Command, Output};
 
 use crate::world::{BUCKET, Layout, World, picture, succeed};
 
-const ONE: Layout = Layout {
-    workers: 1,
-    processes: 1,
-};
-const TWO: Layout = Layout {
-    workers: 2,
-    processes: 1,
-};
-
 fn eigenflow(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_eigenflow"))
         .args(arguments)
@@ -65,7 +56,7 @@ fn a_replayed_bucket_equals_the_live_stream() {
         live.upload(i % 2, 5, &key, picture(i as u64));
         replayed.put(&key, picture(i as u64));
     }
-    live.run(TWO, "");
+    live.run(Layout::TWO, "");
     let config = replayed.config("");
     let output = succeed(
         replayed
@@ -76,7 +67,7 @@ fn a_replayed_bucket_equals_the_live_stream() {
             .arg(&config),
     );
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("25 events"));
-    replayed.run(TWO, "");
+    replayed.run(Layout::TWO, "");
     for digest in ["moments_sha256", "projection_sha256", "rows"] {
         assert_eq!(live.inspect()[digest], replayed.inspect()[digest]);
     }
@@ -88,7 +79,7 @@ fn an_export_has_a_line_a_row() {
     for i in 0..5 {
         world.upload(0, 1, &format!("a,b/{i}.png"), picture(i));
     }
-    world.run(ONE, "[projection]\ncomponents = 2\n");
+    world.run(Layout::ONE, "[projection]\ncomponents = 2\n");
     let output = world
         .command()
         .arg("export")
@@ -149,7 +140,7 @@ fn vacuum_deletes_what_nothing_needs_and_nothing_else() {
                 None => world.remove(0, epoch, key),
             }
         }
-        world.run(ONE, "[publish]\nreproject_at_end = false\n");
+        world.run(Layout::ONE, "[publish]\nreproject_at_end = false\n");
     }
     let table = Path::new(world.table());
     let orphan = table.join("never-committed.parquet");
@@ -195,7 +186,7 @@ fn vacuum_deletes_what_nothing_needs_and_nothing_else() {
 
     assert_eq!((world.rows(), world.inspect()), before);
     world.upload(0, 4, "a/4.png", picture(4));
-    world.run(ONE, "");
+    world.run(Layout::ONE, "");
     assert_eq!(world.rows().len(), 3);
 }
 
@@ -207,7 +198,7 @@ fn reconcile_finds_what_the_events_missed() {
             world.upload(i % 2, 1, &format!("a/{i}.png"), picture(i as u64));
         }
         world.upload(0, 1, "a/broken.png", &b"no image"[..]);
-        world.run(ONE, "");
+        world.run(Layout::ONE, "");
     }
     // One of the worlds hears nothing of what comes now.
     for (key, seed) in [("a/0.png", 10), ("a/new.png", 11), ("b/new.png", 12)] {
@@ -220,7 +211,7 @@ fn reconcile_finds_what_the_events_missed() {
         told.remove(1, 2, key);
         silent.delete(key);
     }
-    told.run(TWO, "");
+    told.run(Layout::TWO, "");
 
     let config = silent.config("");
     let reconcile = |source: &str, arguments: &[&str]| {
@@ -245,7 +236,7 @@ fn reconcile_finds_what_the_events_missed() {
         sent.starts_with(found) && sent.contains("6 events sent"),
         "{sent}"
     );
-    silent.run(TWO, "");
+    silent.run(Layout::TWO, "");
 
     for digest in ["moments_sha256", "projection_sha256", "rows", "rejects"] {
         assert_eq!(silent.inspect()[digest], told.inspect()[digest]);

@@ -5,27 +5,18 @@ use eigenflow::moments::Moments;
 
 use crate::world::{Layout, World, event, picture};
 
-const ONE: Layout = Layout {
-    workers: 1,
-    processes: 1,
-};
-const TWO: Layout = Layout {
-    workers: 2,
-    processes: 1,
-};
-
 #[test]
 fn deleting_everything_leaves_the_empty_state() {
     let world = World::new(2);
     for i in 0..20 {
         world.upload(i % 2, 1, &format!("a/{i}.png"), picture(i as u64));
     }
-    world.run(TWO, "");
+    world.run(Layout::TWO, "");
     assert_eq!(world.rows().len(), 20);
     for i in 0..20 {
         world.remove(i % 2, 2, &format!("a/{i}.png"));
     }
-    world.run(ONE, "");
+    world.run(Layout::ONE, "");
     assert!(world.rows().is_empty());
     assert_eq!(
         world.inspect()["moments_sha256"],
@@ -38,15 +29,15 @@ fn a_wrong_clock_does_not_pin_a_row() {
     let world = World::new(1);
     let far_future_ms = 4_000_000_000_000;
     world.upload(0, far_future_ms, "a/1.png", picture(1));
-    world.run(ONE, "");
+    world.run(Layout::ONE, "");
     let old = world.rows();
     world.upload(0, 1, "a/1.png", picture(2));
-    world.run(ONE, "");
+    world.run(Layout::ONE, "");
     let new = world.rows();
     let path = "s3://landing/a/1.png";
     assert_ne!(old[path].features, new[path].features);
     world.remove(0, 2, "a/1.png");
-    world.run(ONE, "");
+    world.run(Layout::ONE, "");
     assert!(world.rows().is_empty());
 }
 
@@ -56,6 +47,6 @@ fn an_object_that_is_gone_leaves_neither_row_nor_reject() {
     let created = event(Change::Created, "a/1.png", Some("e".into()), 1);
     world.send(0, &render(&created));
     world.upload(0, 1, "a/2.png", picture(2));
-    world.run(TWO, "");
+    world.run(Layout::TWO, "");
     assert_eq!((world.rows().len(), world.rejects().len()), (1, 0));
 }

@@ -9,6 +9,8 @@ mod histories;
 mod proxy;
 mod restart;
 mod servers;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod soak;
 mod verify;
 mod world;

@@ -6,21 +6,7 @@ use std::time::Duration;
 
 use eigenflow::table::Row;
 
-use crate::world::{Layout, World, finish, picture};
-
-const ONE: Layout = Layout {
-    workers: 1,
-    processes: 1,
-};
-const TWO: Layout = Layout {
-    workers: 2,
-    processes: 1,
-};
-const PROCESSES: Layout = Layout {
-    workers: 1,
-    processes: 2,
-};
-const SMALL_EPOCHS: &str = "[publish]\nrows = 5\ninterval_ms = 200\n";
+use crate::world::{Layout, SMALL_EPOCHS, World, finish, picture};
 
 pub fn signal(child: &std::process::Child, signal: &str) {
     let sent = Command::new("kill")
@@ -36,12 +22,12 @@ fn a_job_resumes_with_another_number_of_workers() {
     for i in 0..30 {
         world.upload(i % 3, 1, &format!("a/{i}.png"), picture(i as u64));
     }
-    world.run(TWO, SMALL_EPOCHS);
+    world.run(Layout::TWO, SMALL_EPOCHS);
     let state = world.inspect();
     for i in 20..40 {
         world.upload(i % 3, 2, &format!("a/{i}.png"), picture(100 + i as u64));
     }
-    world.run(PROCESSES, SMALL_EPOCHS);
+    world.run(Layout::PROCESSES, SMALL_EPOCHS);
     assert_eq!(world.rows().len(), 40);
     assert_ne!(world.inspect()["moments_sha256"], state["moments_sha256"]);
 
@@ -54,7 +40,7 @@ fn a_job_resumes_with_another_number_of_workers() {
             picture(if i < 20 { i } else { 100 + i }),
         );
     }
-    other.run(ONE, "");
+    other.run(Layout::ONE, "");
     for digest in ["moments_sha256", "projection_sha256"] {
         assert_eq!(world.inspect()[digest], other.inspect()[digest]);
     }
@@ -66,10 +52,10 @@ fn other_projection_options_hold_from_the_next_epoch_on() {
     for i in 0..10 {
         world.upload(0, 1, &format!("a/{i}.png"), picture(i));
     }
-    world.run(ONE, "[projection]\ncomponents = 3\n");
+    world.run(Layout::ONE, "[projection]\ncomponents = 3\n");
     // The same bytes once more: an epoch that changes no sum.
     world.upload(0, 2, "a/0.png", picture(0));
-    world.run(ONE, "[projection]\ncomponents = 2\nddof = 0\n");
+    world.run(Layout::ONE, "[projection]\ncomponents = 2\nddof = 0\n");
     assert_eq!(world.inspect()["components"], 2);
     let reduced = |row: &Row| row.reduced_features.as_ref().map(Vec::len);
     assert!(world.rows().values().all(|row| reduced(row) == Some(2)));
@@ -78,7 +64,7 @@ fn other_projection_options_hold_from_the_next_epoch_on() {
 
 #[test]
 fn a_signal_publishes_what_is_in_flight() {
-    for layout in [TWO, PROCESSES] {
+    for layout in [Layout::TWO, Layout::PROCESSES] {
         let world = World::new(3);
         let children = world.start(layout, "[publish]\ninterval_ms = 3600000\nrows = 12\n", &[]);
         for i in 0..20 {
@@ -107,20 +93,24 @@ fn a_killed_job_goes_on_from_its_last_commit() {
         world.upload(i % 3, 1, &format!("a/{i}.png"), picture(i as u64));
     }
     for round in 0..6 {
-        for child in world.start([ONE, TWO, PROCESSES][round % 3], SMALL_EPOCHS, &[]) {
+        for child in world.start(
+            [Layout::ONE, Layout::TWO, Layout::PROCESSES][round % 3],
+            SMALL_EPOCHS,
+            &[],
+        ) {
             std::thread::sleep(Duration::from_millis(150 + 70 * round as u64));
             signal(&child, "-KILL");
             finish(child);
         }
     }
-    world.run(TWO, SMALL_EPOCHS);
+    world.run(Layout::TWO, SMALL_EPOCHS);
     assert_eq!(world.rows().len(), 200);
 
     let other = World::new(1);
     for i in 0..200 {
         other.upload(0, 1, &format!("a/{i}.png"), picture(i as u64));
     }
-    other.run(ONE, "");
+    other.run(Layout::ONE, "");
     for digest in ["moments_sha256", "projection_sha256"] {
         assert_eq!(world.inspect()[digest], other.inspect()[digest]);
     }
@@ -130,7 +120,7 @@ fn a_killed_job_goes_on_from_its_last_commit() {
 fn a_lost_process_ends_the_others_within_seconds() {
     let world = World::new(2);
     world.upload(0, 1, "a/1.png", picture(1));
-    let mut children = world.start(PROCESSES, SMALL_EPOCHS, &[]);
+    let mut children = world.start(Layout::PROCESSES, SMALL_EPOCHS, &[]);
     world.wait_for(|state| state["rows"] == 1);
     let victim = children.pop().expect("two processes");
     signal(&victim, "-KILL");
@@ -150,7 +140,7 @@ fn a_lost_process_ends_the_others_within_seconds() {
 fn a_process_that_fails_by_an_error_ends_the_others_within_seconds() {
     let world = World::new(2);
     world.upload(0, 1, "a/1.png", picture(1));
-    let mut processes = world.processes(PROCESSES, SMALL_EPOCHS, &[]);
+    let mut processes = world.processes(Layout::PROCESSES, SMALL_EPOCHS, &[]);
     // Labels of two rules must not meet in one table, so the second process refuses.
     processes[1].env("EIGENFLOW__LABEL__RULE", "none");
     let start = std::time::Instant::now();
@@ -179,7 +169,7 @@ fn children(supervisor: &std::process::Child) -> Vec<u32> {
 
 #[test]
 fn a_supervised_job_goes_on_after_a_kill() {
-    for layout in [TWO, PROCESSES] {
+    for layout in [Layout::TWO, Layout::PROCESSES] {
         let world = World::new(2);
         world.upload(0, 1, "a/1.png", picture(1));
         let workers = layout.workers.to_string();
@@ -217,7 +207,7 @@ fn a_supervised_job_goes_on_after_a_kill() {
 fn a_supervisor_gives_up_where_a_restart_cures_nothing() {
     let world = World::new(1);
     world.upload(0, 1, "a/1.png", picture(1));
-    world.run(ONE, "");
+    world.run(Layout::ONE, "");
     let config = world.config("[limits]\nretry_ms = 1000\n");
     let output = world
         .command()
@@ -239,8 +229,14 @@ fn of_two_jobs_on_one_table_one_is_fenced_out() {
     let world = World::new(1);
     world.upload(0, 1, "a/1.png", picture(1));
     let slow = "[publish]\ninterval_ms = 1500\nrows = 1000\n";
-    let first = world.start(ONE, slow, &[]).pop().expect("a process");
-    let second = world.start(ONE, slow, &[]).pop().expect("a process");
+    let first = world
+        .start(Layout::ONE, slow, &[])
+        .pop()
+        .expect("a process");
+    let second = world
+        .start(Layout::ONE, slow, &[])
+        .pop()
+        .expect("a process");
     world.wait_for(|state| state["rows"] == 1);
     std::thread::sleep(Duration::from_millis(1000));
     world.upload(0, 2, "a/2.png", picture(2));
@@ -287,7 +283,7 @@ fn a_process_tells_whether_it_moves_and_whether_it_is_ready() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = port.local_addr().expect("its address").to_string();
     drop(port);
-    let mut processes = world.processes(PROCESSES, SMALL_EPOCHS, &[]);
+    let mut processes = world.processes(Layout::PROCESSES, SMALL_EPOCHS, &[]);
     let mut second = processes.pop().expect("two processes");
     let mut first = processes.pop().expect("two processes");
     let first = first.args(["--listen", &address]).spawn();

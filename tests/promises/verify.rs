@@ -7,10 +7,6 @@ use eigenflow::job::{Tables, Verdict};
 
 use crate::world::{Layout, World, picture};
 
-const LAYOUT: Layout = Layout {
-    workers: 2,
-    processes: 1,
-};
 const FLIPS: usize = 200;
 
 /// A small table with everything that a commit can name: several files, a reject, a removal, two projections.
@@ -21,10 +17,10 @@ fn world() -> World {
     }
     world.upload(0, 1, "c 0/no.png", "no picture");
     let config = "[projection]\ncomponents = 3\n[publish]\nreproject_at_end = false\n";
-    world.run(LAYOUT, config);
+    world.run(Layout::TWO, config);
     world.remove(0, 2, "c 0/0.png");
     world.upload(1, 2, "c 1/1.png", picture(100));
-    world.run(LAYOUT, config);
+    world.run(Layout::TWO, config);
     world
 }
 

@@ -102,6 +102,9 @@ impl Servers {
     }
 }
 
+/// Settings that cut many epochs.
+pub const SMALL_EPOCHS: &str = "[publish]\nrows = 5\ninterval_ms = 200\n";
+
 /// How many workers in how many processes.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
@@ -110,6 +113,10 @@ pub struct Layout {
 }
 
 impl Layout {
+    pub const ONE: Self = Layout::new(1, 1);
+    pub const TWO: Self = Layout::new(2, 1);
+    pub const PROCESSES: Self = Layout::new(1, 2);
+
     pub const fn new(workers: usize, processes: usize) -> Self {
         Layout { workers, processes }
     }
@@ -486,21 +493,4 @@ pub fn picture(seed: u64) -> Vec<u8> {
         .write_to(&mut bytes, image::ImageFormat::Png)
         .expect("a picture");
     bytes.into_inner()
-}
-
-/// Data beyond the repository, or a loud word that the test does nothing.
-pub fn shared(name: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("EIGENFLOW_SHARED").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"),
-        PathBuf::from,
-    );
-    let path = root.join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!(
-        "SKIPPED: {} is not there; set EIGENFLOW_SHARED to have this tested",
-        path.display()
-    );
-    None
 }

@@ -1,22 +1,8 @@
 //! Every hostile or odd input of the shared collection meets its verdict, within a bound on memory.
 
-use std::path::PathBuf;
-
 use eigenflow::image::{DecodeError, Fit, Limits, Picture, Preprocess, Resizer, decode};
 
-/// The folder of hostile inputs, or `None` with a loud word when it isn't there.
-fn bad_inputs() -> Option<PathBuf> {
-    let root = std::env::var_os("EIGENFLOW_SHARED").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")),
-        PathBuf::from,
-    );
-    let folder = root.join("data/bad-inputs");
-    if folder.exists() {
-        return Some(folder);
-    }
-    eprintln!("SKIPPED: no shared/data/bad-inputs; set EIGENFLOW_SHARED to the shared folder");
-    None
-}
+use crate::shared::shared;
 
 fn decode_file(folder: &std::path::Path, file: &str) -> Result<Picture, DecodeError> {
     decode(
@@ -27,7 +13,9 @@ fn decode_file(folder: &std::path::Path, file: &str) -> Result<Picture, DecodeEr
 
 #[test]
 fn every_verdict_is_met_for_the_reason_given() {
-    let Some(folder) = bad_inputs() else { return };
+    let Some(folder) = shared("data/bad-inputs") else {
+        return;
+    };
     let expect = std::fs::read_to_string(folder.join("EXPECT.tsv")).expect("EXPECT.tsv");
     let mut resizer = Resizer::new();
     let mut square = Vec::new();
@@ -66,7 +54,9 @@ fn every_verdict_is_met_for_the_reason_given() {
 /// `decode-or-reject` leaves the choice to us; this is the choice, and it must stay the same.
 #[test]
 fn verdicts_that_are_ours_to_choose_stay_chosen() {
-    let Some(folder) = bad_inputs() else { return };
+    let Some(folder) = shared("data/bad-inputs") else {
+        return;
+    };
     for (file, chosen) in [
         ("06_missing_eoi_only.jpg", "truncated"),
         ("29_lossy.webp", "decode"),
@@ -88,7 +78,9 @@ fn verdicts_that_are_ours_to_choose_stay_chosen() {
 
 #[test]
 fn the_colour_of_invisible_pixels_does_not_show() {
-    let Some(folder) = bad_inputs() else { return };
+    let Some(folder) = shared("data/bad-inputs") else {
+        return;
+    };
     let picture = decode_file(&folder, "25_rgba_hidden_colour.png").expect("a good PNG");
     let magenta = picture
         .rgb
@@ -100,7 +92,9 @@ fn the_colour_of_invisible_pixels_does_not_show() {
 
 #[test]
 fn an_orientation_tag_turns_nothing() {
-    let Some(folder) = bad_inputs() else { return };
+    let Some(folder) = shared("data/bad-inputs") else {
+        return;
+    };
     let mirrored = decode_file(&folder, "37_exif_orientation_2.jpg").expect("a good JPEG");
     let turned = decode_file(&folder, "37_exif_orientation_3.jpg").expect("a good JPEG");
     assert_eq!((mirrored.width, mirrored.height), (348, 288));
@@ -109,7 +103,9 @@ fn an_orientation_tag_turns_nothing() {
 
 #[test]
 fn sixteen_bits_and_eight_are_the_same_picture() {
-    let Some(folder) = bad_inputs() else { return };
+    let Some(folder) = shared("data/bad-inputs") else {
+        return;
+    };
     let wide = decode_file(&folder, "23_rgb16.png").expect("a good PNG");
     let narrow = decode_file(&folder, "10_png_named.jpg").expect("a good PNG");
     assert_eq!(wide, narrow);
@@ -117,7 +113,9 @@ fn sixteen_bits_and_eight_are_the_same_picture() {
 
 #[test]
 fn of_two_images_in_one_file_the_first_counts() {
-    let Some(folder) = bad_inputs() else { return };
+    let Some(folder) = shared("data/bad-inputs") else {
+        return;
+    };
     let twice = std::fs::read(folder.join("51_jpeg_twice.jpg")).expect("file");
     let second = 2 + twice[2..]
         .windows(3)

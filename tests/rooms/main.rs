@@ -2,6 +2,8 @@
 
 mod backbone;
 mod image;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod storage;
 mod support;
 mod table;

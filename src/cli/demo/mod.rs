@@ -3,7 +3,7 @@
 //! It starts a Kafka broker and an S3 server inside this process, uploads pictures, sends their events, and runs the very
 //! job that production runs, over TCP and with the same clients.
 
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime::Runtime;
 
-use super::{Failure, log, run, runtime};
+use super::{Failure, free_addresses, log, run, runtime};
 use crate::backbone::weights::{self, Source};
 use crate::config::{Config, Log, LogFormat};
 use crate::embedded::{EmbeddedKafka, EmbeddedS3};
@@ -240,18 +240,11 @@ impl Demo {
         if self.processes == 1 {
             return Ok(Layout::single(workers));
         }
-        // Bound all at once, so that they differ; free again when the processes bind them.
-        let listeners = (0..self.processes)
-            .map(|_| TcpListener::bind("127.0.0.1:0"))
-            .collect::<Result<Vec<_>, _>>()?;
-        let addresses = listeners
-            .iter()
-            .map(|listener| Ok(listener.local_addr()?.to_string()))
-            .collect::<Result<Vec<_>>>()?;
+        let addresses = free_addresses(self.processes)?;
         Ok(Layout {
             workers,
             process: 0,
-            addresses,
+            addresses: addresses.iter().map(SocketAddr::to_string).collect(),
         })
     }
 }

@@ -17,6 +17,7 @@ use anyhow::{Context, Result, anyhow};
 use serde::Deserialize;
 
 use super::{JobState, Tables};
+use crate::job::state::ProjectionRef;
 use crate::operators::Epoch;
 use crate::storage::Place;
 use crate::table::state::{PROJECTIONS, STATE};
@@ -75,7 +76,8 @@ impl Tables {
                     ranges.any(|range| range.contains(&version))
                 };
                 named.contains(format!("{folder}/{name}").as_str())
-                    || (folder == PROJECTIONS && version(name).is_none_or(reduces))
+                    || (folder == PROJECTIONS
+                        && ProjectionRef::version_of(name).is_none_or(reduces))
             };
             let swept = main.sweep(&place, |_| true, is_named).await?;
             sweeps.push(Sweep { place, swept });
@@ -90,11 +92,6 @@ fn objects(state: &JobState) -> impl Iterator<Item = &str> {
     let projection = state.projection.as_ref().map(|named| &named.object);
     let named = moments.into_iter().chain(projection);
     named.chain(&state.tombstones).map(String::as_str)
-}
-
-/// The version in a projection's name, `<version>-<digest>.safetensors`.
-fn version(name: &str) -> Option<Epoch> {
-    name.split_once('-')?.0.parse().ok()
 }
 
 /// The versions that may have reduced rows of a file, by Delta's statistics of it; `None` where no row is reduced.
@@ -131,11 +128,5 @@ mod tests {
         assert_eq!(stats(r#","projection_version":7"#), Some(7..=7));
         assert_eq!(stats(""), None);
         assert!(projections("").is_err());
-    }
-
-    #[test]
-    fn a_projections_name_tells_its_version() {
-        assert_eq!(version("0000000012-ab.safetensors"), Some(12));
-        assert_eq!(version("notes.txt"), None);
     }
 }

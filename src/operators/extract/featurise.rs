@@ -49,32 +49,21 @@ impl Featuriser {
         let metrics = self.job.metrics.clone();
         let start = Instant::now();
         let upload = &fetched.upload;
-        let picture =
-            image::decode(&upload.bytes, &self.job.image_limits).map_err(|error| Unreadable {
-                reason: error.reason(),
-                detail: error.to_string(),
-            })?;
+        let picture = image::decode(&upload.bytes, &self.job.image_limits)
+            .map_err(|error| Unreadable::new(error.reason(), error))?;
         self.resizer
             .apply(&picture, &self.preprocess, &mut self.pixels)
-            .map_err(|error| Unreadable {
-                reason: "unfit",
-                detail: error.to_string(),
-            })?;
+            .map_err(|error| Unreadable::new("unfit", error))?;
         metrics.decoded.record(start.elapsed());
         let start = Instant::now();
         let mut features = vec![0.0; self.grid.len()];
         self.backbone
             .extract(&self.pixels, &mut features)
-            .map_err(|error| Unreadable {
-                reason: "extraction-failed",
-                detail: error.to_string(),
-            })?;
+            .map_err(|error| Unreadable::new("extraction-failed", error))?;
         metrics.extracted.record(start.elapsed());
         // Features that the moments can't hold must not reach the table either.
-        moments::quantise(&features, &mut self.grid).map_err(|error| Unreadable {
-            reason: "features-off-grid",
-            detail: error.to_string(),
-        })?;
+        moments::quantise(&features, &mut self.grid)
+            .map_err(|error| Unreadable::new("features-off-grid", error))?;
         metrics.rows.fetch_add(1, Relaxed);
         Ok(Row {
             path: path_of(&hint.bucket, &hint.object),

@@ -4,6 +4,7 @@
 //! the frontier; when they outlast `limits.retry_ms` the job ends, and resumes from its last commit. Only what the store
 //! says of the object itself is an answer.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,16 @@ pub struct Unreadable {
     pub reason: &'static str,
     /// A sentence.
     pub detail: String,
+}
+
+impl Unreadable {
+    /// Because of `error`, which `reason` names for grouping.
+    pub fn new(reason: &'static str, error: impl Display) -> Self {
+        Unreadable {
+            reason,
+            detail: error.to_string(),
+        }
+    }
 }
 
 /// What is set aside for an object whose size no event tells.
@@ -89,17 +100,17 @@ pub async fn look(job: &Arc<Job>, hint: &Hint, known: Option<u128>) -> anyhow::R
                     bytes,
                     limit,
                 };
-                return Ok(unreadable("too-many-bytes", &error));
+                return Ok(Seen::Unreadable(Unreadable::new("too-many-bytes", &error)));
             }
             Err(error @ FetchError::Invalid { .. }) => {
-                return Ok(unreadable("invalid-key", &error));
+                return Ok(Seen::Unreadable(Unreadable::new("invalid-key", &error)));
             }
             Err(error) => error,
         };
         drop(budget);
         if start.elapsed() > Duration::from_millis(job.config.limits.retry_ms) {
             if let FetchError::Denied { .. } = error {
-                return Ok(unreadable("access-denied", &error));
+                return Ok(Seen::Unreadable(Unreadable::new("access-denied", &error)));
             }
             let path = path_of(&hint.bucket, &hint.object);
             let tried = start.elapsed().as_secs();
@@ -110,11 +121,4 @@ pub async fn look(job: &Arc<Job>, hint: &Hint, known: Option<u128>) -> anyhow::R
         job.store.fails(error);
         tokio::time::sleep(backoff.next_delay()).await;
     }
-}
-
-fn unreadable(reason: &'static str, error: &FetchError) -> Seen {
-    Seen::Unreadable(Unreadable {
-        reason,
-        detail: error.to_string(),
-    })
 }

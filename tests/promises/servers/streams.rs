@@ -13,14 +13,6 @@ use super::cluster::cluster;
 use super::kafka::{Kafka, PLAINTEXT, WAYS};
 use crate::world::{Layout, World, finish, picture, succeed};
 
-const TWO: Layout = Layout {
-    workers: 2,
-    processes: 1,
-};
-const PROCESSES: Layout = Layout {
-    workers: 1,
-    processes: 2,
-};
 const SMALL_EPOCHS: &str = "[publish]\nrows = 5\ninterval_ms = 200\n";
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -45,7 +37,7 @@ fn published(world: &World) -> [Value; 3] {
 fn expected(history: impl Fn(&World)) -> [Value; 3] {
     let world = World::new(3);
     history(&world);
-    world.run(TWO, "");
+    world.run(Layout::TWO, "");
     published(&world)
 }
 
@@ -84,7 +76,10 @@ fn drop_below(kafka: &Kafka, world: &World, offset: Offset) {
 fn every_way_into_the_broker_gives_the_same_table() {
     let Some(cluster) = cluster() else { return };
     let expected = expected(history);
-    for (way, layout) in WAYS.into_iter().zip([TWO, PROCESSES].into_iter().cycle()) {
+    for (way, layout) in WAYS
+        .into_iter()
+        .zip([Layout::TWO, Layout::PROCESSES].into_iter().cycle())
+    {
         let world = cluster.world(way, 3);
         history(&world);
         world.run(layout, SMALL_EPOCHS);
@@ -100,13 +95,17 @@ fn a_killed_job_goes_on_from_its_last_commit() {
     let world = cluster.world(PLAINTEXT, 3);
     history(&world);
     for round in 0..4 {
-        for mut child in world.start([TWO, PROCESSES][round % 2], SMALL_EPOCHS, &[]) {
+        for mut child in world.start(
+            [Layout::TWO, Layout::PROCESSES][round % 2],
+            SMALL_EPOCHS,
+            &[],
+        ) {
             std::thread::sleep(Duration::from_millis(300 + 150 * round as u64));
             child.kill().expect("to end it");
             finish(child);
         }
     }
-    world.run(TWO, SMALL_EPOCHS);
+    world.run(Layout::TWO, SMALL_EPOCHS);
     assert_eq!(published(&world), expected(history));
 }
 
@@ -116,7 +115,7 @@ fn a_broker_that_crashes_and_comes_back_loses_nothing() {
     let mut kafka = Kafka::start();
     let world = cluster.world_on(&kafka, WAYS[4], 1);
     world.upload(0, 1, "a/1.png", picture(1));
-    let mut jobs = world.start(TWO, SMALL_EPOCHS, &[]);
+    let mut jobs = world.start(Layout::TWO, SMALL_EPOCHS, &[]);
     world.wait_for(|state| state["rows"] == 1);
     kafka.kill();
     kafka.resume();
@@ -133,7 +132,7 @@ fn partitions_that_are_added_are_read_from_their_beginning() {
     let mut world = cluster.world(PLAINTEXT, 1);
     let often = ("topic.metadata.refresh.interval.ms", "200".to_owned());
     world.servers.kafka.extend([often]);
-    let mut jobs = world.start(TWO, SMALL_EPOCHS, &[]);
+    let mut jobs = world.start(Layout::TWO, SMALL_EPOCHS, &[]);
     world.upload(0, 1, "a/0.png", picture(0));
     world.wait_for(|state| state["rows"] == 1);
     let admin = cluster.kafka.admin();
@@ -173,12 +172,12 @@ fn what_a_transaction_withdrew_is_not_read_and_its_marker_is_no_lag() {
     producer.send(record).expect("room");
     producer.flush(PATIENCE).expect("a broker that takes it");
     producer.abort_transaction(PATIENCE).expect("an answer");
-    world.run(TWO, "");
+    world.run(Layout::TWO, "");
     assert_eq!((world.rows().len(), world.rejects().len()), (1, 0));
     assert_eq!(progress(&world), (Offset::Offset(3), 3));
     // All was read, so nothing is lost.
     drop_below(&cluster.kafka, &world, Offset::End);
-    world.run(TWO, "");
+    world.run(Layout::TWO, "");
 }
 
 #[test]
@@ -186,12 +185,12 @@ fn what_retention_dropped_unread_is_said_with_the_cure() {
     let Some(cluster) = cluster() else { return };
     let world = cluster.world(PLAINTEXT, 1);
     world.upload(0, 1, "a/0.png", picture(0));
-    world.run(TWO, "");
+    world.run(Layout::TWO, "");
     for i in 1..4 {
         world.upload(0, 1, &format!("a/{i}.png"), picture(i));
     }
     drop_below(&cluster.kafka, &world, Offset::Offset(3));
-    let job = world.start(TWO, "", &["--until-end"]).pop();
+    let job = world.start(Layout::TWO, "", &["--until-end"]).pop();
     let output = finish(job.expect("one process"));
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{log}");

@@ -1,27 +1,13 @@
 //! Against scikit-learn's and Spark's results on the features of four networks, n = 1,900.
 
 use super::*;
+use crate::shared::shared;
 use safetensors::{Dtype, SafeTensors};
-use std::path::PathBuf;
 
 /// A file of the shared reference, or a loud skip.
 fn reference(name: &str) -> Option<Vec<u8>> {
-    let shared = std::env::var_os("EIGENFLOW_SHARED").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"),
-        PathBuf::from,
-    );
-    let file = shared
-        .join("reference")
-        .join(name)
-        .with_extension("safetensors");
-    let bytes = std::fs::read(&file).ok();
-    if bytes.is_none() {
-        eprintln!(
-            "SKIPPED: {} is not there; set EIGENFLOW_SHARED",
-            file.display()
-        );
-    }
-    bytes
+    let file = shared(&format!("reference/{name}.safetensors"))?;
+    Some(std::fs::read(file).expect("a readable reference"))
 }
 
 fn tensor(tensors: &SafeTensors<'_>, name: &str) -> Option<Vec<f64>> {
