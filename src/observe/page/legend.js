@@ -39,8 +39,9 @@ export class Legend {
     if (labels.length < this.#rows.length || this.#rows.some(({ name, label }) => labels[label] !== name)) this.#clear();
     for (let label = this.#rows.length; label < labels.length; label += 1) this.#append(label, labels[label]);
     for (const { label, number } of this.#rows) say(number, count(perLabel[label]));
-    say(byId('labels-count'), labels.length === 0 ? '' : plural(labels.length, 'label'));
+    say(byId('labels-count'), plural(perLabel.filter((n) => n > 0).length, 'label'));
     this.#list.closest('fieldset').hidden = length === 0;
+    this.#narrow();
     this.#tell();
   }
 
@@ -61,12 +62,14 @@ export class Legend {
     const next = after.reduce((least, row) => (!least || row.name.localeCompare(least.name) < 0 ? row : least), null);
     this.#list.insertBefore(item, next?.item ?? null);
     this.#rows.push({ label, name, item, box, picture, number });
-    this.#narrow();
   }
 
+  /** Lists the labels that have points and match what is sought. */
   #narrow() {
     const sought = this.#search.value.trim().toLowerCase();
-    for (const { item, name } of this.#rows) item.hidden = !name.toLowerCase().includes(sought);
+    for (const { item, name, label } of this.#rows) {
+      item.hidden = this.#points.perLabel[label] === 0 || !name.toLowerCase().includes(sought);
+    }
   }
 
   #toggle(label, shown) {
