@@ -8,6 +8,8 @@ import { ask } from './stream.js';
 const LINGER_MS = 60;
 const KEPT = 200;
 const GAP_PX = 16;
+/** On a narrower map the card lies at the top or bottom, whichever is farther from the point. */
+const NARROW_PX = 520;
 
 /** Addresses of pictures that were fetched, the latest last. */
 const pictures = new Map();
@@ -64,9 +66,11 @@ export class Inspector {
   /** Puts the card beside (x, y), inside a map of `width` by `height`. */
   place(x, y, { width, height }) {
     const { offsetWidth: w, offsetHeight: h } = this.#card;
-    const left = x + GAP_PX + w <= width ? x + GAP_PX : x - GAP_PX - w;
+    let left = x + GAP_PX + w <= width ? x + GAP_PX : x - GAP_PX - w;
+    let top = y - h / 2;
+    if (width < NARROW_PX) [left, top] = [(width - w) / 2, y > height / 2 ? 0 : height];
     this.#card.style.left = `${Math.max(4, Math.min(left, width - w - 4))}px`;
-    this.#card.style.top = `${Math.max(4, Math.min(y - h / 2, height - h - 4))}px`;
+    this.#card.style.top = `${Math.max(4, Math.min(top, height - h - 4))}px`;
   }
 
   async #picture(path, name) {

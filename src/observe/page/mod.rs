@@ -38,6 +38,7 @@ pub const ASSETS: &[Asset] = &[
     asset!(STYLE "map.css"),
     asset!(VECTOR "icon.svg"),
     asset!(SCRIPT "page.js"),
+    asset!(SCRIPT "axes.js"),
     asset!(SCRIPT "charts.js"),
     asset!(SCRIPT "dom.js"),
     asset!(SCRIPT "figures.js"),
@@ -52,6 +53,7 @@ pub const ASSETS: &[Asset] = &[
     asset!(SCRIPT "points.js"),
     asset!(SCRIPT "spectrum.js"),
     asset!(SCRIPT "stream.js"),
+    asset!(SCRIPT "view.js"),
 ];
 
 #[cfg(test)]
