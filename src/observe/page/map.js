@@ -255,6 +255,8 @@ export class SpaceMap {
   }
 
   #ring(at) {
+    // On a band of the ground, so that it is seen in a crowd.
+    this.#circle(at, this.#radius() + 4, `rgb(${this.#theme.ground})`, 5);
     this.#circle(at, this.#radius() + 4, this.#theme.ink, 2);
     this.#inspector.place(...this.#toScreen(at), this.#view);
   }
