@@ -4,10 +4,13 @@
 //! operators ──> Metrics, Health, Spell ──> /metrics, /livez, /readyz      (every process answers for itself)
 //!                     └─ Vitals ── through the dataflow ──> Board ──> /api, the page   (process 0, for all)
 //! ```
+//! All but [`http`] know nothing of the job that they tell of.
 
 mod board;
 mod health;
+pub mod http;
 mod metrics;
+pub mod page;
 mod spell;
 mod vitals;
 
