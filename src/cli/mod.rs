@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError, Said};
 use crate::job::Contradiction;
+use crate::observe::Metrics;
 use crate::storage::S3Config;
 use crate::table::CommitError;
 
@@ -21,6 +22,7 @@ mod demo;
 mod events;
 mod export;
 mod inspect;
+mod listen;
 mod log;
 mod reconcile;
 mod replay;
@@ -68,6 +70,8 @@ enum Command {
     /// Explains and checks configurations
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Prints every metric that `run --listen` shows, as a markdown table
+    Metrics,
 }
 
 #[derive(Debug, Subcommand)]
@@ -178,6 +182,10 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Weights(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Config(command) => command.run(),
+        Command::Metrics => {
+            print!("{}", Metrics::docs());
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

@@ -123,6 +123,7 @@ pub fn conclude<'scope>(
                 tasks.spawn(async move {
                     let files = (all.removes.len(), all.adds.len());
                     let summary = job.tables.commit(&state, all).await?;
+                    job.tell_of(&state, &summary, false);
                     tracing::info!(
                         epoch = state.epoch,
                         rows = summary.rows,

@@ -21,6 +21,7 @@
 mod columns;
 mod commit;
 mod data_file;
+mod range_reader;
 mod schema;
 pub mod sealed;
 mod stamp;
@@ -30,6 +31,6 @@ mod table;
 pub mod vacuum;
 
 pub use commit::{Commit, CommitError};
-pub use data_file::{DataFile, DataFileError, DataFiles, Key};
+pub use data_file::{DataFile, DataFileError, DataFiles, Key, Reduction};
 pub use schema::{Record, Reject, Row, SchemaError};
 pub use table::{Snapshot, Table, TableError};
