@@ -2,15 +2,16 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, copyFileSync, rmSync, writeFileSync, mkdirSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 
 const program = process.env.EIGENFLOW;
 if (!program) throw new Error('EIGENFLOW is not set: give it the path of the built binary');
 
 export class Demo {
-  /** Starts one with so many pictures; it is there when it says where its page is. */
+  /** Starts one with so many pictures; it is there when its page has something to show. */
   static async start(pictures, env = {}) {
     const demo = new Demo();
     demo.folder = mkdtempSync(join(tmpdir(), 'eigenflow-page-'));
@@ -20,6 +21,7 @@ export class Demo {
     demo.said = '';
     demo.process.stdout.on('data', (text) => (demo.said += text));
     [, demo.page] = await demo.#said(/live page: (http:\S+)/);
+    while ((await fetch(`${demo.page}api/state`)).status === 503) await setTimeout(100);
     return demo;
   }
 

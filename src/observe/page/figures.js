@@ -16,7 +16,7 @@ export const figures = ({ now, started, job, totals, rates, lag, epoch, processe
   const age = epoch.committed === null ? 'none yet' : `${span((now - epoch.committed) / 1000)} ago`;
   set('commit', count(epoch.commit), `${age}; epoch ${count(epoch.published)}`);
   const explained = projection?.explained_variance_ratio.reduce((sum, share) => sum + share, 0);
-  set('explained', explained === undefined ? '–' : percent(explained, 1), `of the variance in ${plural(job.components, 'component')}`);
+  set('explained', explained === undefined ? '–' : percent(explained, 1), explained === undefined ? '' : `of the variance in ${plural(job.components, 'component')}`);
   set('rejects', count(totals.rejects), 'not readable');
   const memory = processes.reduce((sum, process) => sum + process.resident_bytes, 0);
   const failures = totals.failures.store + totals.failures.broker;

@@ -13,6 +13,7 @@ const WORDS = {
   ended: 'Ended',
   lost: 'No answer',
   locked: 'Locked',
+  refused: 'Not shown',
 };
 
 export class Health {
@@ -53,7 +54,8 @@ export class Health {
 
   #judge() {
     const { phase, reason } = this.#status;
-    if (phase === 'ended') return ['ended', [`${reason} (${clock(this.#heard ?? Date.now())})`]];
+    if (phase === 'ended') return ['ended', [`At ${clock(this.#heard ?? Date.now())}: ${reason}. What is shown is what it said last.`]];
+    if (phase === 'refused') return [this.#status.soon ? 'connecting' : 'refused', [reason]];
     if (phase === 'locked') return ['locked', ['The job asks for a token.']];
     if (phase === 'lost') {
       const since = this.#heard === null ? '' : ` since ${clock(this.#heard)}`;

@@ -7,18 +7,23 @@ import { byId } from './dom.js';
 const TOKEN = 'eigenflow.token';
 /** The job tells its state once a second; so long a silence means that it does not answer. */
 const SILENCE_MS = 8000;
-const PAUSES_MS = [500, 1000, 2000, 5000, 10000];
+const PAUSES_MS = [500, 1000, 2000, 5000];
 
-class Refused extends Error {}
+/** An answer that is none: its status, and what the job says of it. */
+class Refusal extends Error {
+  constructor(status, text) {
+    super(text);
+    this.status = status;
+  }
+}
 
-/** The job's answer to a GET; a refusal, for want of a token or otherwise, is an error. */
+/** The job's answer to a GET; a refusal is an error. */
 export const ask = async (address, options = {}) => {
   const token = sessionStorage.getItem(TOKEN);
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   const response = await fetch(`api/${address}`, { ...options, headers, cache: 'no-store' });
-  if (response.status === 401) throw new Refused();
-  if (!response.ok) throw new Error(`${address}: HTTP ${response.status}`);
-  return response;
+  if (response.ok) return response;
+  throw new Refusal(response.status, (await response.text()).trim() || `HTTP ${response.status}`);
 };
 
 /** Asks the viewer for the token; true if one was given. */
@@ -70,7 +75,8 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
  * Follows the job for as long as the page is open, over losses and restarts.
  *
  * `on.event(name, data)` is called for each event; `on.status(status)` when the connection is `connecting`, `live`, `lost`,
- * `locked` (it wants a token, and the viewer gave none; `status.retry` asks again) or `ended` (with `status.reason`).
+ * `refused` (`status.reason` is what the job says, `status.soon` that it will pass), `locked` (the job wants a token and the
+ * viewer gave none; `status.retry` asks again) or `ended` (with `status.reason`).
  */
 export const follow = async (on) => {
   let failures = 0;
@@ -79,6 +85,7 @@ export const follow = async (on) => {
   for (;;) {
     const abort = new AbortController();
     let silence;
+    let refused = null;
     const alive = () => {
       clearTimeout(silence);
       silence = setTimeout(() => abort.abort(), SILENCE_MS);
@@ -94,18 +101,19 @@ export const follow = async (on) => {
         else on.event(name, data);
       }
     } catch (error) {
-      if (error instanceof Refused) {
-        if (!(await askForToken())) {
-          await new Promise((retry) => on.status({ phase: 'locked', retry }));
-        }
-        continue;
-      }
       // Whatever else broke the connection: it is lost, and made again.
+      if (error instanceof Refusal) refused = error;
     } finally {
       clearTimeout(silence);
       abort.abort();
     }
-    on.status(ended === null ? { phase: 'lost' } : { phase: 'ended', reason: ended });
+    if (refused?.status === 401) {
+      if (!(await askForToken())) await new Promise((retry) => on.status({ phase: 'locked', retry }));
+      continue;
+    }
+    if (refused) on.status({ phase: 'refused', reason: refused.message, soon: refused.status === 503 });
+    else if (ended !== null) on.status({ phase: 'ended', reason: ended });
+    else on.status({ phase: 'lost' });
     await pause(PAUSES_MS[Math.min(failures, PAUSES_MS.length - 1)]);
     failures += 1;
   }
