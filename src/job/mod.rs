@@ -20,9 +20,11 @@ mod label;
 mod model;
 mod open;
 mod origin;
+mod rendezvous;
 mod reprojection;
 mod run;
 pub mod state;
+mod statistics;
 mod tables;
 pub mod uploads;
 mod verification;
@@ -30,8 +32,8 @@ mod verification;
 pub use label::Labeller;
 pub use open::{Options, PATIENCE_MS, open, open_tables, s3_config};
 pub use origin::{Beginning, Origin, read_moments, read_projection};
-pub use reprojection::Reprojection;
-pub use run::{run, verify};
+pub use reprojection::{Plan, Reprojected, Reprojection};
+pub use run::{reproject, run, verify};
 pub use tables::{Found, Summary, Sweep, Tables};
 pub use verification::{Check, Difference, Opened, Tally, Verdict, Verification};
 
@@ -155,6 +157,12 @@ impl Host for Job {
     fn failure(&self) -> &Failure {
         &self.failure
     }
+    fn tables(&self) -> &Tables {
+        &self.tables
+    }
+    fn committed(&self, state: &JobState, summary: &Summary) {
+        self.tell_of(state, summary, false);
+    }
 }
 
 fn budget_units(bytes: u64) -> u32 {
@@ -214,25 +222,6 @@ impl Layout {
             workers,
             process: 0,
             addresses: Vec::new(),
-        }
-    }
-
-    /// Timely's form of it.
-    pub fn timely(&self) -> timely::Config {
-        let communication = match (self.addresses.len(), self.workers) {
-            (0 | 1, 1) => timely::CommunicationConfig::Thread,
-            (0 | 1, workers) => timely::CommunicationConfig::Process(workers),
-            _ => timely::CommunicationConfig::Cluster {
-                threads: self.workers,
-                process: self.process,
-                addresses: self.addresses.clone(),
-                report: false,
-                zerocopy: false,
-            },
-        };
-        timely::Config {
-            communication,
-            worker: timely::WorkerConfig::default(),
         }
     }
 }

@@ -1,18 +1,26 @@
 //! Running a job: workers, signals, and the end.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
+use timely::communication::allocator::ProcessBuilder;
+use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
+use timely::communication::{AllocatorBuilder, Hooks};
+use timely::execute::execute_from;
 use timely::worker::Worker;
+use timely::{CommunicationConfig, WorkerConfig};
 
-use super::{Beginning, Failure, Job, Layout, Reprojection, Verdict, Verification};
+use super::rendezvous::rendezvous;
+use super::reprojection::explained;
+use super::{Beginning, Job, Layout, Plan, Reprojected, Reprojection, Verdict, Verification};
 use crate::dataflows;
 use crate::dataflows::online_pca::online_pca;
-use crate::dataflows::reproject::reproject;
+use crate::operators::Host;
 
 /// How often a parked worker looks whether another one has failed.
 const WATCH: Duration = Duration::from_millis(200);
@@ -32,45 +40,75 @@ pub fn run(job: &Arc<Job>, layout: &Layout) -> Result<()> {
     let (ended, ends) = channel();
     let ended = Mutex::new(ended);
     let (shared, workers) = (job.clone(), layout.workers);
-    let guards = timely::execute(layout.timely(), move |worker| {
-        let ended = ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mine = match worker.index() {
-            0 => beginning
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-            _ => None,
-        };
-        let result = work(worker, &shared, mine, workers);
-        let failed = result.is_err();
-        // The receiver is gone only when another worker has failed already.
-        let _ = ended.send(result);
-        // A worker that returned would close its connections in good order, and other processes would wait for ever.
-        if failed {
-            loop {
-                std::thread::park();
+    let Some((allocators, network)) = connect(layout, || job.stop.load(Relaxed))? else {
+        return Ok(());
+    };
+    let guards = execute_from(
+        allocators,
+        network,
+        WorkerConfig::default(),
+        move |worker| {
+            let ended = ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let mine = match worker.index() {
+                0 => beginning
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take(),
+                _ => None,
+            };
+            let succeeded = work(worker, &shared, mine, workers);
+            // The receiver is gone only when another worker has failed already.
+            let _ = ended.send(succeeded);
+            // A worker that returned would close its connections in good order, and other processes would wait for ever.
+            if !succeeded {
+                loop {
+                    std::thread::park();
+                }
             }
-        }
-    })
-    .map_err(|error| anyhow!("the processes of the job could not be connected: {error}"))?;
+        },
+    )
+    .map_err(|error| anyhow!(error))?;
     for _ in 0..layout.workers {
-        let result = ends.recv().map_err(|_| anyhow!("a worker died"));
-        if let Err(error) = result.and_then(|result| result) {
+        if ends.recv() != Ok(true) {
             // Joining would wait for other processes, which wait for this one: leave them behind.
             std::mem::forget(guards);
-            return Err(error);
+            let error = job.failure.take();
+            return Err(error.unwrap_or_else(|| anyhow!("a worker died")));
         }
     }
     drop(guards);
     Ok(())
 }
 
+/// Timely's allocators, one a worker, and what holds their connections.
+type Connected = (Vec<AllocatorBuilder>, Box<dyn Any + Send>);
+
+/// Timely's workers of this process, connected to those of the others; nothing if `gives_up` ends the wait for them.
+fn connect(layout: &Layout, gives_up: impl Fn() -> bool + Sync) -> Result<Option<Connected>> {
+    if layout.addresses.len() < 2 {
+        let workers = CommunicationConfig::Process(layout.workers);
+        return Ok(Some(workers.try_build().map_err(|error| anyhow!(error))?));
+    }
+    let Some(sockets) = rendezvous(layout, gives_up)? else {
+        return Ok(None);
+    };
+    let hooks = Hooks::default();
+    let workers =
+        ProcessBuilder::new_typed_vector(layout.workers, hooks.refill.clone(), hooks.spill.clone());
+    let (allocators, network) =
+        initialize_networking_from_sockets(workers, sockets, layout.process, layout.workers, hooks)
+            .context("the connections to the job's other processes")?;
+    let allocators = allocators.into_iter().map(AllocatorBuilder::Tcp).collect();
+    Ok(Some((allocators, Box::new(network))))
+}
+
+/// One worker's part; whether it succeeded, or the job has failed.
 fn work(
     worker: &mut Worker,
     job: &Arc<Job>,
     beginning: Option<Beginning>,
     workers: usize,
-) -> Result<()> {
+) -> bool {
     let pulse = job.health.worker();
     let meter = job.metrics.worker(worker.index());
     let metered = Cell::new(Instant::now());
@@ -82,19 +120,28 @@ fn work(
             meter.meter();
         }
     };
-    step_while(worker, &job.failure, beat, |_| restoring.less_equal(&0))?;
+    if !step_while(worker, job, beat, |_| restoring.less_equal(&0)) {
+        return false;
+    }
     pulse.restored();
-    finish(worker, &job.failure, beat)?;
+    if !finish(worker, job, beat) {
+        return false;
+    }
     if job.until_end && job.config.publish.reproject_at_end {
         // Every worker builds the graph; whether there is anything to do in it, worker 0 knows.
         let plan = match worker.index() {
-            0 if !job.stopped.load(Relaxed) => job.runtime.block_on(Reprojection::plan(job))?,
+            0 if !job.stopped.load(Relaxed) => {
+                let rows_per_file = job.config.table.rows_per_file as u64;
+                let plan = Plan::of(&job.tables, &job.writer, rows_per_file);
+                let plan = job.runtime.block_on(plan);
+                plan.map_err(|error| job.failure.set(error)).ok().flatten()
+            }
             _ => None,
         };
-        reproject(worker, job, plan);
-        finish(worker, &job.failure, beat)?;
+        dataflows::reproject::reproject(worker, job, plan);
+        return finish(worker, job, beat);
     }
-    Ok(())
+    true
 }
 
 /// Recomputes what the last commit of a table published, on threads of this process. Blocks; not for a runtime's thread.
@@ -102,40 +149,68 @@ fn work(
 /// # Errors
 /// What keeps it from a verdict; differences are in the verdict.
 pub fn verify(verification: &Arc<Verification>, workers: usize) -> Result<Verdict> {
-    let shared = verification.clone();
-    let guards = timely::execute(Layout::single(workers).timely(), move |worker| {
-        dataflows::verify::verify(worker, &shared);
-        finish(worker, &shared.failure, || {})
-    });
-    for ended in guards.map_err(|error| anyhow!(error))?.join() {
-        ended.map_err(|panic| anyhow!("a worker died: {panic}"))??;
-    }
+    execute(verification, workers, dataflows::verify::verify)?;
     verification.verdict()
 }
 
-/// Steps until the dataflows have ended or the work has failed.
-fn finish(worker: &mut Worker, failure: &Failure, beat: impl Fn()) -> Result<()> {
-    step_while(worker, failure, beat, Worker::has_dataflows)
+/// Brings all rows of a table under its newest projection, on threads of this process. Blocks; not for a runtime's thread.
+///
+/// # Errors
+/// What keeps it from that, the loss of the race to another writer's commit ([`CommitError::Fenced`]) among it. The table is
+/// then as that writer left it.
+///
+/// [`CommitError::Fenced`]: crate::table::CommitError::Fenced
+pub fn reproject(reprojection: &Arc<Reprojection>, workers: usize) -> Result<Reprojected> {
+    let ended = execute(reprojection, workers, |worker, reprojection| {
+        let plan = match worker.index() {
+            0 => reprojection.plan(),
+            _ => None,
+        };
+        dataflows::reproject::reproject(worker, reprojection, plan);
+    });
+    ended.map_err(explained)?;
+    Ok(reprojection.outcome())
 }
 
-/// Steps until `goes_on` no longer holds or the work has failed; `beat` tells after each step that the worker lives.
+/// Runs what `build` makes for `host` on so many threads of this process.
+fn execute<H: Host>(
+    host: &Arc<H>,
+    workers: usize,
+    build: impl Fn(&mut Worker, &Arc<H>) + Send + Sync + 'static,
+) -> Result<()> {
+    let shared = host.clone();
+    let guards = timely::execute(timely::Config::process(workers), move |worker| {
+        build(worker, &shared);
+        finish(worker, &shared, || {})
+    });
+    for ended in guards.map_err(|error| anyhow!(error))?.join() {
+        ended.map_err(|panic| anyhow!("a worker died: {panic}"))?;
+    }
+    host.failure().take().map_or(Ok(()), Err)
+}
+
+/// Steps until the dataflows have ended; false if the work has failed before.
+fn finish(worker: &mut Worker, host: &Arc<impl Host>, beat: impl Fn()) -> bool {
+    step_while(worker, host, beat, Worker::has_dataflows)
+}
+
+/// Steps until `goes_on` no longer holds; false if the work has failed before. `beat` tells after each step that the worker
+/// lives.
 fn step_while(
     worker: &mut Worker,
-    failure: &Failure,
+    host: &Arc<impl Host>,
     beat: impl Fn(),
     goes_on: impl Fn(&Worker) -> bool,
-) -> Result<()> {
-    while goes_on(worker) && !failure.is_set() {
+) -> bool {
+    while goes_on(worker) && !host.failure().is_set() {
         worker.step_or_park(Some(WATCH));
         beat();
     }
-    if !failure.is_set() {
-        return Ok(());
+    if !host.failure().is_set() {
+        return true;
     }
     for dataflow in worker.installed_dataflows() {
         worker.drop_dataflow(dataflow);
     }
-    Err(failure
-        .take()
-        .unwrap_or_else(|| anyhow!("another worker failed")))
+    false
 }

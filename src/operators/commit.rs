@@ -188,7 +188,7 @@ impl Ledger {
         state.rejects_commit = rejects;
         let summary = job.tables.commit(state, main).await?;
         job.metrics.committed.record(start.elapsed());
-        job.tell_of(state, &summary, false);
+        job.committed(state, &summary);
         let projection = state.projection.as_ref();
         tracing::info!(
             epoch = state.epoch,

@@ -7,6 +7,7 @@ mod exactness;
 mod faults;
 mod histories;
 mod proxy;
+mod reproject;
 mod restart;
 mod servers;
 #[path = "../shared/mod.rs"]
