@@ -103,12 +103,7 @@ fn connect(layout: &Layout, gives_up: impl Fn() -> bool + Sync) -> Result<Option
 }
 
 /// One worker's part; whether it succeeded, or the job has failed.
-fn work(
-    worker: &mut Worker,
-    job: &Arc<Job>,
-    beginning: Option<Beginning>,
-    workers: usize,
-) -> bool {
+fn work(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>, workers: usize) -> bool {
     let pulse = job.health.worker();
     let meter = job.metrics.worker(worker.index());
     let metered = Cell::new(Instant::now());
