@@ -1,10 +1,11 @@
-//! All rows under the newest projection, in one commit: a bounded replay then equals the batch answer.
+//! All rows under the newest projection, in one commit: at the end of a bounded run, which then equals the batch answer,
+//! and by the command `reproject`.
 //!
 //! ```text
 //!   files of the last commit ──> regroup (every worker its groups) ──> conclude (worker 0: one commit)
 //!   its projection ───────────────^
 //! ```
-//! Small files are merged on the way. Moments, projection and offsets stay what they are.
+//! Small files are merged on the way. Epoch, moments, projection and offsets stay what they are.
 
 use std::sync::Arc;
 
@@ -12,12 +13,12 @@ use timely::dataflow::operators::ToStream;
 use timely::dataflow::operators::vec::Broadcast;
 use timely::worker::Worker;
 
-use crate::job::{Job, Reprojection};
-use crate::operators::Round;
+use crate::job::Plan;
 use crate::operators::reproject::{conclude, regroup};
+use crate::operators::{Host, Round};
 
 /// Builds the graph at one worker. `plan` is worker 0's, if there is anything to do.
-pub fn reproject(worker: &mut Worker, job: &Arc<Job>, plan: Option<Reprojection>) {
+pub fn reproject<H: Host>(worker: &mut Worker, host: &Arc<H>, plan: Option<Plan>) {
     worker.dataflow::<Round, _, _>(|scope| {
         let (groups, projection, state) = match plan {
             Some(plan) => (plan.groups, Some(plan.projection), Some(plan.state)),
@@ -32,7 +33,7 @@ pub fn reproject(worker: &mut Worker, job: &Arc<Job>, plan: Option<Reprojection>
             .to_stream(scope)
             .container::<Vec<_>>()
             .broadcast();
-        let lists = regroup(job.clone(), groups, projection);
-        conclude(job.clone(), lists, state);
+        let lists = regroup(host.clone(), groups, projection);
+        conclude(host.clone(), lists, state);
     });
 }

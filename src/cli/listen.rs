@@ -93,6 +93,8 @@ impl Listening<'_> {
         let job = self.runtime.block_on(job::open(config, self.options))?;
         stop_on_signal(self.runtime, &job)?;
         if let Some(server) = &self.server {
+            // The server's own tasks begin on the runtime.
+            let _inside = self.runtime.enter();
             server.show(&job);
         }
         begin(&job);

@@ -2,7 +2,8 @@
 //!
 //! Exit codes: 0 for success, 1 for a failure while at work (or a difference that `verify` found), 2 for what was asked
 //! wrongly: arguments, and a configuration that is wrong or contradicts the table; 3 for a job that another job fenced
-//! out of its table. A supervisor may start again what ended with 1, or by a signal, and nothing else.
+//! out of its table, and for a `reproject` that lost to a job. A supervisor may start again what ended with 1, or by a signal,
+//! and nothing else.
 
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
@@ -26,6 +27,7 @@ mod listen;
 mod log;
 mod reconcile;
 mod replay;
+mod reproject;
 mod run;
 mod supervise;
 mod vacuum;
@@ -57,6 +59,8 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Computes moments and projection of a table again from its features, and compares bit for bit
     Verify(verify::Verify),
+    /// Brings all rows of a table under its newest projection, in one commit, and merges small files
+    Reproject(reproject::Reproject),
     /// Writes the table's rows to a file of another format
     Export(export::Export),
     /// Deletes what no recent version of a table names
@@ -177,6 +181,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Reconcile(reconcile) => reconcile.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Verify(verify) => verify.run(),
+        Command::Reproject(reproject) => reproject.run(),
         Command::Export(export) => export.run(),
         Command::Vacuum(vacuum) => vacuum.run(),
         Command::Weights(command) => command.run(),

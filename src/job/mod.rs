@@ -24,6 +24,7 @@ mod rendezvous;
 mod reprojection;
 mod run;
 pub mod state;
+mod statistics;
 mod tables;
 pub mod uploads;
 mod verification;
@@ -31,8 +32,8 @@ mod verification;
 pub use label::Labeller;
 pub use open::{Options, PATIENCE_MS, open, open_tables, s3_config};
 pub use origin::{Beginning, Origin, read_moments, read_projection};
-pub use reprojection::Reprojection;
-pub use run::{run, verify};
+pub use reprojection::{Plan, Reprojected, Reprojection};
+pub use run::{reproject, run, verify};
 pub use tables::{Found, Summary, Sweep, Tables};
 pub use verification::{Check, Difference, Opened, Tally, Verdict, Verification};
 
@@ -155,6 +156,12 @@ impl Host for Job {
     }
     fn failure(&self) -> &Failure {
         &self.failure
+    }
+    fn tables(&self) -> &Tables {
+        &self.tables
+    }
+    fn committed(&self, state: &JobState, summary: &Summary) {
+        self.tell_of(state, summary, false);
     }
 }
 

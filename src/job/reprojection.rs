@@ -1,76 +1,227 @@
-//! What `reproject` has to do, as worker 0 finds it in the last commit.
+//! All rows under the newest projection: what there is to do for it, as the last commit tells, and whom the command
+//! `reproject` works for. A bounded run does the same at its end.
 
-use anyhow::Result;
+use std::sync::{Mutex, PoisonError};
 
-use super::Job;
+use anyhow::{Context, Result};
+use tokio::runtime::Handle;
+
 use super::origin::read_projection;
 use super::state::JobState;
+use super::statistics::all_reduced_by;
+use super::{Failure, Tables};
+use crate::operators::{Epoch, Host};
 use crate::projection::Stored;
-use crate::table::DataFile;
+use crate::table::{CommitError, DataFile};
 
 /// Worker 0's plan.
-pub struct Reprojection {
-    /// Files to be merged into one, each at most `table.rows_per_file` rows, unless it is one file.
+pub struct Plan {
+    /// Files to be rewritten as one, each at most `table.rows_per_file` rows, unless it is one file.
     pub groups: Vec<Vec<DataFile>>,
     /// The newest projection's safetensors; `None` where there are too few rows for one.
     pub projection: Option<Vec<u8>>,
-    /// The last commit's state.
+    /// The last commit's state, under this writer's name: all that the new commit says beside its files.
     pub state: JobState,
 }
 
-impl Reprojection {
-    /// The plan for the last commit of this process; `None` if there is nothing to reproject.
-    pub async fn plan(job: &Job) -> Result<Option<Self>> {
-        let Some((state, files)) = job.tables.committed().await? else {
+impl Plan {
+    /// The plan for the last commit that `tables` know, as `writer`; `None` where a rewriting would change nothing.
+    ///
+    /// # Errors
+    /// A projection or statistics that can't be read.
+    pub async fn of(tables: &Tables, writer: &str, rows_per_file: u64) -> Result<Option<Self>> {
+        let Some((mut state, files)) = tables.committed().await? else {
             return Ok(None);
         };
-        let stored = read_projection(&job.tables, &state).await?;
-        Ok(Some(Reprojection {
-            groups: groups(files, job.config.table.rows_per_file as u64),
+        let newest = state.projection.as_ref().map(|named| named.version);
+        let groups = worth_it(groups(files, rows_per_file), newest)?;
+        if groups.is_empty() {
+            return Ok(None);
+        }
+        let stored = read_projection(tables, &state).await?;
+        state.writer = writer.to_owned();
+        Ok(Some(Plan {
+            groups,
             projection: stored.as_ref().map(Stored::to_safetensors).transpose()?,
             state,
         }))
     }
 }
 
-/// Fills groups up to `rows_max` rows, in the order of the files.
+/// Fills groups up to `rows_max` rows, each file into the first that has room. No two groups would fit into one, so files
+/// that were made of groups stay as they are, in whatever order they come.
 fn groups(files: Vec<DataFile>, rows_max: u64) -> Vec<Vec<DataFile>> {
     let mut groups: Vec<(u64, Vec<DataFile>)> = Vec::new();
     for file in files {
-        match groups.last_mut() {
-            Some((rows, group)) if *rows + file.rows <= rows_max => {
+        let mut with_room = groups.iter_mut();
+        match with_room.find(|(rows, _)| rows.saturating_add(file.rows) <= rows_max) {
+            Some((rows, group)) => {
                 *rows += file.rows;
                 group.push(file);
             }
-            _ => groups.push((file.rows, vec![file])),
+            None => groups.push((file.rows, vec![file])),
         }
     }
     groups.into_iter().map(|(_, group)| group).collect()
+}
+
+/// The groups but for single files that are what they should be: nothing is read to know it.
+fn worth_it(groups: Vec<Vec<DataFile>>, projection: Option<Epoch>) -> Result<Vec<Vec<DataFile>>> {
+    let mut worth = Vec::new();
+    for group in groups {
+        let done = match &group[..] {
+            [file] => all_reduced_by(&file.stats, projection).with_context(|| file.name.clone())?,
+            _ => false,
+        };
+        if !done {
+            worth.push(group);
+        }
+    }
+    Ok(worth)
+}
+
+/// What `reproject` did, or found to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reprojected {
+    /// The main table's newest version.
+    pub commit: u64,
+    /// The newest projection's version; `None` where there are too few rows for one.
+    pub projection: Option<Epoch>,
+    /// Rows of the table.
+    pub rows: u64,
+    /// Files that were rewritten; none: nothing was to do, and nothing was committed.
+    pub files_before: usize,
+    /// Files that they became.
+    pub files: usize,
+}
+
+/// What the workers of `reproject` share.
+pub struct Reprojection {
+    tables: Tables,
+    runtime: Handle,
+    failure: Failure,
+    plan: Mutex<Option<Plan>>,
+    outcome: Reprojected,
+}
+
+impl Host for Reprojection {
+    fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+    fn failure(&self) -> &Failure {
+        &self.failure
+    }
+    fn tables(&self) -> &Tables {
+        &self.tables
+    }
+}
+
+impl Reprojection {
+    /// Finds out what there is to do, from the last commit of `tables`. A rejects commit that a crash left undone is carried
+    /// out; nothing else is written yet.
+    ///
+    /// # Errors
+    /// Where there is no table, or no job has committed to it; logs or a projection that can't be read.
+    pub async fn open(tables: Tables, rows_per_file: u64) -> Result<Self> {
+        let found = tables.open_to_rewrite().await.map_err(explained)?;
+        let state = found
+            .state
+            .context("the table is there, but no job has committed to it yet")?;
+        let writer = uuid::Uuid::new_v4().simple().to_string();
+        let plan = Plan::of(&tables, &writer, rows_per_file).await?;
+        let groups = plan.as_ref().map_or(&[][..], |plan| &plan.groups);
+        let outcome = Reprojected {
+            commit: found.version + u64::from(plan.is_some()),
+            projection: state.projection.map(|named| named.version),
+            rows: found.rows.iter().map(|file| file.rows).sum(),
+            files_before: groups.iter().map(Vec::len).sum(),
+            files: groups.len(),
+        };
+        Ok(Reprojection {
+            tables,
+            runtime: Handle::current(),
+            failure: Failure::default(),
+            plan: Mutex::new(plan),
+            outcome,
+        })
+    }
+
+    /// The plan, once; `None` also where there is nothing to do.
+    pub(super) fn plan(&self) -> Option<Plan> {
+        let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        plan.take()
+    }
+
+    /// What is true when the workers have ended without failing.
+    pub(super) fn outcome(&self) -> Reprojected {
+        self.outcome
+    }
+}
+
+/// Says what the loss of a race means here: the fence itself speaks of jobs.
+pub(super) fn explained(error: anyhow::Error) -> anyhow::Error {
+    let fenced = |cause: &CommitError| matches!(cause, CommitError::Fenced { .. });
+    match error.chain().any(|cause| cause.downcast_ref().is_some_and(fenced)) {
+        true => error.context(
+            "nothing was reprojected: the table was changed meanwhile. Stop the job that writes to it, or try again in a \
+             quieter moment",
+        ),
+        false => error,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn small_files_are_merged_and_large_ones_left_alone() {
-        let file = |name: &str, rows| DataFile {
+    fn file(name: &str, rows: u64) -> DataFile {
+        let bounds = r#"{"projection_version":7}"#;
+        DataFile {
             name: name.into(),
             bytes: 1,
             rows,
-            stats: String::new(),
-        };
-        let files = vec![
-            file("a", 3),
-            file("b", 4),
-            file("c", 4),
-            file("d", 20),
-            file("e", 1),
-        ];
-        let sizes: Vec<Vec<u64>> = groups(files, 10)
-            .iter()
-            .map(|group| group.iter().map(|file| file.rows).collect())
+            stats: format!(
+                r#"{{"minValues":{bounds},"maxValues":{bounds},"nullCount":{{"projection_version":0}}}}"#
+            ),
+        }
+    }
+
+    fn sizes(groups: &[Vec<DataFile>]) -> Vec<Vec<u64>> {
+        let rows = |group: &Vec<DataFile>| group.iter().map(|file| file.rows).collect();
+        groups.iter().map(rows).collect()
+    }
+
+    #[test]
+    fn small_files_are_merged_and_large_ones_left_alone() {
+        let files = [("a", 3), ("b", 4), ("c", 4), ("d", 20), ("e", 1)];
+        let files = files.map(|(name, rows)| file(name, rows)).to_vec();
+        let groups = groups(files, 10);
+        assert_eq!(sizes(&groups), [vec![3, 4, 1], vec![4], vec![20]]);
+        assert_eq!(
+            sizes(&worth_it(groups.clone(), Some(7)).unwrap()),
+            [[3, 4, 1]]
+        );
+        assert_eq!(worth_it(groups, Some(8)).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn merged_files_are_not_merged_again_in_whatever_order() {
+        let mut files: Vec<DataFile> = (0..200)
+            .map(|i| file(&i.to_string(), 1 + i * 7919 % 37))
             .collect();
-        assert_eq!(sizes, [vec![3, 4], vec![4], vec![20], vec![1]]);
+        let merged = |files: &[DataFile]| -> Vec<DataFile> {
+            let groups = groups(files.to_vec(), 50).into_iter();
+            let whole = |group: Vec<DataFile>| {
+                file(&group[0].name, group.iter().map(|file| file.rows).sum())
+            };
+            groups.map(whole).collect()
+        };
+        files = merged(&files);
+        for turn in 0..files.len() {
+            files.rotate_left(turn);
+            assert_eq!(merged(&files), files);
+            files.reverse();
+            assert_eq!(merged(&files), files);
+        }
     }
 }

@@ -16,10 +16,11 @@ use timely::worker::Worker;
 use timely::{CommunicationConfig, WorkerConfig};
 
 use super::rendezvous::rendezvous;
-use super::{Beginning, Failure, Job, Layout, Reprojection, Verdict, Verification};
+use super::reprojection::explained;
+use super::{Beginning, Job, Layout, Plan, Reprojected, Reprojection, Verdict, Verification};
 use crate::dataflows;
 use crate::dataflows::online_pca::online_pca;
-use crate::dataflows::reproject::reproject;
+use crate::operators::Host;
 
 /// How often a parked worker looks whether another one has failed.
 const WATCH: Duration = Duration::from_millis(200);
@@ -55,12 +56,11 @@ pub fn run(job: &Arc<Job>, layout: &Layout) -> Result<()> {
                     .take(),
                 _ => None,
             };
-            let result = work(worker, &shared, mine, workers);
-            let failed = result.is_err();
+            let succeeded = work(worker, &shared, mine, workers);
             // The receiver is gone only when another worker has failed already.
-            let _ = ended.send(result);
+            let _ = ended.send(succeeded);
             // A worker that returned would close its connections in good order, and other processes would wait for ever.
-            if failed {
+            if !succeeded {
                 loop {
                     std::thread::park();
                 }
@@ -69,11 +69,11 @@ pub fn run(job: &Arc<Job>, layout: &Layout) -> Result<()> {
     )
     .map_err(|error| anyhow!(error))?;
     for _ in 0..layout.workers {
-        let result = ends.recv().map_err(|_| anyhow!("a worker died"));
-        if let Err(error) = result.and_then(|result| result) {
+        if ends.recv() != Ok(true) {
             // Joining would wait for other processes, which wait for this one: leave them behind.
             std::mem::forget(guards);
-            return Err(error);
+            let error = job.failure.take();
+            return Err(error.unwrap_or_else(|| anyhow!("a worker died")));
         }
     }
     drop(guards);
@@ -102,12 +102,8 @@ fn connect(layout: &Layout, gives_up: impl Fn() -> bool + Sync) -> Result<Option
     Ok(Some((allocators, Box::new(network))))
 }
 
-fn work(
-    worker: &mut Worker,
-    job: &Arc<Job>,
-    beginning: Option<Beginning>,
-    workers: usize,
-) -> Result<()> {
+/// One worker's part; whether it succeeded, or the job has failed.
+fn work(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>, workers: usize) -> bool {
     let pulse = job.health.worker();
     let meter = job.metrics.worker(worker.index());
     let metered = Cell::new(Instant::now());
@@ -119,19 +115,28 @@ fn work(
             meter.meter();
         }
     };
-    step_while(worker, &job.failure, beat, |_| restoring.less_equal(&0))?;
+    if !step_while(worker, job, beat, |_| restoring.less_equal(&0)) {
+        return false;
+    }
     pulse.restored();
-    finish(worker, &job.failure, beat)?;
+    if !finish(worker, job, beat) {
+        return false;
+    }
     if job.until_end && job.config.publish.reproject_at_end {
         // Every worker builds the graph; whether there is anything to do in it, worker 0 knows.
         let plan = match worker.index() {
-            0 if !job.stopped.load(Relaxed) => job.runtime.block_on(Reprojection::plan(job))?,
+            0 if !job.stopped.load(Relaxed) => {
+                let rows_per_file = job.config.table.rows_per_file as u64;
+                let plan = Plan::of(&job.tables, &job.writer, rows_per_file);
+                let plan = job.runtime.block_on(plan);
+                plan.map_err(|error| job.failure.set(error)).ok().flatten()
+            }
             _ => None,
         };
-        reproject(worker, job, plan);
-        finish(worker, &job.failure, beat)?;
+        dataflows::reproject::reproject(worker, job, plan);
+        return finish(worker, job, beat);
     }
-    Ok(())
+    true
 }
 
 /// Recomputes what the last commit of a table published, on threads of this process. Blocks; not for a runtime's thread.
@@ -139,40 +144,68 @@ fn work(
 /// # Errors
 /// What keeps it from a verdict; differences are in the verdict.
 pub fn verify(verification: &Arc<Verification>, workers: usize) -> Result<Verdict> {
-    let shared = verification.clone();
-    let guards = timely::execute(timely::Config::process(workers), move |worker| {
-        dataflows::verify::verify(worker, &shared);
-        finish(worker, &shared.failure, || {})
-    });
-    for ended in guards.map_err(|error| anyhow!(error))?.join() {
-        ended.map_err(|panic| anyhow!("a worker died: {panic}"))??;
-    }
+    execute(verification, workers, dataflows::verify::verify)?;
     verification.verdict()
 }
 
-/// Steps until the dataflows have ended or the work has failed.
-fn finish(worker: &mut Worker, failure: &Failure, beat: impl Fn()) -> Result<()> {
-    step_while(worker, failure, beat, Worker::has_dataflows)
+/// Brings all rows of a table under its newest projection, on threads of this process. Blocks; not for a runtime's thread.
+///
+/// # Errors
+/// What keeps it from that, the loss of the race to another writer's commit ([`CommitError::Fenced`]) among it. The table is
+/// then as that writer left it.
+///
+/// [`CommitError::Fenced`]: crate::table::CommitError::Fenced
+pub fn reproject(reprojection: &Arc<Reprojection>, workers: usize) -> Result<Reprojected> {
+    let ended = execute(reprojection, workers, |worker, reprojection| {
+        let plan = match worker.index() {
+            0 => reprojection.plan(),
+            _ => None,
+        };
+        dataflows::reproject::reproject(worker, reprojection, plan);
+    });
+    ended.map_err(explained)?;
+    Ok(reprojection.outcome())
 }
 
-/// Steps until `goes_on` no longer holds or the work has failed; `beat` tells after each step that the worker lives.
+/// Runs what `build` makes for `host` on so many threads of this process.
+fn execute<H: Host>(
+    host: &Arc<H>,
+    workers: usize,
+    build: impl Fn(&mut Worker, &Arc<H>) + Send + Sync + 'static,
+) -> Result<()> {
+    let shared = host.clone();
+    let guards = timely::execute(timely::Config::process(workers), move |worker| {
+        build(worker, &shared);
+        finish(worker, &shared, || {})
+    });
+    for ended in guards.map_err(|error| anyhow!(error))?.join() {
+        ended.map_err(|panic| anyhow!("a worker died: {panic}"))?;
+    }
+    host.failure().take().map_or(Ok(()), Err)
+}
+
+/// Steps until the dataflows have ended; false if the work has failed before.
+fn finish(worker: &mut Worker, host: &Arc<impl Host>, beat: impl Fn()) -> bool {
+    step_while(worker, host, beat, Worker::has_dataflows)
+}
+
+/// Steps until `goes_on` no longer holds; false if the work has failed before. `beat` tells after each step that the worker
+/// lives.
 fn step_while(
     worker: &mut Worker,
-    failure: &Failure,
+    host: &Arc<impl Host>,
     beat: impl Fn(),
     goes_on: impl Fn(&Worker) -> bool,
-) -> Result<()> {
-    while goes_on(worker) && !failure.is_set() {
+) -> bool {
+    while goes_on(worker) && !host.failure().is_set() {
         worker.step_or_park(Some(WATCH));
         beat();
     }
-    if !failure.is_set() {
-        return Ok(());
+    if !host.failure().is_set() {
+        return true;
     }
     for dataflow in worker.installed_dataflows() {
         worker.drop_dataflow(dataflow);
     }
-    Err(failure
-        .take()
-        .unwrap_or_else(|| anyhow!("another worker failed")))
+    false
 }

@@ -21,7 +21,7 @@ pub const FORMAT: u32 = 2;
 pub struct JobState {
     /// [`FORMAT`].
     pub format: u32,
-    /// Counts the commits of jobs on this table.
+    /// Counts the commits of jobs on this table; a reprojection's repeats the number of the one before.
     pub epoch: Epoch,
     /// The run that made the commit.
     pub writer: String,

@@ -11,7 +11,7 @@ use super::state::{FileList, JobState};
 use crate::operators::Which;
 use crate::storage::Place;
 use crate::table::state::Objects;
-use crate::table::{self, Commit, DataFile, DataFiles, Reject, Row, Snapshot, Table};
+use crate::table::{self, Author, Commit, DataFile, DataFiles, Reject, Row, Snapshot, Table};
 
 /// The main table, the rejects table beside it, and the objects of the job's state.
 pub struct Tables {
@@ -36,6 +36,14 @@ impl Logs {
         let json = self.main.base.job.as_deref();
         let state = json.map(JobState::parse).transpose();
         state.with_context(|| format!("{place}: the last commit's state"))
+    }
+
+    /// Carries out the rejects commit that the last commit holds written ahead.
+    async fn catch_up(&mut self, place: &Place) -> Result<()> {
+        match self.state(place)? {
+            Some(state) => self.rejects.catch_up(&state).await,
+            None => Ok(()),
+        }
     }
 
     fn summary(&self) -> Summary {
@@ -92,15 +100,29 @@ impl Tables {
         let main = Log::<Row>::open_or_create(self.place.clone()).await?;
         let rejects = Log::<Reject>::open_or_create(self.place.beside("rejects")?).await?;
         let mut logs = Logs { main, rejects };
-        if let Some(state) = logs.state(&self.place)? {
-            logs.rejects.catch_up(&state).await?;
-        }
+        logs.catch_up(&self.place).await?;
         self.found(logs).await
     }
 
     /// Opens the logs of tables that must be there, and changes nothing: a job may be at work on them. Rejects that are
     /// yet to be committed are found as if they were.
     pub async fn open_existing(&self) -> Result<Found> {
+        self.found(self.existing().await?).await
+    }
+
+    /// Opens the logs of tables that must be there for a `reproject`, which its commits will name as their author. A rejects
+    /// commit that a crash left undone is carried out.
+    pub async fn open_to_rewrite(&self) -> Result<Found> {
+        let Logs { main, rejects } = self.existing().await?;
+        let mut logs = Logs {
+            main: main.written_by(Author::Reproject),
+            rejects: rejects.written_by(Author::Reproject),
+        };
+        logs.catch_up(&self.place).await?;
+        self.found(logs).await
+    }
+
+    async fn existing(&self) -> Result<Logs> {
         let missing = || {
             format!(
                 "{} holds no table; check the address, or run a job that makes one",
@@ -109,11 +131,10 @@ impl Tables {
         };
         let main = Log::<Row>::open(self.place.clone()).await?;
         let rejects = Log::<Reject>::open(self.place.beside("rejects")?).await?;
-        self.found(Logs {
+        Ok(Logs {
             main: main.with_context(missing)?,
             rejects: rejects.with_context(missing)?,
         })
-        .await
     }
 
     async fn found(&self, logs: Logs) -> Result<Found> {
@@ -198,6 +219,13 @@ impl<R: table::Record> Log<R> {
                     table,
                 })
             }
+        }
+    }
+
+    fn written_by(self, author: Author) -> Self {
+        Log {
+            table: self.table.written_by(author),
+            ..self
         }
     }
 

@@ -70,6 +70,12 @@ impl Tally {
         self.differences.extend(other.differences);
     }
 
+    /// What was read of `object`, or a difference where it can't be.
+    fn readable<T>(&mut self, object: &str, read: Result<T>) -> Option<T> {
+        read.inspect_err(|error| self.differs(object, format!("{error:#}")))
+            .ok()
+    }
+
     /// Notes a difference.
     pub fn differs(&mut self, object: &str, what: impl ToString) {
         self.differences.push(Difference {
@@ -122,6 +128,9 @@ impl Host for Verification {
     fn failure(&self) -> &Failure {
         &self.failure
     }
+    fn tables(&self) -> &Tables {
+        &self.tables
+    }
 }
 
 impl Verification {
@@ -135,22 +144,12 @@ impl Verification {
             .state
             .context("the table is there, but no job has committed to it yet")?;
         let mut opening = Tally::default();
-        let moments = match read_moments(&tables, &state).await {
-            Ok(moments) => Some(moments),
-            Err(error) => {
-                let named = state.moments.as_ref().map(|named| &*named.object);
-                opening.differs(named.unwrap_or("moments"), format!("{error:#}"));
-                None
-            }
-        };
-        let newest = match read_projection(&tables, &state).await {
-            Ok(newest) => newest,
-            Err(error) => {
-                let named = state.projection.as_ref().map(|named| &*named.object);
-                opening.differs(named.unwrap_or("projection"), format!("{error:#}"));
-                None
-            }
-        };
+        let object = state.moments.as_ref().map(|named| &*named.object);
+        let moments = read_moments(&tables, &state).await;
+        let moments = opening.readable(object.unwrap_or("moments"), moments);
+        let object = state.projection.as_ref().map(|named| &*named.object);
+        let newest = read_projection(&tables, &state).await;
+        let newest = opening.readable(object.unwrap_or("projection"), newest);
         let mut projections: BTreeMap<Epoch, Vec<String>> = BTreeMap::new();
         for name in tables.objects.list(PROJECTIONS).await? {
             if let Some(version) = ProjectionRef::version_of(&name) {
@@ -167,7 +166,7 @@ impl Verification {
         Ok(Verification {
             checks: checks.collect(),
             moments,
-            newest,
+            newest: newest.flatten(),
             failure: Failure::default(),
             runtime: Handle::current(),
             commit: found.version,
@@ -217,13 +216,9 @@ impl Verification {
             },
             Check::Tombstones(name) => {
                 let bytes = self.tables.objects.get(&name).await;
-                match bytes
-                    .map_err(anyhow::Error::from)
-                    .and_then(decode_tombstones)
-                {
-                    Ok(tombstones) => tally.tombstones = tombstones.len() as u64,
-                    Err(error) => tally.differs(&name, format!("{error:#}")),
-                }
+                let bytes = bytes.map_err(anyhow::Error::from);
+                let tombstones = tally.readable(&name, bytes.and_then(decode_tombstones));
+                tally.tombstones = tombstones.map_or(0, |tombstones| tombstones.len() as u64);
             }
         }
         (tally, None)
@@ -245,10 +240,7 @@ impl Verification {
                 Some(newest) if newest.version == version => there.push(newest.clone()),
                 _ => {
                     for name in self.projections.get(&version).into_iter().flatten() {
-                        match self.earlier(name).await {
-                            Ok(stored) => there.push(stored),
-                            Err(error) => tally.differs(name, format!("{error:#}")),
-                        }
+                        there.extend(tally.readable(name, self.earlier(name).await));
                     }
                 }
             }

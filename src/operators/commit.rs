@@ -19,7 +19,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::project::Published;
 use super::stage::Tombstone;
-use super::{Control, Cut, Epoch, FileChange, Key, Placed, Round, Tasks, Which, kafka};
+use super::{Control, Cut, Epoch, FileChange, Host as _, Key, Placed, Round, Tasks, Which, kafka};
 use crate::event::Version;
 use crate::job::Job;
 use crate::job::state::{FileList, JobState, encode_tombstones};
@@ -188,7 +188,7 @@ impl Ledger {
         state.rejects_commit = rejects;
         let summary = job.tables.commit(state, main).await?;
         job.metrics.committed.record(start.elapsed());
-        job.tell_of(state, &summary, false);
+        job.committed(state, &summary);
         let projection = state.projection.as_ref();
         tracing::info!(
             epoch = state.epoch,

@@ -26,7 +26,7 @@ const METADATA_KEY: &str = "eigenflow.projection";
 pub enum StoredError {
     /// Not the container format.
     #[error(
-        "the projection is no safetensors file ({0}): restore it from an earlier commit, or run reproject"
+        "the projection is no safetensors file ({0}): restore it from a copy, or go back to an older version of the table"
     )]
     Container(#[from] safetensors::SafeTensorError),
     /// The container of something else.

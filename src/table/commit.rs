@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use super::data_file::DataFile;
 use super::schema::Record;
-use super::stamp::{STAMP_DOMAIN, Stamp, Winner};
+use super::stamp::{Author, STAMP_DOMAIN, Stamp, Winner};
 use super::table::{APP_ID, ENGINE_INFO, Engine, JOB_DOMAIN, Snapshot, Table, TableError};
 use crate::storage::{Place, StorageError};
 
@@ -53,6 +53,19 @@ pub enum CommitError {
         "version {version} of {table} was written by {by}: two jobs run on one table; stop one of them"
     )]
     Fenced {
+        /// The table.
+        table: String,
+        /// The version that both wanted.
+        version: u64,
+        /// Who has it.
+        by: String,
+    },
+    /// A `reproject` made that version. The job's state no longer follows from the table's, but nobody else owns it: started
+    /// again, it goes on. Nothing of its epoch was published.
+    #[error(
+        "version {version} of {table} was written by {by} while the job was at work: start the job again, it goes on from there"
+    )]
+    Overtaken {
         /// The table.
         table: String,
         /// The version that both wanted.
@@ -88,7 +101,7 @@ impl<R: Record> Table<R> {
     /// and every 100th time a checkpoint (whose failure is only logged: the commit is true by then).
     ///
     /// # Errors
-    /// [`CommitError::Fenced`] where another writer was faster. Transient faults are retried as long as the place's
+    /// [`CommitError::Fenced`] where another writer was faster, [`CommitError::Overtaken`] where it was a `reproject`. Transient faults are retried as long as the place's
     /// patience lasts, then [`CommitError::Unknown`].
     pub async fn commit(&self, base: &Snapshot, commit: Commit) -> Result<Snapshot, CommitError> {
         let version = base.version + 1;
@@ -97,6 +110,7 @@ impl<R: Record> Table<R> {
             writer: self.writer,
             commit: Uuid::new_v4(),
             epoch: commit.epoch,
+            author: self.author,
         };
         let change = Arc::new(Change {
             base: Arc::clone(&base.kernel),
@@ -111,11 +125,7 @@ impl<R: Record> Table<R> {
         let patience = self.place.patience();
         let tried = patience.retry("commit", |tried| tried.is_transient(), attempt);
         let kernel = tried.await.map_err(|tried| match tried {
-            Failed::Fenced { by } => CommitError::Fenced {
-                table: self.place.to_string(),
-                version,
-                by,
-            },
+            Failed::Late(winner) => self.lost(version, &winner),
             Failed::Table(source) if source.is_transient() => CommitError::Unknown {
                 table: self.place.to_string(),
                 version,
@@ -160,7 +170,7 @@ impl<R: Record> Table<R> {
                 });
                 Ok(read.await?)
             }
-            Some(winner) => Err(Failed::Fenced { by: winner.name() }),
+            Some(winner) => Err(Failed::Late(winner)),
             None => match tried {
                 Err(error) => Err(error.into()),
                 // The store said that the version is taken and doesn't show it: it isn't settled yet.
@@ -171,6 +181,16 @@ impl<R: Record> Table<R> {
                     },
                 ))),
             },
+        }
+    }
+
+    /// What the loss of `version` to `winner` means.
+    fn lost(&self, version: u64, winner: &Winner) -> CommitError {
+        let (table, by) = (self.place.to_string(), winner.name());
+        if self.author == Author::Job && winner.is_reproject() {
+            CommitError::Overtaken { table, version, by }
+        } else {
+            CommitError::Fenced { table, version, by }
         }
     }
 
@@ -229,8 +249,8 @@ fn split(base: &Snapshot, commit: &Commit) -> Result<(Vec<DataFile>, Vec<DataFil
 
 #[derive(Debug, thiserror::Error)]
 enum Failed {
-    #[error("another writer was faster: {by}")]
-    Fenced { by: String },
+    #[error("another writer was faster: {}", .0.name())]
+    Late(Winner),
     #[error(transparent)]
     Table(#[from] TableError),
 }

@@ -33,4 +33,5 @@ pub mod vacuum;
 pub use commit::{Commit, CommitError};
 pub use data_file::{DataFile, DataFileError, DataFiles, Key, Reduction};
 pub use schema::{Record, Reject, Row, SchemaError};
+pub use stamp::Author;
 pub use table::{Snapshot, Table, TableError};

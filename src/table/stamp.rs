@@ -6,15 +6,29 @@ use uuid::Uuid;
 /// The metadata domain that says who made a commit.
 pub(super) const STAMP_DOMAIN: &str = "eigenflow.commit";
 
+/// On whose behalf a commit is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Author {
+    /// A job, which owns the table as long as it runs.
+    #[default]
+    Job,
+    /// The command `reproject`, which makes one commit and goes: whoever it overtakes may start again.
+    Reproject,
+}
+
 /// Who made a commit: unique for a call, repeated by its retries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stamp {
     pub(super) writer: Uuid,
     pub(super) commit: Uuid,
     pub(super) epoch: i64,
+    #[serde(default)]
+    pub(super) author: Author,
 }
 
 /// What a commit file says about its writer.
+#[derive(Debug)]
 pub(super) struct Winner {
     pub(super) stamp: Option<Stamp>,
     engine: Option<String>,
@@ -63,10 +77,21 @@ impl Winner {
     /// For a person to find the other writer by.
     pub(super) fn name(&self) -> String {
         let engine = self.engine.as_deref().unwrap_or("an unknown program");
-        match &self.stamp {
-            Some(stamp) => format!("{engine} (writer {}, epoch {})", stamp.writer, stamp.epoch),
-            None => engine.into(),
-        }
+        let Some(stamp) = &self.stamp else {
+            return engine.into();
+        };
+        let command = match stamp.author {
+            Author::Job => "",
+            Author::Reproject => " reproject",
+        };
+        let Stamp { writer, epoch, .. } = stamp;
+        format!("{engine}{command} (writer {writer}, epoch {epoch})")
+    }
+
+    /// Whether it was a `reproject`.
+    pub(super) fn is_reproject(&self) -> bool {
+        let author = self.stamp.map(|stamp| stamp.author);
+        author == Some(Author::Reproject)
     }
 }
 
@@ -80,6 +105,7 @@ mod tests {
             writer: Uuid::new_v4(),
             commit: Uuid::new_v4(),
             epoch: 7,
+            author: Author::Reproject,
         };
         let domain = serde_json::json!({"domainMetadata": {
             "domain": STAMP_DOMAIN,
@@ -90,7 +116,16 @@ mod tests {
         let file = format!("{info}\nnot json\n{{\"add\":{{\"path\":\"x\"}}}}\n{domain}\n");
         let winner = Winner::read(file.as_bytes());
         assert_eq!(winner.stamp, Some(stamp));
-        assert!(winner.name().starts_with("eigenflow/9 (writer "));
+        assert!(winner.name().starts_with("eigenflow/9 reproject (writer "));
+        assert!(winner.is_reproject());
+    }
+
+    #[test]
+    fn a_stamp_without_an_author_is_a_jobs() {
+        let id = Uuid::nil();
+        let stamp = serde_json::json!({"writer": id, "commit": id, "epoch": 1});
+        let stamp: Stamp = serde_json::from_value(stamp).unwrap();
+        assert_eq!(stamp.author, Author::Job);
     }
 
     #[test]

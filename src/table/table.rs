@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use super::data_file::{DataFile, DataFiles};
 use super::schema::{Record, SchemaError, delta_schema};
+use super::stamp::Author;
 use crate::storage::{Place, StorageError};
 
 /// Who wrote a commit, in Delta's `commitInfo`.
@@ -40,6 +41,7 @@ pub struct Table<R> {
     pub(super) place: Place,
     pub(super) engine: Arc<Engine>,
     pub(super) writer: Uuid,
+    pub(super) author: Author,
     record: PhantomData<fn() -> R>,
 }
 
@@ -168,8 +170,15 @@ impl<R: Record> Table<R> {
             place,
             engine: Arc::new(engine),
             writer: Uuid::new_v4(),
+            author: Author::default(),
             record: PhantomData,
         })
+    }
+
+    /// The same table, whose commits from now on are `author`'s; a job's unless said.
+    #[must_use]
+    pub fn written_by(self, author: Author) -> Self {
+        Self { author, ..self }
     }
 
     /// Where it lies.
@@ -330,6 +339,7 @@ impl<R> Clone for Table<R> {
             place: self.place.clone(),
             engine: Arc::clone(&self.engine),
             writer: self.writer,
+            author: self.author,
             record: PhantomData,
         }
     }

@@ -37,6 +37,10 @@ fn the_dashboard_is_json_with_an_expression_in_every_panel() {
     for panel in panels {
         let targets = panel["targets"].as_array().unwrap();
         let empty = |target: &serde_json::Value| target["expr"].as_str().unwrap_or("").is_empty();
-        assert!(!targets.is_empty() && !targets.iter().any(empty), "{}", panel["title"]);
+        assert!(
+            !targets.is_empty() && !targets.iter().any(empty),
+            "{}",
+            panel["title"]
+        );
     }
 }

@@ -10,7 +10,9 @@ use crate::support::{BUCKET, EmbeddedS3, real_s3};
 use async_trait::async_trait;
 use eigenflow::storage::{Location, Patience, Place, S3Config, S3Store};
 use eigenflow::table::state::Objects;
-use eigenflow::table::{Commit, CommitError, DataFile, Reject, Row, Snapshot, Table, vacuum};
+use eigenflow::table::{
+    Author, Commit, CommitError, DataFile, Reject, Row, Snapshot, Table, vacuum,
+};
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::*;
@@ -217,6 +219,27 @@ async fn one_committer_wins(place: Place) {
         assert_eq!((winners, base.version), (1, round as u64));
     }
     assert_same(&base, &table.snapshot().await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_loser_learns_whether_it_lost_to_a_job_or_to_a_reproject() {
+    let (_folder, place) = local().await;
+    let job = Table::<Row>::create(place.clone()).await.unwrap();
+    let reproject = Table::<Row>::open(place).await.unwrap().unwrap();
+    let reproject = reproject.written_by(Author::Reproject);
+    let base = job.snapshot().await.unwrap();
+    let first = reproject.commit(&base, adding(&[], 1)).await.unwrap();
+    let error = job.commit(&base, adding(&[], 1)).await.unwrap_err();
+    assert!(
+        matches!(error, CommitError::Overtaken { version: 1, .. }),
+        "{error}"
+    );
+    job.commit(&first, adding(&[], 2)).await.unwrap();
+    let error = reproject.commit(&first, adding(&[], 1)).await.unwrap_err();
+    assert!(
+        matches!(error, CommitError::Fenced { version: 2, .. }),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -118,14 +118,17 @@ impl Demo {
             CREDENTIALS.1,
             kafka.brokers()
         );
-        let told = Told {
+        let told = Arc::new(Told {
             runtime: runtime.handle().clone(),
             start: Instant::now(),
             out: out.clone(),
             total,
             servers: self.keep_serving.then_some(servers),
-        };
-        self.work(&runtime, config, &text, &credentials, told)?;
+        });
+        let job = self.work(&runtime, config, &text, &credentials, &told)?;
+        if !self.keep_serving {
+            told.summary(&job)?;
+        }
         s3.shutdown().context("the embedded S3 server")?;
         Ok(ExitCode::SUCCESS)
     }
@@ -204,8 +207,8 @@ impl Demo {
         config: Config,
         text: &str,
         credentials: &Credentials,
-        told: Told,
-    ) -> Result<(), Failure> {
+        told: &Arc<Told>,
+    ) -> Result<Arc<Job>, Failure> {
         let options = Options {
             until_end: !self.keep_serving,
             credentials: Some(credentials.clone()),
@@ -221,16 +224,18 @@ impl Demo {
         }
         let bar = bar("images", told.total);
         let ended = Arc::new(AtomicBool::new(false));
-        let mut teller = None;
+        let mut watcher = None;
         let result = listening.run_beside(config, &layout, |job| {
-            let (job, bar, ended) = (Arc::downgrade(job), bar.clone(), ended.clone());
-            teller = Some(std::thread::spawn(move || told.watch(&job, &bar, &ended)));
+            let (told, job) = (told.clone(), Arc::downgrade(job));
+            let (bar, ended) = (bar.clone(), ended.clone());
+            watcher = Some(std::thread::spawn(move || told.watch(&job, &bar, &ended)));
         });
         ended.store(true, Relaxed);
-        let teller = teller.map(JoinHandle::join).transpose();
-        let teller = teller.map_err(|_| anyhow!("the thread that tells of the job panicked"))?;
-        result?;
-        Ok(teller.transpose().map(drop)?)
+        let watched = watcher.map(JoinHandle::join).transpose();
+        let watched = watched.map_err(|_| anyhow!("the thread that tells of the job panicked"))?;
+        let job = result?;
+        watched.transpose()?;
+        Ok(job)
     }
 
     fn layout(&self) -> Result<Layout> {
@@ -261,22 +266,16 @@ struct Told {
 }
 
 impl Told {
+    /// Shows how far the job is until it has ended, or goes on with all images published.
     fn watch(&self, job: &Weak<Job>, bar: &ProgressBar, ended: &AtomicBool) -> Result<()> {
-        while let Some(job) = job.upgrade() {
-            let over = ended.load(Relaxed);
+        while let Some(job) = job.upgrade().filter(|_| !ended.load(Relaxed)) {
             bar.set_position(job.metrics.settled.get());
-            if over || (self.servers.is_some() && self.is_published(&job)?) {
+            if let Some(servers) = &self.servers
+                && self.is_published(&job)
+            {
                 bar.finish_and_clear();
-                summary::print(
-                    &self.runtime,
-                    &job,
-                    &self.out,
-                    self.total,
-                    self.start.elapsed(),
-                )?;
-                if let Some(servers) = &self.servers {
-                    println!("{servers}");
-                }
+                self.summary(&job)?;
+                println!("{servers}");
                 return Ok(());
             }
             drop(job);
@@ -286,12 +285,22 @@ impl Told {
         Ok(())
     }
 
+    fn summary(&self, job: &Arc<Job>) -> Result<()> {
+        summary::print(
+            &self.runtime,
+            job,
+            &self.out,
+            self.total,
+            self.start.elapsed(),
+        )
+    }
+
     /// Whether the tables hold every image.
-    fn is_published(&self, job: &Job) -> Result<bool> {
+    fn is_published(&self, job: &Job) -> bool {
         let published = &job.metrics.published;
         let [rows, rejects] =
             [&published.rows, &published.rejects].map(|count| count.get().unwrap_or(0.0));
-        Ok(rows + rejects >= self.total as f64)
+        rows + rejects >= self.total as f64
     }
 }
 

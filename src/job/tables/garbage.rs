@@ -10,15 +10,13 @@
 //! *Retained* is what [`vacuum`] calls so. Whatever a job at work has written and not yet committed is young, and stays.
 
 use std::collections::BTreeSet;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
-use serde::Deserialize;
+use anyhow::{Context, Result};
 
 use super::{JobState, Tables};
 use crate::job::state::ProjectionRef;
-use crate::operators::Epoch;
+use crate::job::statistics::projections;
 use crate::storage::Place;
 use crate::table::state::{PROJECTIONS, STATE};
 use crate::table::vacuum::{self, Swept};
@@ -92,41 +90,4 @@ fn objects(state: &JobState) -> impl Iterator<Item = &str> {
     let projection = state.projection.as_ref().map(|named| &named.object);
     let named = moments.into_iter().chain(projection);
     named.chain(&state.tombstones).map(String::as_str)
-}
-
-/// The versions that may have reduced rows of a file, by Delta's statistics of it; `None` where no row is reduced.
-fn projections(stats: &str) -> Result<Option<RangeInclusive<Epoch>>> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Stats {
-        min_values: Bound,
-        max_values: Bound,
-    }
-    #[derive(Deserialize)]
-    struct Bound {
-        projection_version: Option<Epoch>,
-    }
-    let stats: Stats = serde_json::from_str(stats)
-        .map_err(|error| anyhow!("the statistics of a data file can't be read: {error}"))?;
-    let bounds = stats.min_values.projection_version;
-    let bounds = bounds.zip(stats.max_values.projection_version);
-    Ok(bounds.map(|(min, max)| min..=max))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_files_statistics_tell_its_projections() {
-        let stats = |bound: &str| {
-            projections(&format!(
-                r#"{{"numRecords":1,"minValues":{{"path":"a"{bound}}},"maxValues":{{"path":"a"{bound}}}}}"#
-            ))
-            .unwrap()
-        };
-        assert_eq!(stats(r#","projection_version":7"#), Some(7..=7));
-        assert_eq!(stats(""), None);
-        assert!(projections("").is_err());
-    }
 }

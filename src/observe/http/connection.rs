@@ -27,6 +27,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 pub struct Bounded {
     listener: TcpListener,
     room: Arc<Semaphore>,
+    silence: Duration,
 }
 
 impl Bounded {
@@ -34,6 +35,7 @@ impl Bounded {
         Bounded {
             listener,
             room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            silence: SILENCE,
         }
     }
 }
@@ -49,7 +51,8 @@ impl Listener for Bounded {
         let (stream, address) = Listener::accept(&mut self.listener).await;
         let connection = Connection {
             stream,
-            silence: Box::pin(sleep(SILENCE)),
+            limit: self.silence,
+            silence: Box::pin(sleep(self.silence)),
             _place: place,
         };
         (connection, address)
@@ -63,6 +66,7 @@ impl Listener for Bounded {
 /// A caller.
 pub struct Connection {
     stream: TcpStream,
+    limit: Duration,
     silence: Pin<Box<Sleep>>,
     _place: OwnedSemaphorePermit,
 }
@@ -84,7 +88,8 @@ impl Connection {
         if poll.is_pending() {
             return self.wait(context);
         }
-        self.silence.as_mut().reset(Instant::now() + SILENCE);
+        let again = Instant::now() + self.limit;
+        self.silence.as_mut().reset(again);
         poll
     }
 }
@@ -140,22 +145,26 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_caller_that_is_never_answered_is_let_go_however_it_dribbles() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut bounded = Bounded::new(listener);
+        bounded.silence = Duration::from_millis(50);
         let address = bounded.local_addr().unwrap();
         let mut caller = TcpStream::connect(address).await.unwrap();
         let (mut connection, _) = bounded.accept().await;
         let mut read = Vec::new();
-        let reading = async { connection.read_to_end(&mut read).await };
         let dribbling = async {
-            for _ in 0..60 {
-                sleep(Duration::from_secs(1)).await;
+            loop {
+                sleep(Duration::from_millis(5)).await;
                 let _ = caller.write_all(b"x").await;
             }
         };
-        let (ended, ()) = tokio::join!(reading, dribbling);
+        let ended = tokio::select! {
+            ended = connection.read_to_end(&mut read) => ended,
+            () = dribbling => unreachable!("it never ends"),
+        };
         assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(!read.is_empty());
     }
 }

@@ -120,7 +120,7 @@ pub struct Worker {
     pub images: Counter,
     /// What its thread has had of a core, in seconds.
     pub cpu: Seconds,
-    /// Live keys that it owns.
+    /// Keys of rows and rejects that it owns.
     pub keys: Reading,
 }
 
@@ -154,7 +154,7 @@ impl Default for Metrics {
             extracted: set.define("extract_duration", seconds(), &[], "Time of the network for an image", Stage::default()),
             images: By::new(&mut set, "images", None, "worker", "Images that became rows"),
             cpu: By::new(&mut set, "worker_cpu", seconds(), "worker", "Time that a worker's thread has had of a core"),
-            keys: By::new(&mut set, "live_keys", None, "worker", "Live objects whose keys a worker owns"),
+            keys: By::new(&mut set, "live_keys", None, "worker", "Keys of rows and rejects that a worker owns"),
             refused: LatestRefused::default(),
             rejects: set.counters("rejects", ["reason"], "Objects that are no readable image, and messages that name none"),
             retries: set.counters("retries", ["service"], "Requests to store or broker that failed and were repeated"),

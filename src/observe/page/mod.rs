@@ -86,7 +86,12 @@ mod tests {
         let mut found = 0;
         for asset in ASSETS.iter().chain([&INDEX]) {
             for capture in named.captures_iter(text(asset)) {
-                assert!(names.contains(&capture[1]), "{}: {}", asset.name, &capture[1]);
+                assert!(
+                    names.contains(&capture[1]),
+                    "{}: {}",
+                    asset.name,
+                    &capture[1]
+                );
                 found += 1;
             }
         }
@@ -96,9 +101,10 @@ mod tests {
     /// The policy that the server sends forbids inline scripts and styles, and everything from elsewhere.
     #[test]
     fn the_page_needs_nothing_that_its_policy_forbids() {
-        let forbidden =
-            regex::Regex::new(r#"https?://|<script(?:>| [^>]*>[^<])|<style| style=|\son[a-z]+="|\beval\("#)
-                .unwrap();
+        let forbidden = regex::Regex::new(
+            r#"https?://|<script(?:>| [^>]*>[^<])|<style| style=|\son[a-z]+="|\beval\("#,
+        )
+        .unwrap();
         // The name of SVG's elements, which is no request.
         const NAMESPACE: &str = "http://www.w3.org/2000/svg";
         for asset in ASSETS.iter().chain([&INDEX]) {

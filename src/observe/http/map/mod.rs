@@ -22,7 +22,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::watch;
 
-use self::points::{Carry, Change, File, Points};
+use self::points::{Carry, Change, File, Points, Update};
 use super::stream::News;
 use super::{Site, json, unavailable};
 use crate::job::state::{JobState, ProjectionRef};
@@ -92,7 +92,10 @@ pub async fn answer(State(site): State<Arc<Site>>) -> Response {
     }
     let mut read = site.map.read.subscribe();
     let reading = async { read.wait_for(|read| *read).await.is_ok() };
-    if !tokio::time::timeout(PATIENCE, reading).await.unwrap_or(false) {
+    if !tokio::time::timeout(PATIENCE, reading)
+        .await
+        .unwrap_or(false)
+    {
         return unavailable("the table is still being read: ask again");
     }
     let map = site.map.clone();
@@ -150,11 +153,20 @@ async fn refresh(job: &Arc<Job>, map: &Arc<Map>) -> Result<Option<News>> {
     let versions = map.points().unknown(&new, &basis);
     let carries = carries(job, &state, versions, &basis).await?;
     let turned = turned(job, &state, &basis).await?;
+    let update = Update {
+        commit: summary.version,
+        rows,
+        sample,
+        names,
+        new,
+        carries,
+        basis,
+        turned,
+    };
     let map = map.clone();
     let applied = tokio::task::spawn_blocking(move || {
         let mut points = map.points.write().unwrap_or_else(PoisonError::into_inner);
-        let commit = (summary.version, rows);
-        points.apply(commit, sample, &names, new, carries, basis, turned)
+        points.apply(update)
     });
     Ok(match applied.await? {
         Change::None => None,

@@ -129,6 +129,26 @@ pub struct Points {
     rows: u64,
 }
 
+/// What is new with a commit.
+pub struct Update {
+    /// Version of the table.
+    pub commit: u64,
+    /// Its rows.
+    pub rows: u64,
+    /// As [`sample`] has it.
+    pub sample: u32,
+    /// All its files.
+    pub names: HashSet<String>,
+    /// Those that were not known, as far as the sample goes.
+    pub new: Vec<File>,
+    /// Ways to the basis for their projections.
+    pub carries: HashMap<i64, Carry>,
+    /// The basis as it was, or as it is to be.
+    pub basis: Arc<Stored>,
+    /// Where the basis turns then, and the way there.
+    pub turned: Option<(Arc<Stored>, Carry)>,
+}
+
 /// What a commit changed.
 pub enum Change {
     None,
@@ -213,19 +233,18 @@ impl Points {
         }
     }
 
-    /// Takes in a commit: its version and rows; the names of all its files, and those that are new, as far as the sample goes; ways to
-    /// the basis for their projections; and where the basis is to turn.
-    #[allow(clippy::too_many_arguments)]
-    pub fn apply(
-        &mut self,
-        (commit, rows): (u64, u64),
-        sample: u32,
-        names: &HashSet<String>,
-        new: Vec<File>,
-        carries: HashMap<i64, Carry>,
-        basis: Arc<Stored>,
-        turned: Option<(Arc<Stored>, Carry)>,
-    ) -> Change {
+    /// Takes in a commit.
+    pub fn apply(&mut self, update: Update) -> Change {
+        let Update {
+            commit,
+            rows,
+            sample,
+            names,
+            new,
+            carries,
+            basis,
+            turned,
+        } = update;
         let first = self.basis.is_none();
         let resampled = self.sample != sample;
         if sample < self.sample {

@@ -1,0 +1,85 @@
+//! `eigenflow reproject`: all rows of a table under its newest projection.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::anyhow;
+use clap::Args;
+
+use super::{Failure, StoreArguments, runtime};
+use crate::config::keys;
+use crate::job::{self, Reprojected, Reprojection};
+
+/// Brings all rows of a table under its newest projection, in one commit, and merges small files.
+///
+/// While a job runs, rows keep the reduction that they were published with, and projections follow one another: rows of
+/// different ages are in different coordinates. This command computes `reduced_features` of every row again, under the
+/// projection that the last commit names, and swaps the files in one commit: readers see all of it or none. Features,
+/// moments, projection and Kafka offsets stay as they are. It needs the table and nothing else: no configuration, no Kafka, no
+/// images. `run --until-end` does the same at its end.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct Reproject {
+    /// s3://bucket/prefix/table or a folder
+    table: String,
+    /// Worker threads; one uses one core
+    #[arg(short, long, default_value_t = 1, value_name = "N")]
+    workers: usize,
+    /// Files that together have at most so many rows become one: table.rows_per_file of the job
+    #[arg(long, value_name = "N", default_value = rows_per_file())]
+    rows_per_file: u64,
+    #[command(flatten)]
+    store: StoreArguments,
+}
+
+const AFTER_HELP: &str = "Where nothing is to do it says so and commits nothing. `eigenflow verify` checks the result; \
+`eigenflow vacuum` deletes the files that were replaced, once no recent version needs them.
+
+At best no job runs meanwhile. If one commits first, nothing is changed here, exit code 3. If this command is first, the job \
+ends with exit code 1 at its next commit, of which nothing is published, and has to be started again, as `run --restart` and the \
+units in deploy/ do by themselves; it goes on from this commit, and nothing is lost.";
+
+/// The default of the job's key.
+fn rows_per_file() -> &'static str {
+    let key = keys::find("table", "rows_per_file");
+    key.map_or("", |key| key.unsaid.sample())
+}
+
+impl Reproject {
+    pub fn run(self) -> Result<ExitCode, Failure> {
+        for (flag, number) in [
+            ("workers", self.workers as u64),
+            ("rows-per-file", self.rows_per_file),
+        ] {
+            if number == 0 {
+                return Err(Failure::Usage(anyhow!("--{flag} must be at least 1")));
+            }
+        }
+        let start = Instant::now();
+        let runtime = runtime()?;
+        let store = self.store.config();
+        let tables = job::open_tables(&self.table, &store, job::PATIENCE_MS);
+        let opened = async { Reprojection::open(tables.await?, self.rows_per_file).await };
+        let reprojection = runtime.block_on(opened)?;
+        let done = job::reproject(&Arc::new(reprojection), self.workers)?;
+        print(&done, start.elapsed().as_secs_f64());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn print(done: &Reprojected, seconds: f64) {
+    let Reprojected { commit, rows, .. } = done;
+    let under = match done.projection {
+        Some(version) => format!("{rows} rows under projection {version}"),
+        None => format!("{rows} rows, too few for a projection"),
+    };
+    if done.files_before == 0 {
+        println!("commit {commit}: {under}; nothing to do");
+    } else {
+        println!(
+            "commit {commit}: {under}; {} files became {}; {seconds:.2} s",
+            done.files_before, done.files
+        );
+    }
+}
