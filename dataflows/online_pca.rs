@@ -26,18 +26,20 @@ use crate::operators::restore::restore;
 use crate::operators::rewrite::rewrite;
 use crate::operators::source::source;
 use crate::operators::stage::stage;
+use crate::operators::vitals::vitals;
 use crate::operators::write::write;
 use crate::operators::{Control, Read, Round};
 
 /// Reading pauses when so many epochs' worth of changes wait for their commit.
 const EPOCHS_UNCOMMITTED: u64 = 3;
 
-/// Builds the graph at one worker. `beginning` is worker 0's. The frontier behind `restore` leaves round 0 when all that the
+/// Builds the graph at one of the `workers` of a process. `beginning` is worker 0's. The frontier behind `restore` leaves round 0 when all that the
 /// last commit says is where it is needed.
 pub fn online_pca(
     worker: &mut Worker,
     job: &Arc<Job>,
     beginning: Option<Beginning>,
+    workers: usize,
 ) -> probe::Handle<Round> {
     let control = Rc::new(Control::default());
     let (origin, state, ledger, epoch) = match beginning {
@@ -60,7 +62,13 @@ pub fn online_pca(
         let behind = probe::Handle::new();
         let begin = restore(job.clone(), scope, origin);
         let keys = begin.keys.probe_with(&restoring);
-        let ticks = clock(scope, pace, control.clone(), behind.clone());
+        let ticks = clock(
+            scope,
+            pace,
+            control.clone(),
+            job.metrics.clone(),
+            behind.clone(),
+        );
         let (reads, read_reports) = source(job.clone(), ticks, begin.offsets);
 
         let events = reads.clone().flat_map(|read| match read {
@@ -74,6 +82,7 @@ pub fn online_pca(
         let (rows, row_reports) = extract(job.clone(), changes, reads, keys.clone());
         let reports = read_reports.concat(row_reports.probe_with(&behind));
         let cuts = mint(job.clone(), reports, control.clone(), epoch);
+        vitals(job.clone(), cuts.clone(), workers);
 
         let staged = stage(
             rows,

@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError, Said};
 use crate::job::{self, Contradiction};
+use crate::observe::Metrics;
 use crate::storage::S3Config;
 use crate::table::CommitError;
 
@@ -22,6 +23,7 @@ mod demo;
 mod events;
 mod export;
 mod inspect;
+mod listen;
 mod log;
 mod reconcile;
 mod replay;
@@ -72,6 +74,8 @@ enum Command {
     /// Explains and checks configurations
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Prints every metric that `run --listen` shows, as a markdown table
+    Metrics,
 }
 
 #[derive(Debug, Subcommand)]
@@ -183,6 +187,10 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Weights(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Config(command) => command.run(),
+        Command::Metrics => {
+            print!("{}", Metrics::docs());
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

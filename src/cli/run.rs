@@ -1,7 +1,6 @@
 //! `eigenflow run`.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
@@ -11,10 +10,10 @@ use anyhow::{Context, anyhow, ensure};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::listen::Listen;
 use super::supervise::supervise;
 use super::{Failure, load, log, runtime};
-use crate::job::{self, Job, Layout, Options};
-use crate::observe::{Health, http};
+use crate::job::{Job, Layout, Options};
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -37,22 +36,12 @@ pub struct Run {
     /// Stop when everything is published that the topic held at the start
     #[arg(long)]
     until_end: bool,
-    /// Where to answer /livez and /readyz: ADDR:PORT, or a port of 127.0.0.1. Of several processes started here, each has
-    /// the port behind the one before
-    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
-    listen: Option<SocketAddr>,
+    #[command(flatten)]
+    listen: Listen,
     /// Start again what dies, after a pause that grows to a minute; not what was asked wrongly, nor what another job has
     /// fenced out
     #[arg(long)]
     restart: bool,
-}
-
-fn address(text: &str) -> Result<SocketAddr, &'static str> {
-    let port = || Some((Ipv4Addr::LOCALHOST, text.parse().ok()?).into());
-    text.parse()
-        .ok()
-        .or_else(port)
-        .ok_or("write an address and a port, such as 0.0.0.0:8080, or a port of 127.0.0.1")
 }
 
 /// The first port of a job on one host without a host file, as timely has it.
@@ -67,20 +56,17 @@ impl Run {
             return supervise(&self);
         }
         let runtime = runtime()?;
-        let health = Arc::new(Health::default());
-        if let Some(address) = self.listen {
-            let bound = runtime.block_on(http::serve(address, health.clone()));
-            let bound = bound.with_context(|| format!("--listen {address}"))?;
-            tracing::info!("answering at http://{bound}/livez and /readyz");
-        }
         let options = Options {
             until_end: self.until_end,
-            health,
             ..Options::default()
         };
-        let job = runtime.block_on(job::open(config, options))?;
-        stop_on_signal(&runtime, &job)?;
-        job::run(&job, &layout)?;
+        let listening = self
+            .listen
+            .start(&runtime, &config.observe, layout.process, options)?;
+        if let Some(address) = listening.address() {
+            tracing::info!("answering at http://{address}/");
+        }
+        listening.run(config, &layout)?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -147,7 +133,7 @@ impl Run {
         if let Some(hosts) = hosts.or(self.hostfile.as_deref()) {
             command.arg("--hostfile").arg(hosts);
         }
-        if let Some(mut address) = self.listen {
+        if let Some(mut address) = self.listen.address {
             let place = match self.process {
                 None if address.port() != 0 => process as u16,
                 _ => 0,

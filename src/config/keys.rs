@@ -8,6 +8,8 @@
 pub enum Kind {
     /// Any text.
     Text,
+    /// Any text that is never repeated, in errors or elsewhere.
+    Secret,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A whole number within these bounds.
@@ -33,7 +35,7 @@ impl Kind {
     /// The kind in words, as errors and the documentation say it.
     pub fn describe(self) -> String {
         match self {
-            Kind::Text => "text".into(),
+            Kind::Text | Kind::Secret => "text".into(),
             Kind::Choice(words) => {
                 let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
                 quoted.join(" or ")
@@ -122,6 +124,10 @@ pub const SECTIONS: &[(&str, &str)] = &[
         "limits",
         "Bounds on what one image, one worker or one process may take.",
     ),
+    (
+        "observe",
+        "Who may see metrics and the live page, where `--listen` shows them.",
+    ),
     ("log", "What is said on standard error."),
 ];
 
@@ -207,6 +213,8 @@ pub const KEYS: &[Key] = &[
     key("limits", "rounds_in_flight", at_least(1), Default("4"), "Rounds that may be unfinished before no more events are read."),
     key("limits", "retry_ms", Kind::Milliseconds, Default("600000"), "How long a failing fetch is retried before the job stops."),
     key("limits", "tombstone_retention_ms", Kind::Milliseconds, Default("604800000"), "How long a deleted key is remembered against late events."),
+
+    key("observe", "token", Kind::Secret, Derived("\"a-long-random-text\""), "Bearer token for /metrics and the page's data; rather say it as EIGENFLOW__OBSERVE__TOKEN. Without it only requests from this machine see the page."),
 
     key("log", "format", Kind::Choice(&["auto", "human", "json"]), Default("\"auto\""), "auto: human on a terminal, json elsewhere."),
     key("log", "filter", Kind::Text, Default("\"info,delta_kernel=warn\""), "Which lines, as tracing's EnvFilter: \"info,eigenflow=debug\"."),

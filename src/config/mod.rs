@@ -53,6 +53,8 @@ pub struct Config {
     pub publish: Publish,
     /// Bounds.
     pub limits: Limits,
+    /// Who may see metrics and page.
+    pub observe: Observe,
     /// Logging.
     pub log: Log,
 }
@@ -288,6 +290,23 @@ pub struct Limits {
     pub retry_ms: u64,
     /// How long a deleted key is remembered.
     pub tombstone_retention_ms: u64,
+}
+
+/// Who may see metrics and the live page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observe {
+    /// Who shows it may.
+    pub token: Option<Token>,
+}
+
+/// A secret. `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(pub String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("(hidden)")
+    }
 }
 
 /// What is said on standard error.

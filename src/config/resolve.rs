@@ -7,7 +7,8 @@ use super::keys::{KEYS, Unsaid};
 use super::said::{Said, Value};
 use super::{
     Backbone, Columns, Components, Config, Fit, Kafka, LabelRule, Limits, Log, LogFormat,
-    LostOffsets, Precision, Projection, Properties, Publish, S3, Select, Start, Table, Weights,
+    LostOffsets, Observe, Precision, Projection, Properties, Publish, S3, Select, Start, Table,
+    Token, Weights,
 };
 
 /// Kafka properties that are eigenflow's own to set, each with the place to say them instead.
@@ -40,6 +41,7 @@ impl Said {
             projection: self.projection(),
             publish: self.publish(),
             limits: self.limits(),
+            observe: self.observe(),
             log: self.log(),
         };
         if self.problems.is_empty() {
@@ -322,6 +324,23 @@ impl Said {
             self.wrong("limits.fetch_bytes_in_flight", &message);
         }
         limits
+    }
+
+    fn observe(&mut self) -> Observe {
+        let token = self.optional_text("observe.token");
+        if token
+            .as_ref()
+            .is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
+            // It travels in a header.
+            self.wrong(
+                "observe.token",
+                "takes ASCII letters, digits and signs, without spaces",
+            );
+        }
+        Observe {
+            token: token.map(Token),
+        }
     }
 
     fn log(&mut self) -> Log {

@@ -226,7 +226,9 @@ fn known(section: &str, name: &str) -> Result<&'static Key, String> {
 fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
     let found = || match value {
         // Properties are where secrets live: their content is never repeated.
-        _ if kind == Kind::Properties => format!("a value of type {}", value.type_str()),
+        _ if matches!(kind, Kind::Properties | Kind::Secret) => {
+            format!("a value of type {}", value.type_str())
+        }
         DeValue::String(text) => format!("{text:?}"),
         DeValue::Integer(number) => number.to_string(),
         DeValue::Float(number) => number.to_string(),
@@ -234,7 +236,7 @@ fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
         _ => format!("a value of type {}", value.type_str()),
     };
     let understood = match (kind, value) {
-        (Kind::Text | Kind::Choice(_), DeValue::String(text)) => text_of(kind, text),
+        (Kind::Text | Kind::Secret | Kind::Choice(_), DeValue::String(text)) => text_of(kind, text),
         (Kind::Milliseconds, DeValue::String(text)) => milliseconds(text),
         (Kind::Count { .. } | Kind::Milliseconds | Kind::Components, DeValue::Integer(number)) => {
             whole(number).and_then(|number| count(kind, number))
@@ -283,9 +285,12 @@ fn flatten(
 
 /// The value of an environment variable or a flag, or what was found in its place.
 fn from_text(kind: Kind, text: &str) -> Result<Value, String> {
-    let found = || format!("{text:?}");
+    let found = || match kind {
+        Kind::Secret => "an empty text".to_owned(),
+        _ => format!("{text:?}"),
+    };
     let understood = match kind {
-        Kind::Text | Kind::Choice(_) => text_of(kind, text),
+        Kind::Text | Kind::Secret | Kind::Choice(_) => text_of(kind, text),
         Kind::Milliseconds => milliseconds(text),
         Kind::Count { .. } => text.parse().ok().and_then(|number| count(kind, number)),
         Kind::Components => match text.parse() {

@@ -114,7 +114,7 @@ fn every_key_can_be_overridden_by_its_variable() {
     for key in KEYS {
         let sample = key.unsaid.sample();
         let text = match key.kind {
-            Kind::Text | Kind::Choice(_) => sample.trim_matches('"').to_owned(),
+            Kind::Text | Kind::Secret | Kind::Choice(_) => sample.trim_matches('"').to_owned(),
             Kind::List => sample.replace(['[', ']', '"'], ""),
             _ => sample.to_owned(),
         };
@@ -123,7 +123,7 @@ fn every_key_can_be_overridden_by_its_variable() {
             panic!("{}={text}: {error}", key.variable());
         }
         let wrong = match key.kind {
-            Kind::Text => String::new(),
+            Kind::Text | Kind::Secret => String::new(),
             // Any text is a list, if only an empty one.
             Kind::List if matches!(key.unsaid, Unsaid::Default("[]")) => continue,
             Kind::List | Kind::Properties => ",".into(),
@@ -363,6 +363,7 @@ fn no_secret_is_ever_shown() {
         "kafka",
         "properties = { sasl.password = \"hunter2\", \"sasl.oauthbearer.client.secret\" = \"hunter2\", sasl.username = \"me\" }",
     );
+    let text = format!("{text}\n[observe]\ntoken = \"hunter2\"\n");
     let shown = format!("{:?}", parse(&text).unwrap());
     assert!(
         shown.contains("sasl.password") && shown.contains("\"me\""),
@@ -373,6 +374,8 @@ fn no_secret_is_ever_shown() {
         least_with("kafka", "properties = { sasl.password = [\"hunter2\"] }"),
         least_with("kafka", "properties = \"sasl.password=hunter2\""),
         least_with("kafka", "properties = { sasl.password = \"hunter2"),
+        least_with("observe", "token = \"hunter2 with spaces\""),
+        least_with("observe", "token = [\"hunter2\"]"),
     ] {
         let error = parse(&broken).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");

@@ -51,6 +51,19 @@ pub enum Dialect {
     EventBridge,
 }
 
+impl Dialect {
+    /// A stable word for the metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Dialect::Aws => "aws",
+            Dialect::Sns => "sns",
+            Dialect::MinIo => "minio",
+            Dialect::Ceph => "ceph",
+            Dialect::EventBridge => "eventbridge",
+        }
+    }
+}
+
 /// One change of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectEvent {

@@ -9,10 +9,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::backbone::Model;
 use crate::config::Config;
 use crate::image::{Limits, Preprocess};
-use crate::observe::{Health, Metrics, Spell};
+use crate::observe::{Board, Commit, Fitted, Health, Metrics, Spell, now_ms};
 use crate::operators::{Host, Load};
 use crate::projection;
 use crate::storage::Uploads;
+use state::{JobState, ProjectionRef};
 
 mod label;
 mod model;
@@ -81,6 +82,8 @@ pub struct Job {
     pub broker: Spell,
     /// How this process is.
     pub health: Arc<Health>,
+    /// What is known of all processes: in process 0, where somebody may ask for it.
+    pub board: Option<Arc<Board>>,
     fetch_budget: Arc<Semaphore>,
 }
 
@@ -116,6 +119,43 @@ impl Job {
         }
     }
 
+    /// Tells metrics and board of the last commit: one that was `found`, or was just made.
+    pub fn tell_of(&self, state: &JobState, summary: &Summary, found: bool) {
+        let published = &self.metrics.published;
+        published.epoch.set(state.epoch as f64);
+        published.table_version.set(summary.version as f64);
+        published.rows.set(summary.rows as f64);
+        published.rejects.set(summary.rejects as f64);
+        if !found {
+            published.at.set(now_ms() as f64 / 1e3);
+        }
+        if let Some(projection) = &state.projection {
+            published.projection_version.set(projection.version as f64);
+            published
+                .explained_variance_ratio
+                .set(projection.explained());
+            published
+                .drift
+                .set(projection.drift_rad.unwrap_or(f64::NAN));
+        }
+        let Some(board) = &self.board else { return };
+        let rows = state.moments.as_ref().map_or(0, |moments| moments.n);
+        let fitted = |projection: &ProjectionRef| Fitted {
+            version: projection.version,
+            rows,
+            explained_variance_ratio: projection.explained_variance_ratio.clone(),
+            drift_rad: projection.drift_rad,
+        };
+        let commit = Commit {
+            epoch: state.epoch,
+            version: summary.version,
+            rows: summary.rows,
+            rejects: summary.rejects,
+            projection: state.projection.as_ref().map(fitted),
+        };
+        board.published(commit, found);
+    }
+
     /// All that rows depend on beside their objects; equal in every process of a job.
     pub fn fingerprint(&self) -> String {
         format!(
@@ -140,6 +180,9 @@ impl Host for Job {
     }
     fn tables(&self) -> &Tables {
         &self.tables
+    }
+    fn committed(&self, state: &JobState, summary: &Summary) {
+        self.tell_of(state, summary, false);
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
 use crate::backbone::weights;
 use crate::config::{self, Config};
 use crate::image::{Fit, Limits, Preprocess};
-use crate::observe::{Health, Metrics, Spell};
+use crate::observe::{Board, Health, Metrics, Spell};
 use crate::projection;
 use crate::storage::{Credentials, Location, Patience, Place, S3Config};
 use crate::table::{Form, Row};
@@ -31,6 +31,10 @@ pub struct Options {
     pub cache: Option<PathBuf>,
     /// Where the process tells how it is.
     pub health: Arc<Health>,
+    /// Where it counts what it does.
+    pub metrics: Arc<Metrics>,
+    /// What process 0 knows of all, where somebody may ask for it.
+    pub board: Option<Arc<Board>>,
 }
 
 /// How long commands other than jobs wait out a store's faults.
@@ -69,11 +73,12 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
         fit,
     };
     preprocess.check()?;
+    let metrics = options.metrics;
+    let store = Arc::new(Spell::new("the store", metrics.retries.of(["store"])));
     let patience = Patience {
         limit: Duration::from_millis(limits.retry_ms),
-        ..Patience::default()
+        spell: store.clone(),
     };
-    let store = patience.spell.clone();
     Ok(Arc::new(Job {
         runtime: Handle::current(),
         uploads: uploads::open(&config, options.credentials.as_ref()).await?,
@@ -96,10 +101,11 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
         stop: AtomicBool::new(false),
         stopped: AtomicBool::new(false),
         failure: Failure::default(),
-        metrics: Arc::new(Metrics::default()),
+        broker: Spell::new("Kafka", metrics.retries.of(["broker"])),
+        metrics,
         store,
-        broker: Spell::new("Kafka"),
         health: options.health,
+        board: options.board,
         fetch_budget: Arc::new(Semaphore::new(
             budget_units(limits.fetch_bytes_in_flight) as usize
         )),

@@ -63,6 +63,7 @@ impl Beginning {
         let placed = placed
             .chain(found.rejects.into_iter().map(slots(Which::Rejects)))
             .collect();
+        job.tell_of(&state, &job.tables.summary().await?, true);
         let moments = read_moments(&job.tables, &state).await?;
         let projection = read_projection(&job.tables, &state).await?;
         let tombstones = match &state.tombstones {

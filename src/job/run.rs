@@ -1,10 +1,11 @@
 //! Running a job: workers, signals, and the end.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use timely::communication::allocator::ProcessBuilder;
@@ -23,6 +24,8 @@ use crate::operators::Host;
 
 /// How often a parked worker looks whether another one has failed.
 const WATCH: Duration = Duration::from_millis(200);
+/// How often a worker looks how much of a core it has had.
+const METER: Duration = Duration::from_millis(250);
 
 /// Runs the main job in this process until it ends, by its end, a signal or an error. Blocks; not for a runtime's thread.
 ///
@@ -36,7 +39,7 @@ pub fn run(job: &Arc<Job>, layout: &Layout) -> Result<()> {
     let beginning = Mutex::new(beginning);
     let (ended, ends) = channel();
     let ended = Mutex::new(ended);
-    let shared = job.clone();
+    let (shared, workers) = (job.clone(), layout.workers);
     let Some((allocators, network)) = connect(layout, || job.stop.load(Relaxed))? else {
         return Ok(());
     };
@@ -53,7 +56,7 @@ pub fn run(job: &Arc<Job>, layout: &Layout) -> Result<()> {
                     .take(),
                 _ => None,
             };
-            let succeeded = work(worker, &shared, mine);
+            let succeeded = work(worker, &shared, mine, workers);
             // The receiver is gone only when another worker has failed already.
             let _ = ended.send(succeeded);
             // A worker that returned would close its connections in good order, and other processes would wait for ever.
@@ -100,10 +103,18 @@ fn connect(layout: &Layout, gives_up: impl Fn() -> bool + Sync) -> Result<Option
 }
 
 /// One worker's part; whether it succeeded, or the job has failed.
-fn work(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>) -> bool {
+fn work(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>, workers: usize) -> bool {
     let pulse = job.health.worker();
-    let restoring = online_pca(worker, job, beginning);
-    let beat = || pulse.beat();
+    let meter = job.metrics.worker(worker.index());
+    let metered = Cell::new(Instant::now());
+    let restoring = online_pca(worker, job, beginning, workers);
+    let beat = || {
+        pulse.beat();
+        if metered.get().elapsed() >= METER {
+            metered.set(Instant::now());
+            meter.meter();
+        }
+    };
     if !step_while(worker, job, beat, |_| restoring.less_equal(&0)) {
         return false;
     }

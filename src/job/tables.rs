@@ -49,6 +49,7 @@ impl Logs {
 
     fn summary(&self) -> Summary {
         Summary {
+            version: self.main.base.version,
             rows: self.main.rows(),
             rejects: self.rejects.rows(),
         }
@@ -63,6 +64,8 @@ struct Log<R> {
 /// The tables' contents as of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
+    /// Version of the main table.
+    pub version: u64,
     /// Rows of the main table.
     pub rows: u64,
     /// Rows of the rejects table.

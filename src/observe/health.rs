@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::now_ms;
+
 /// A worker that took no step for so long is stuck: parked ones look up far more often, and no operator takes longer.
 pub const STALL: Duration = Duration::from_secs(60);
 
@@ -53,6 +55,16 @@ impl Health {
         pulse.beat();
         self.workers().push(pulse.beats.clone());
         pulse
+    }
+
+    /// When the process began, in ms since 1970 UTC.
+    pub fn started_ms(&self) -> i64 {
+        now_ms() - self.start.elapsed().as_millis() as i64
+    }
+
+    /// Whether the process was told to end.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
     }
 
     /// The process was told to end.

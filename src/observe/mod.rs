@@ -1,15 +1,26 @@
 //! What a process tells of itself while it works.
 //!
-//! - [`Metrics`]: what it counts;
-//! - [`Health`]: whether it moves, and whether it is ready;
-//! - [`Spell`]: trouble that is told once;
-//! - [`http`]: where others can ask.
+//! ```text
+//! operators ──> Metrics, Health, Spell ──> /metrics, /livez, /readyz      (every process answers for itself)
+//!                     └─ Vitals ── through the dataflow ──> Board ──> /api, the page   (process 0, for all)
+//! ```
+//! All but [`http`] know nothing of the job that they tell of.
 
+mod board;
 mod health;
 pub mod http;
 mod metrics;
+pub mod page;
 mod spell;
+mod vitals;
 
+pub use board::{Board, Commit, Event, Fitted, WINDOW};
 pub use health::{Health, Pulse};
-pub use metrics::{Metrics, Stage};
+pub use metrics::{Lag, Metrics, Outcome, Stage, Worker};
 pub use spell::Spell;
+pub use vitals::{Refused, Vitals, WorkerVitals};
+
+/// Now, in ms since 1970 UTC.
+pub fn now_ms() -> i64 {
+    chrono::Utc::now().timestamp_millis()
+}

@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ use timely::dataflow::operators::vec::Broadcast;
 use timely::dataflow::{Scope, StreamVec};
 
 use super::{Control, Load, Round};
+use crate::observe::Metrics;
 
 /// Permission to read for one round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +57,7 @@ pub fn clock<'scope>(
     scope: Scope<'scope, Round>,
     pace: Pace,
     control: Rc<Control>,
+    metrics: Arc<Metrics>,
     behind: probe::Handle<Round>,
 ) -> StreamVec<'scope, Round, Tick> {
     let index = scope.index();
@@ -72,9 +75,7 @@ pub fn clock<'scope>(
         let mut begun: VecDeque<(Round, Instant)> = VecDeque::new();
         let mut latest = Instant::now();
         move |_frontiers| {
-            let Some(held) = &mut capability else { return };
-            if control.stop.get() {
-                capability = None;
+            if index > 0 {
                 return;
             }
             while let Some(&(round, start)) =
@@ -89,6 +90,18 @@ pub fn clock<'scope>(
                 begun.pop_front();
                 tracing::trace!(round, quota, "round ended");
             }
+            metrics.rounds_in_flight.set(begun.len() as f64);
+            metrics
+                .frontier_age
+                .set(begun.front().map(|(_, start)| *start));
+            let Some(held) = capability.as_mut().filter(|_| !control.stop.get()) else {
+                capability = None;
+                // What is in flight is still watched.
+                if !begun.is_empty() {
+                    activator.activate_after(IDLE);
+                }
+                return;
+            };
             let pause = if control.backlog.get() { BUSY } else { IDLE };
             if latest.elapsed() >= pause
                 && (begun.len() as u64) < pace.rounds_in_flight

@@ -19,7 +19,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::project::Published;
 use super::stage::Tombstone;
-use super::{Control, Cut, Epoch, FileChange, Key, Placed, Round, Tasks, Which, kafka};
+use super::{Control, Cut, Epoch, FileChange, Host as _, Key, Placed, Round, Tasks, Which, kafka};
 use crate::event::Version;
 use crate::job::Job;
 use crate::job::state::{FileList, JobState, encode_tombstones};
@@ -42,8 +42,8 @@ struct Parts {
     published: Option<Published>,
 }
 
-/// A commit under way: its capability, the offsets it makes true, and when it began.
-type Committing = (Capability<Round>, Vec<(i32, i64)>, Instant);
+/// A commit under way: its capability and the offsets it makes true.
+type Committing = (Capability<Round>, Vec<(i32, i64)>);
 
 /// The inputs of [`commit`], at any worker.
 pub struct Inputs<'scope> {
@@ -98,9 +98,8 @@ pub fn commit<'scope>(
                 epochs.entry(*time.time()).or_default().published = data.pop()
             });
             if let Some((now, placed)) = tasks.finished()
-                && let Some((at, offsets, start)) = committing.take()
+                && let Some((at, offsets)) = committing.take()
             {
-                job.metrics.committed.record(start.elapsed());
                 control.committed.set(now.state.epoch);
                 control.placed.replace(placed);
                 publish_offsets(&job, &mut group, &offsets);
@@ -118,12 +117,13 @@ pub fn commit<'scope>(
             {
                 let parts = entry.remove();
                 if let (Some((at, cut)), Some(ledger)) = (parts.cut, ledger.take()) {
-                    committing = Some((at, cut.offsets.clone(), Instant::now()));
+                    committing = Some((at, cut.offsets.clone()));
                     let job = job.clone();
-                    let published = parts.published.unwrap_or_default();
+                    let (published, waiting) =
+                        (parts.published.unwrap_or_default(), control.waiting.get());
                     tasks.spawn(async move {
                         ledger
-                            .commit(&job, cut, parts.files, parts.tombstones, published)
+                            .commit(&job, cut, parts.files, parts.tombstones, published, waiting)
                             .await
                     });
                 }
@@ -147,6 +147,7 @@ fn publish_offsets(job: &Job, group: &mut Option<kafka::Consumer>, offsets: &[(i
 }
 
 impl Ledger {
+    /// Makes an epoch true; `waiting` messages are not read yet.
     async fn commit(
         mut self,
         job: &Arc<Job>,
@@ -154,9 +155,20 @@ impl Ledger {
         files: Vec<FileChange>,
         tombstones: Vec<Tombstone>,
         published: Published,
+        waiting: u64,
     ) -> anyhow::Result<(Self, Vec<Placed>)> {
+        let start = Instant::now();
+        let before = job.tables.summary().await?;
         let (mut main, mut rejects) = (FileList::default(), FileList::default());
+        let mut added = 0;
         for change in &files {
+            if let (Which::Main, None, Some(file)) = (
+                change.placed.slot.which,
+                &change.replaces,
+                &change.placed.file,
+            ) {
+                added += file.rows;
+            }
             let list = if change.placed.slot.which == Which::Main {
                 &mut main
             } else {
@@ -175,23 +187,23 @@ impl Ledger {
         state.tombstones = object;
         state.rejects_commit = rejects;
         let summary = job.tables.commit(state, main).await?;
+        job.metrics.committed.record(start.elapsed());
+        job.committed(state, &summary);
+        let projection = state.projection.as_ref();
         tracing::info!(
             epoch = state.epoch,
+            version = summary.version,
             rows = summary.rows,
+            added,
+            removed = (before.rows + added).saturating_sub(summary.rows),
             rejects = summary.rejects,
             files = files.len(),
-            components = state
-                .projection
-                .as_ref()
-                .map(|projection| projection.components),
-            explained = state
-                .projection
-                .as_ref()
-                .map(|projection| projection.explained()),
-            drift_rad = state
-                .projection
-                .as_ref()
-                .and_then(|projection| projection.drift_rad),
+            waiting,
+            projection = projection.map(|projection| projection.version),
+            components = projection.map(|projection| projection.components),
+            explained = projection.map(|projection| projection.explained()),
+            drift_rad = projection.and_then(|projection| projection.drift_rad),
+            took_ms = start.elapsed().as_millis() as u64,
             "committed"
         );
         Ok((

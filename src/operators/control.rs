@@ -16,6 +16,8 @@ pub struct Control {
     pub backlog: Cell<bool>,
     /// Changes that are extracted and not yet committed; the clock pauses while there are too many.
     pub uncommitted: Cell<Load>,
+    /// Messages that no source has read yet, as they last told.
+    pub waiting: Cell<u64>,
     /// The last epoch that is committed.
     pub committed: Cell<Epoch>,
     /// Files that the last commit made part of a table; the next cut tells them to the workers that may edit them.

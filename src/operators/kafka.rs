@@ -1,5 +1,6 @@
 //! The Kafka clients of the job: how they are configured, and what their answers mean.
 
+use std::ffi::CStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -222,6 +223,22 @@ pub fn watermarks(consumer: &Consumer, topic: &str, partition: i32) -> Result<(i
             }
         }
     }
+}
+
+/// Behind the last message of a partition, as the broker said when something was fetched last. Asks nobody.
+pub fn high(consumer: &Consumer, topic: &CStr, partition: i32) -> Option<i64> {
+    let (mut low, mut high) = (-1, -1);
+    // SAFETY: the client outlives the call, the name ends with a zero, and both numbers are there to be written.
+    let error = unsafe {
+        rdkafka::bindings::rd_kafka_get_watermark_offsets(
+            consumer.client().native_ptr(),
+            topic.as_ptr(),
+            partition,
+            &mut low,
+            &mut high,
+        )
+    };
+    (RDKafkaErrorCode::from(error) == RDKafkaErrorCode::NoError && high >= 0).then_some(high)
 }
 
 /// Whether an error is one that does not pass by waiting: a person must act.

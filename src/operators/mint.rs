@@ -56,7 +56,7 @@ pub fn mint<'scope>(
                 for report in data.drain(..) {
                     match report {
                         Report::Extracted(load) => {
-                            job.metrics.settled.fetch_add(load.count, Relaxed);
+                            job.metrics.settled.inc_by(load.count);
                         }
                         // Told to any process, it holds for the job.
                         Report::Read { stop: true, .. } => job.stopped.store(true, Relaxed),
@@ -109,6 +109,8 @@ struct Ledger {
     moves: BTreeMap<Round, Vec<(i32, i64)>>,
     offsets: BTreeMap<i32, i64>,
     ended: BTreeSet<usize>,
+    /// Messages that wait, by worker.
+    waiting: BTreeMap<usize, u64>,
     /// The latest round that a source told of.
     latest: Round,
 }
@@ -124,11 +126,14 @@ impl Ledger {
             Report::Read {
                 worker,
                 offsets,
+                waiting,
                 ended,
                 full,
                 ..
             } => {
                 self.moves.entry(round).or_default().extend(offsets);
+                self.waiting.insert(worker, waiting);
+                control.waiting.set(self.waiting.values().sum());
                 if ended {
                     self.ended.insert(worker);
                 }

@@ -42,6 +42,7 @@ pub mod source;
 pub mod stage;
 mod tasks;
 pub mod verify;
+pub mod vitals;
 pub mod write;
 
 pub use control::Control;
@@ -186,6 +187,8 @@ pub enum Report {
         worker: usize,
         /// (partition, next offset) of those that moved.
         offsets: Vec<(i32, i64)>,
+        /// Messages of its partitions that are not read, as far as the broker has told.
+        waiting: u64,
         /// Every partition of this worker is at the end that it had at the start.
         ended: bool,
         /// The quota was met.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
@@ -173,6 +174,7 @@ impl State {
         epoch: Epoch,
         deltas: Vec<(Part, Sums)>,
     ) -> anyhow::Result<Self> {
+        let start = Instant::now();
         let options = job.projection_options.clone();
         let fit_options = options.clone();
         let fitted =
@@ -203,6 +205,7 @@ impl State {
                 .await?;
             published.projection = Some(ProjectionRef::new(object, stored, options));
         }
+        job.metrics.projected.record(start.elapsed());
         Ok(State {
             moments,
             projection,

@@ -115,6 +115,7 @@ pub fn conclude<'scope, H: Host>(
                 tasks.spawn(async move {
                     let files = (all.removes.len(), all.adds.len());
                     let summary = host.tables().commit(&state, all).await?;
+                    host.committed(&state, &summary);
                     tracing::info!(
                         epoch = state.epoch,
                         rows = summary.rows,

@@ -5,9 +5,10 @@
 //! topic, so that nothing is lost. Partitions that are added to the topic meanwhile are read from their beginning.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::CString;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::Message;
 use rdkafka::consumer::Consumer as _;
@@ -26,8 +27,11 @@ use super::latest::{Content, Latest};
 use super::{Hint, Read, Report, Round, digest, kafka, key_of, path_of};
 use crate::event::{self, Change, ObjectEvent};
 use crate::job::Job;
+use crate::observe::{Lag, Outcome};
 use crate::table::Reject;
 
+/// How often it is told how much waits.
+const MEASURE: Duration = Duration::from_secs(1);
 /// Most of an undecodable message that is kept in its reject.
 const EXCERPT_BYTES: usize = 1024;
 
@@ -93,18 +97,44 @@ pub fn source<'scope>(
 struct Reader {
     worker: usize,
     peers: usize,
+    topic: CString,
     consumer: Arc<kafka::Consumer>,
     discovery: Discovery,
-    /// Of each partition: the next offset, and where it ended when the job began.
+    /// Of each partition.
     places: HashMap<i32, Place>,
     /// What was reported last; nothing yet at first.
     told: Option<[bool; 3]>,
     ended: bool,
+    measured: Instant,
 }
 
 struct Place {
     next: i64,
+    /// Where the partition ended when the job began.
     end: i64,
+    /// Where it ends now, as far as the broker has told.
+    high: i64,
+    /// The timestamp of the newest message that was read.
+    read_ms: Option<i64>,
+}
+
+impl Place {
+    fn new(next: i64, end: i64) -> Self {
+        Place {
+            next,
+            end,
+            high: end,
+            read_ms: None,
+        }
+    }
+
+    fn lag(&self) -> Lag {
+        Lag {
+            next: self.next,
+            high: self.high,
+            read_ms: self.read_ms,
+        }
+    }
 }
 
 impl Reader {
@@ -127,18 +157,21 @@ impl Reader {
             let committed = begin.get(&partition).copied();
             let committed = committed.or((!begin.is_empty()).then_some(low));
             let next = kafka::first_offset(config, partition, committed, low, high)?;
-            places.insert(partition, Place { next, end: high });
+            places.insert(partition, Place::new(next, high));
         }
         tracing::debug!(worker = index, partitions = ?mine, "reading");
         let reader = Reader {
             worker: index,
             peers,
+            topic: CString::new(config.topic.as_str())?,
             consumer: Arc::new(consumer),
             discovery: Discovery::new(config),
             places,
             told: None,
             ended: false,
+            measured: Instant::now(),
         };
+        reader.tell_lags(job);
         reader.assign(&config.topic)?;
         Ok(reader)
     }
@@ -168,6 +201,8 @@ impl Reader {
                     taken += read(job, &message, &mut give);
                     if let Some(place) = self.places.get_mut(&message.partition()) {
                         place.next = message.offset() + 1;
+                        place.high = place.high.max(place.next);
+                        place.read_ms = message.timestamp().to_millis();
                         moved.insert(message.partition());
                     }
                 }
@@ -186,6 +221,10 @@ impl Reader {
                 Some(Err(error)) => self.judge(job, error)?,
             }
         }
+        if self.measured.elapsed() >= MEASURE {
+            self.measure();
+            self.tell_lags(job);
+        }
         self.ended = self.places.values().all(|place| place.next >= place.end);
         let (ended, full, stop) = (self.ended, taken >= quota, job.stop.load(Relaxed));
         let news = self.told.replace([ended, full, stop]) != Some([ended, full, stop])
@@ -197,10 +236,30 @@ impl Reader {
         Ok(news.then_some(Report::Read {
             worker: self.worker,
             offsets,
+            waiting: self
+                .places
+                .values()
+                .map(|place| place.lag().offsets())
+                .sum(),
             ended,
             full,
             stop,
         }))
+    }
+
+    /// Takes in where the partitions end now.
+    fn measure(&mut self) {
+        self.measured = Instant::now();
+        for (partition, place) in &mut self.places {
+            let high = kafka::high(&self.consumer, &self.topic, *partition);
+            place.high = high.unwrap_or(place.high).max(place.next);
+        }
+    }
+
+    fn tell_lags(&self, job: &Job) {
+        for (partition, place) in &self.places {
+            job.metrics.lags.set(*partition, place.lag());
+        }
     }
 
     /// Reads this worker's partitions that were added since, from their beginning on: all of it is news.
@@ -214,9 +273,7 @@ impl Reader {
             return Ok(());
         }
         tracing::info!(partitions = ?added, "partitions were added to the topic");
-        let places = added
-            .into_iter()
-            .map(|added| (added, Place { next: 0, end: 0 }));
+        let places = added.into_iter().map(|added| (added, Place::new(0, 0)));
         self.places.extend(places);
         self.assign(topic)
     }
@@ -273,31 +330,46 @@ fn read(job: &Job, message: &BorrowedMessage, give: &mut impl FnMut(Read)) -> us
     let time_ms = stamped_ms
         .filter(|ms| event::TIME_MS_RANGE.contains(ms))
         .unwrap_or(0);
-    let reject = |path: String, reason: &str, detail: String| {
-        job.metrics.malformed.fetch_add(1, Relaxed);
+    let reject = |dialect: &'static str, path: String, reason, detail: String| {
+        job.metrics.heard(dialect, Outcome::Rejected, 1);
+        job.metrics.refuse(reason, &path);
         malformed(path, reason, detail, time_ms, payload)
     };
-    let records = match event::parse(payload) {
-        Ok(message) => message.records,
+    let message = match event::parse(payload) {
+        Ok(message) => message,
         Err(error) => {
-            give(reject(place, error.reason(), error.to_string()));
+            give(reject("unknown", place, error.reason(), error.to_string()));
             return 1;
         }
     };
-    let count = records.len().max(1);
-    for (number, record) in records.into_iter().enumerate() {
+    let dialect = message.dialect.word();
+    job.metrics
+        .heard(dialect, Outcome::SetUp, u64::from(message.set_up));
+    job.metrics
+        .heard(dialect, Outcome::Unchanged, message.unchanged as u64);
+    let count = message.records.len().max(1);
+    for (number, record) in message.records.into_iter().enumerate() {
         let place = || format!("{place}#{number}");
         give(match record {
             Ok(event) if !job.config.s3.buckets.contains(&event.bucket) => {
                 let path = path_of(&event.bucket, &event.key);
                 let detail = format!("{path}: the bucket is not among s3.buckets");
-                reject(place(), "bucket-not-configured", detail)
+                reject(
+                    event.dialect.word(),
+                    place(),
+                    "bucket-not-configured",
+                    detail,
+                )
             }
             Ok(event) => {
-                job.metrics.events.fetch_add(1, Relaxed);
+                let outcome = match event.change {
+                    Change::Created => Outcome::Created,
+                    Change::Removed => Outcome::Removed,
+                };
+                job.metrics.heard(event.dialect.word(), outcome, 1);
                 Read::Hint(hint(event))
             }
-            Err(error) => reject(place(), error.reason(), error.to_string()),
+            Err(error) => reject(dialect, place(), error.reason(), error.to_string()),
         });
     }
     count

@@ -16,7 +16,8 @@ use timely::scheduling::SyncActivator;
 use timely::worker::Worker;
 use tokio::runtime::Handle;
 
-use crate::job::{Failure, Tables};
+use crate::job::state::JobState;
+use crate::job::{Failure, Summary, Tables};
 
 /// What tasks need of whom they work for.
 pub trait Host: Send + Sync + 'static {
@@ -26,6 +27,8 @@ pub trait Host: Send + Sync + 'static {
     fn failure(&self) -> &Failure;
     /// What they read and write.
     fn tables(&self) -> &Tables;
+    /// A commit was made; for those who tell of it.
+    fn committed(&self, _state: &JobState, _summary: &Summary) {}
 }
 
 /// The results of one operator's tasks.

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::counter::Counter;
 use uuid::Uuid;
 
 use crate::observe::Spell;
@@ -25,7 +26,7 @@ impl Default for Patience {
     fn default() -> Self {
         Self {
             limit: Duration::from_secs(600),
-            spell: Arc::new(Spell::new("the store")),
+            spell: Arc::new(Spell::new("the store", Counter::default())),
         }
     }
 }

@@ -8,33 +8,30 @@
 //! it. One row group a file: a file is what one worker writes in one epoch.
 
 use std::marker::PhantomData;
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType as ArrowType, TimestampMicrosecondType};
+use arrow::datatypes::{DataType as ArrowType, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use delta_kernel::engine::arrow_expression::evaluate_expression::to_json;
 use delta_kernel::expressions::ColumnName;
 use delta_kernel_default_engine::stats::collect_stats;
-use futures::future::BoxFuture;
-use futures::{FutureExt, TryStreamExt};
-use object_store::GetRange;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
-use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
+use futures::TryStreamExt;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::columns::{millis, numbers, texts};
+use super::columns::{floats, millis, numbers, texts};
 use super::form::{Form, own_name, undress};
-use super::schema::{Record, SchemaError};
+use super::range_reader::RangeReader;
+use super::schema::{Record, Row, SchemaError};
 use super::sealed;
 use crate::storage::{Place, StorageError};
 
@@ -62,6 +59,17 @@ pub struct Key {
     pub event_time_ms: i64,
     /// The version's text.
     pub version: String,
+}
+
+/// What a map needs of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reduction {
+    /// `s3://bucket/key`.
+    pub path: String,
+    /// Its label.
+    pub label: Option<String>,
+    /// `[k]`, and the projection that made it.
+    pub reduced: Option<(i64, Vec<f32>)>,
 }
 
 /// A data file that can't be written or read.
@@ -167,6 +175,17 @@ impl<R: Record> DataFiles<R> {
     /// [`DataFileError`]. Damage is noticed only where it breaks the format: bytes that aren't read
     /// aren't checked.
     pub async fn read_keys(&self, file: &DataFile) -> Result<Vec<Key>, DataFileError> {
+        let columns = ["path", "etag", "event_time", "version"];
+        self.columns(file, &columns, keys_of).await
+    }
+
+    /// What `of` makes of some columns of a file.
+    async fn columns<T>(
+        &self,
+        file: &DataFile,
+        columns: &[&str],
+        of: impl Fn(&RecordBatch, &mut Vec<T>) -> Result<(), SchemaError>,
+    ) -> Result<Vec<T>, DataFileError> {
         let failed = |error: ParquetError| match error {
             ParquetError::External(error) => match error.downcast::<StorageError>() {
                 Ok(error) => DataFileError::Storage(*error),
@@ -174,19 +193,13 @@ impl<R: Record> DataFiles<R> {
             },
             error => damaged(&file.name, error),
         };
-        let reader = RangeReader {
-            place: self.place.clone(),
-            name: file.name.clone(),
-            bytes: file.bytes,
-            tail: None,
-        };
+        let reader = RangeReader::new(self.place.clone(), file.name.clone(), file.bytes);
         let builder = ParquetRecordBatchStreamBuilder::new(reader)
             .await
             .map_err(failed)?;
-        let keys = |own: &str| ["path", "etag", "event_time", "version"].contains(&own);
-        let columns = builder.schema().fields().iter();
-        let columns = columns.filter(|field| keys(own_name(field)));
-        let names = columns.map(|field| field.name().as_str());
+        let fields = builder.schema().fields().iter();
+        let wanted = fields.filter(|field| columns.contains(&own_name(field)));
+        let names = wanted.map(|field| field.name().as_str());
         let mask = ProjectionMask::columns(builder.parquet_schema(), names);
         let batches: Vec<RecordBatch> = builder
             .with_projection(mask)
@@ -195,14 +208,26 @@ impl<R: Record> DataFiles<R> {
             .try_collect()
             .await
             .map_err(failed)?;
-        let mut keys = Vec::new();
+        let mut values = Vec::new();
         for batch in &batches {
-            keys_of(batch, &mut keys).map_err(|source| DataFileError::Schema {
+            let read = undress(batch).and_then(|batch| of(&batch, &mut values));
+            read.map_err(|source| DataFileError::Schema {
                 file: file.name.clone(),
                 source,
             })?;
         }
-        Ok(keys)
+        Ok(values)
+    }
+}
+
+impl DataFiles<Row> {
+    /// Where the rows of a file are among the others, without their features.
+    ///
+    /// # Errors
+    /// As [`read_keys`](Self::read_keys).
+    pub async fn read_reductions(&self, file: &DataFile) -> Result<Vec<Reduction>, DataFileError> {
+        let columns = ["path", "label", "reduced_features", "projection_version"];
+        self.columns(file, &columns, reductions_of).await
     }
 }
 
@@ -300,103 +325,24 @@ fn keys_of(batch: &RecordBatch, keys: &mut Vec<Key>) -> Result<(), SchemaError> 
     Ok(())
 }
 
+fn reductions_of(batch: &RecordBatch, rows: &mut Vec<Reduction>) -> Result<(), SchemaError> {
+    let (path, label) = (texts(batch, "path")?, texts(batch, "label")?);
+    let reduced = floats(batch, "reduced_features")?;
+    let version = numbers::<Int64Type>(batch, "projection_version", "long")?;
+    for row in 0..batch.num_rows() {
+        rows.push(Reduction {
+            path: path.required(row)?.into(),
+            label: label.get(row).map(Into::into),
+            reduced: version.get(row).zip(reduced.get(row)?),
+        });
+    }
+    Ok(())
+}
+
 fn damaged(file: &str, reason: impl ToString) -> DataFileError {
     DataFileError::Damaged {
         file: file.into(),
         reason: reason.to_string(),
-    }
-}
-
-/// Bytes from the end that the first request brings: the footer of any file of ours, and small files whole.
-const TAIL_BYTES: u64 = 64 << 10;
-
-/// Reads ranges of an object of known size; what its last [`TAIL_BYTES`] cover is asked for once.
-struct RangeReader {
-    place: Place,
-    name: String,
-    bytes: u64,
-    tail: Option<Bytes>,
-}
-
-impl RangeReader {
-    async fn range(&mut self, range: Range<u64>) -> Result<Bytes, ParquetError> {
-        let tail_start = self.bytes.saturating_sub(TAIL_BYTES);
-        if range.start < tail_start {
-            return self.request(range).await;
-        }
-        let tail = match &self.tail {
-            Some(tail) => tail.clone(),
-            None => {
-                let tail = self.request(tail_start..self.bytes).await?;
-                self.tail.insert(tail).clone()
-            }
-        };
-        let (start, end) = (range.start - tail_start, range.end - tail_start);
-        if end > tail.len() as u64 || start > end {
-            return Err(ParquetError::EOF(format!(
-                "{}: bytes {range:?} are missing",
-                self.name
-            )));
-        }
-        Ok(tail.slice(start as usize..end as usize))
-    }
-
-    async fn request(&self, range: Range<u64>) -> Result<Bytes, ParquetError> {
-        let wanted = range.end.saturating_sub(range.start);
-        let got = self
-            .place
-            .get_range(&self.name, Some(GetRange::Bounded(range)))
-            .await;
-        let bytes = got.map_err(|error| ParquetError::External(Box::new(error)))?;
-        if bytes.len() as u64 != wanted {
-            let what = format!("{}: {} of {wanted} bytes came", self.name, bytes.len());
-            return Err(ParquetError::EOF(what));
-        }
-        Ok(bytes)
-    }
-}
-
-impl AsyncFileReader for RangeReader {
-    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
-        self.range(range).boxed()
-    }
-
-    /// The key columns lie side by side, so one request over their whole span beats one for each.
-    fn get_byte_ranges(
-        &mut self,
-        ranges: Vec<Range<u64>>,
-    ) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
-        async move {
-            let start = ranges.iter().map(|range| range.start).min().unwrap_or(0);
-            let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
-            let span = self.range(start..end).await?;
-            let part = |range: &Range<u64>| {
-                span.slice((range.start - start) as usize..(range.end - start) as usize)
-            };
-            Ok(ranges.iter().map(part).collect())
-        }
-        .boxed()
-    }
-
-    fn get_metadata<'a>(
-        &'a mut self,
-        _options: Option<&'a ArrowReaderOptions>,
-    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
-        async move {
-            let (start, end) = (self.bytes.saturating_sub(TAIL_BYTES), self.bytes);
-            let tail = self.range(start..end).await?;
-            let mut reader = ParquetMetaDataReader::new();
-            match reader.try_parse_sized(&tail, self.bytes) {
-                Err(ParquetError::NeedMoreData(needed)) => {
-                    let start = self.bytes.saturating_sub(needed as u64);
-                    let longer = self.request(start..self.bytes).await?;
-                    reader.try_parse_sized(&longer, self.bytes)?;
-                }
-                parsed => parsed?,
-            }
-            Ok(Arc::new(reader.finish()?))
-        }
-        .boxed()
     }
 }
 

@@ -22,6 +22,7 @@ mod columns;
 mod commit;
 mod data_file;
 mod form;
+mod range_reader;
 mod schema;
 pub mod sealed;
 mod stamp;
@@ -31,7 +32,7 @@ mod table;
 pub mod vacuum;
 
 pub use commit::{Commit, CommitError};
-pub use data_file::{DataFile, DataFileError, DataFiles, Key};
+pub use data_file::{DataFile, DataFileError, DataFiles, Key, Reduction};
 pub use form::Form;
 pub use schema::{Record, Reject, Row, SchemaError};
 pub use stamp::Author;

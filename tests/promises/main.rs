@@ -1,11 +1,13 @@
 //! Black-box tests, by promise. They run the binary against the embedded Kafka and S3, over TCP.
 
 mod bad_input;
+mod caller;
 mod commands;
 mod crash;
 mod exactness;
 mod faults;
 mod histories;
+mod observe;
 mod proxy;
 mod reproject;
 mod restart;

@@ -1,11 +1,11 @@
 //! Stopped, killed, resumed: nothing lost, nothing twice.
 
-use std::io::{Read, Write};
 use std::process::Command;
 use std::time::Duration;
 
 use eigenflow::table::Row;
 
+use crate::caller::get;
 use crate::world::{Layout, SMALL_EPOCHS, World, finish, picture};
 
 pub fn signal(child: &std::process::Child, signal: &str) {
@@ -266,17 +266,6 @@ fn of_two_jobs_on_one_table_one_is_fenced_out() {
     }
 }
 
-/// Status and text of a GET; nothing while nobody answers.
-fn ask(address: &str, path: &str) -> Option<(u16, String)> {
-    let mut socket = std::net::TcpStream::connect(address).ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-    socket.write_all(request.as_bytes()).ok()?;
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
-}
-
 #[test]
 fn a_process_tells_whether_it_moves_and_whether_it_is_ready() {
     let world = World::new(1);
@@ -288,8 +277,8 @@ fn a_process_tells_whether_it_moves_and_whether_it_is_ready() {
     let mut first = processes.pop().expect("two processes");
     let first = first.args(["--listen", &address]).spawn();
     let until = |path: &str, status: u16| loop {
-        match ask(&address, path) {
-            Some((found, text)) if found == status => break text,
+        match get(&address, path, "") {
+            Some(answer) if answer.status == status => break answer.text(),
             _ => std::thread::sleep(Duration::from_millis(20)),
         }
     };

@@ -1,6 +1,7 @@
 //! Single rooms of the house by their public doors, each without the others.
 
 mod backbone;
+mod deploy;
 mod image;
 #[path = "../shared/mod.rs"]
 mod shared;

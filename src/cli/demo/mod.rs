@@ -6,19 +6,22 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
-use super::{Failure, free_addresses, log, run, runtime};
+use super::listen::Listen;
+use super::{Failure, free_addresses, log, runtime};
 use crate::backbone::weights::{self, Source};
 use crate::config::{Config, Log, LogFormat};
 use crate::embedded::{EmbeddedKafka, EmbeddedS3};
-use crate::job::{self, Job, Layout, Options};
+use crate::job::{Job, Layout, Options};
 use crate::storage::Credentials;
 
 mod summary;
@@ -59,12 +62,16 @@ pub struct Demo {
     /// Afterwards go on serving and reading events until Ctrl-C
     #[arg(long)]
     keep_serving: bool,
+    #[command(flatten)]
+    listen: Listen,
 }
 
 const BUCKET: &str = "landing";
 const TABLE_BUCKET: &str = "eigenflow";
 /// The embedded store's own folder in the output folder.
 const STORE: &str = ".s3";
+/// How often it is looked how far the job is.
+const WATCH: Duration = Duration::from_millis(100);
 const TOPIC: &str = "uploads";
 /// More than an event of the demo has, its key included.
 const EVENT_BYTES: usize = 1024;
@@ -104,24 +111,23 @@ impl Demo {
             start.elapsed().as_secs_f64()
         );
 
-        let start = Instant::now();
-        let job = self.work(&runtime, config.clone(), &text, &out, &credentials, total)?;
-        summary::print(&runtime, &job, &out, total, start.elapsed())?;
-        if self.keep_serving {
-            println!(
-                "\nserving until Ctrl-C: S3 {} (key {}, secret {}), Kafka {}, topic {TOPIC}, bucket {BUCKET}",
-                s3.endpoint(),
-                CREDENTIALS.0,
-                CREDENTIALS.1,
-                kafka.brokers()
-            );
-            let options = Options {
-                credentials: Some(credentials),
-                ..Options::default()
-            };
-            let job = runtime.block_on(job::open(config, options))?;
-            run::stop_on_signal(&runtime, &job)?;
-            job::run(&job, &Layout::single(1))?;
+        let servers = format!(
+            "\nserving until Ctrl-C: S3 {} (key {}, secret {}), Kafka {}, topic {TOPIC}, bucket {BUCKET}",
+            s3.endpoint(),
+            CREDENTIALS.0,
+            CREDENTIALS.1,
+            kafka.brokers()
+        );
+        let told = Arc::new(Told {
+            runtime: runtime.handle().clone(),
+            start: Instant::now(),
+            out: out.clone(),
+            total,
+            servers: self.keep_serving.then_some(servers),
+        });
+        let job = self.work(&runtime, config, &text, &credentials, &told)?;
+        if !self.keep_serving {
+            told.summary(&job)?;
         }
         s3.shutdown().context("the embedded S3 server")?;
         Ok(ExitCode::SUCCESS)
@@ -175,12 +181,14 @@ impl Demo {
             Some(weights) => format!("weights = {}\n", quoted(weights)),
             None => String::new(),
         };
-        // Some epochs, whatever the number of images.
+        // Some epochs, whatever the number of images; a page shows how the table grows.
         let rows = (images / 4).max(500);
+        let interval_ms = if self.keep_serving { 2000 } else { 30000 };
         Ok(format!(
             "[kafka]\nbrokers = {}\ntopic = {}\n[s3]\nendpoint = {}\nregion = \"us-east-1\"\nbuckets = [{}]\n\
              [table]\nuri = {}\n[backbone]\nname = {}\nprecision = {}\n{weights}\
-             [projection]\ncomponents = {}\n[publish]\nrows = {rows}\n",
+             [projection]\ncomponents = {}\n[publish]\nrows = {rows}\n\
+             interval_ms = {interval_ms}\n",
             quoted(brokers),
             quoted(TOPIC),
             quoted(endpoint),
@@ -192,43 +200,41 @@ impl Demo {
         ))
     }
 
-    /// Runs the job to the end of the topic: process 0 here, the others as children.
+    /// Runs the job, process 0 here and the others as children: to the end of the topic, or until it is stopped.
     fn work(
         &self,
         runtime: &Runtime,
         config: Config,
         text: &str,
-        out: &Path,
         credentials: &Credentials,
-        total: u64,
+        told: &Arc<Told>,
     ) -> Result<Arc<Job>, Failure> {
         let options = Options {
-            until_end: true,
+            until_end: !self.keep_serving,
             credentials: Some(credentials.clone()),
             ..Options::default()
         };
         let layout = self.layout()?;
-        let _children = Children::spawn(&layout, text, out, credentials)?;
-        let job = runtime.block_on(job::open(config, options))?;
-        run::stop_on_signal(runtime, &job)?;
-        let bar = bar("images", total);
-        let (watched, shown) = (Arc::downgrade(&job), bar.clone());
-        let watcher = std::thread::spawn(move || {
-            while let Some(job) = watched.upgrade().filter(|_| !shown.is_finished()) {
-                shown.set_position(
-                    job.metrics
-                        .settled
-                        .load(std::sync::atomic::Ordering::Relaxed),
-                );
-                std::thread::sleep(Duration::from_millis(100));
-            }
+        let _children = Children::spawn(&layout, text, &told.out, credentials, options.until_end)?;
+        let listening = self
+            .listen
+            .start(runtime, &config.observe, layout.process, options)?;
+        if let Some(address) = listening.address() {
+            println!("the live page: http://{address}/");
+        }
+        let bar = bar("images", told.total);
+        let ended = Arc::new(AtomicBool::new(false));
+        let mut watcher = None;
+        let result = listening.run_beside(config, &layout, |job| {
+            let (told, job) = (told.clone(), Arc::downgrade(job));
+            let (bar, ended) = (bar.clone(), ended.clone());
+            watcher = Some(std::thread::spawn(move || told.watch(&job, &bar, &ended)));
         });
-        let ended = job::run(&job, &layout);
-        bar.finish_and_clear();
-        watcher
-            .join()
-            .map_err(|_| anyhow!("the progress bar's thread panicked"))?;
-        ended?;
+        ended.store(true, Relaxed);
+        let watched = watcher.map(JoinHandle::join).transpose();
+        let watched = watched.map_err(|_| anyhow!("the thread that tells of the job panicked"))?;
+        let job = result?;
+        watched.transpose()?;
         Ok(job)
     }
 
@@ -249,6 +255,55 @@ impl Demo {
     }
 }
 
+/// What is told of the job while it runs, and once all images are published.
+struct Told {
+    runtime: Handle,
+    start: Instant,
+    out: PathBuf,
+    total: u64,
+    /// Where the servers are, if the job goes on.
+    servers: Option<String>,
+}
+
+impl Told {
+    /// Shows how far the job is until it has ended, or goes on with all images published.
+    fn watch(&self, job: &Weak<Job>, bar: &ProgressBar, ended: &AtomicBool) -> Result<()> {
+        while let Some(job) = job.upgrade().filter(|_| !ended.load(Relaxed)) {
+            bar.set_position(job.metrics.settled.get());
+            if let Some(servers) = &self.servers
+                && self.is_published(&job)
+            {
+                bar.finish_and_clear();
+                self.summary(&job)?;
+                println!("{servers}");
+                return Ok(());
+            }
+            drop(job);
+            std::thread::sleep(WATCH);
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    fn summary(&self, job: &Arc<Job>) -> Result<()> {
+        summary::print(
+            &self.runtime,
+            job,
+            &self.out,
+            self.total,
+            self.start.elapsed(),
+        )
+    }
+
+    /// Whether the tables hold every image.
+    fn is_published(&self, job: &Job) -> bool {
+        let published = &job.metrics.published;
+        let [rows, rejects] =
+            [&published.rows, &published.rejects].map(|count| count.get().unwrap_or(0.0));
+        rows + rejects >= self.total as f64
+    }
+}
+
 /// Text as a TOML string.
 fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
@@ -265,7 +320,13 @@ fn bar(what: &'static str, total: u64) -> ProgressBar {
 struct Children(Vec<Child>);
 
 impl Children {
-    fn spawn(layout: &Layout, config: &str, out: &Path, credentials: &Credentials) -> Result<Self> {
+    fn spawn(
+        layout: &Layout,
+        config: &str,
+        out: &Path,
+        credentials: &Credentials,
+        until_end: bool,
+    ) -> Result<Self> {
         let mut children = Children(Vec::new());
         if layout.addresses.len() < 2 {
             return Ok(children);
@@ -276,8 +337,9 @@ impl Children {
         let program = std::env::current_exe().context("this program's own path")?;
         for process in 1..layout.addresses.len() {
             let child = Command::new(&program)
-                .args(["run", "--until-end", "--config"])
+                .args(["run", "--config"])
                 .arg(&file)
+                .args(until_end.then_some("--until-end"))
                 .args(["--workers", &layout.workers.to_string()])
                 .args(["--processes", &layout.addresses.len().to_string()])
                 .args(["--process", &process.to_string(), "--hostfile"])

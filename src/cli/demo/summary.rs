@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
 
 use crate::job::{Job, Summary};
 use crate::observe::Stage;
@@ -15,7 +15,7 @@ const SHOWN: usize = 5;
 
 /// Prints it, from the last commit and this process's counters.
 pub fn print(
-    runtime: &Runtime,
+    runtime: &Handle,
     job: &Arc<Job>,
     out: &Path,
     images: u64,
@@ -24,7 +24,7 @@ pub fn print(
     let (state, _) = runtime
         .block_on(job.tables.committed())?
         .context("nothing was committed")?;
-    let Summary { rows, rejects } = runtime.block_on(job.tables.summary())?;
+    let Summary { rows, rejects, .. } = runtime.block_on(job.tables.summary())?;
     let seconds = elapsed.as_secs_f64();
     println!(
         "\n{images} images in {seconds:.1} s, start-up included: {:.1} images/s",

@@ -1,7 +1,6 @@
 //! An object's bytes to its row: decode, fit to the network's input, run the network.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use super::look::{Fetched, Unreadable};
@@ -10,12 +9,14 @@ use crate::event::Version;
 use crate::image::{self, Preprocess, Resizer};
 use crate::job::Job;
 use crate::moments;
+use crate::observe::Worker;
 use crate::operators::{Hint, path_of};
 use crate::table::{Reject, Row};
 
 /// One worker's decoder and network.
 pub struct Featuriser {
     job: Arc<Job>,
+    meter: Arc<Worker>,
     backbone: Box<dyn Backbone>,
     resizer: Resizer,
     preprocess: Preprocess,
@@ -27,11 +28,12 @@ pub struct Featuriser {
 
 impl Featuriser {
     /// With scratch memory of its own; the weights are the job's.
-    pub fn new(job: &Arc<Job>) -> Self {
+    pub fn new(job: &Arc<Job>, meter: Arc<Worker>) -> Self {
         let backbone = job.model.worker();
         let width = backbone.spec().features;
         Featuriser {
             job: job.clone(),
+            meter,
             backbone,
             resizer: Resizer::default(),
             preprocess: job.preprocess,
@@ -66,7 +68,7 @@ impl Featuriser {
         // Features that the moments can't hold must not reach the table either.
         moments::quantise(&features, &mut self.grid)
             .map_err(|error| Unreadable::new("features-off-grid", error))?;
-        metrics.rows.fetch_add(1, Relaxed);
+        self.meter.images.inc();
         Ok(Row {
             path: path_of(&hint.bucket, &hint.object),
             label: self.job.labeller.label(&hint.object),
@@ -91,9 +93,10 @@ impl Featuriser {
         etag: Option<String>,
         why: Unreadable,
     ) -> Reject {
-        self.job.metrics.rejects.fetch_add(1, Relaxed);
+        let path = path_of(&hint.bucket, &hint.object);
+        self.job.metrics.refuse(why.reason, &path);
         Reject {
-            path: path_of(&hint.bucket, &hint.object),
+            path,
             reason: why.reason.to_owned(),
             detail: why.detail,
             etag,

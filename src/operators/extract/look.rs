@@ -82,6 +82,7 @@ pub async fn look(job: &Arc<Job>, hint: &Hint, known: Option<u128>) -> anyhow::R
         {
             Ok(upload) => {
                 job.metrics.fetched.record(asked.elapsed());
+                job.metrics.fetched_bytes.inc_by(upload.bytes.len() as u64);
                 job.store.succeeds();
                 return Ok(Seen::Object(Fetched {
                     upload,

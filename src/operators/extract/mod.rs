@@ -25,6 +25,7 @@ use super::latest::{Content, Latest};
 use super::restore::Restored;
 use super::{Change, Hint, Key, Load, Read, Report, Round, Tasks, digest};
 use crate::job::Job;
+use crate::observe::Worker;
 use crate::table::Reject;
 
 mod featurise;
@@ -48,6 +49,7 @@ pub fn extract<'scope>(
     let info = builder.operator_info();
     let activator = scope.activator_for(info.address.clone());
     let tasks = Tasks::new(scope.worker(), &info.address, &job);
+    let meter = job.metrics.worker(scope.index());
     let mut changes = builder.new_input(changes.inner, Pipeline);
     let mut reads = builder.new_input(reads, Exchange::new(|read: &Read| read.key().hashed()));
     let mut restored = builder.new_input(
@@ -62,7 +64,7 @@ pub fn extract<'scope>(
         OutputBuilder::<_, CapacityContainerBuilder<Vec<Report>>>::from(reports_out);
     builder.build(move |_| {
         let mut rounds: BTreeMap<Round, Arrivals> = BTreeMap::new();
-        let mut extract = Extract::new(job, tasks);
+        let mut extract = Extract::new(job, tasks, meter);
         move |frontiers| {
             restored.for_each(|_, data| {
                 data.drain(..)
@@ -115,6 +117,7 @@ pub fn extract<'scope>(
                 give(done);
                 activator.activate();
             }
+            extract.meter.keys.set(extract.etags.len() as f64);
         }
     });
     (rows, reports)
@@ -156,6 +159,7 @@ struct Done {
 
 struct Extract {
     job: Arc<Job>,
+    meter: Arc<Worker>,
     featuriser: Featuriser,
     tasks: Tasks<(Key, Seen)>,
     /// The etag of each live key's row or reject.
@@ -169,10 +173,11 @@ struct Extract {
 }
 
 impl Extract {
-    fn new(job: Arc<Job>, tasks: Tasks<(Key, Seen)>) -> Self {
-        let featuriser = Featuriser::new(&job);
+    fn new(job: Arc<Job>, tasks: Tasks<(Key, Seen)>, meter: Arc<Worker>) -> Self {
+        let featuriser = Featuriser::new(&job, meter.clone());
         Extract {
             job,
+            meter,
             featuriser,
             tasks,
             etags: HashMap::new(),

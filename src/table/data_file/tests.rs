@@ -96,6 +96,7 @@ async fn keys_are_read_without_the_features() {
         })
         .collect();
     assert_eq!(keys, wanted);
+    let reductions = files.read_reductions(&file).await.unwrap();
 
     // Features destroyed, keys still there: they were not fetched.
     let mut bytes = files.place.get(&file.name).await.unwrap().to_vec();
@@ -103,6 +104,13 @@ async fn keys_are_read_without_the_features() {
     bytes[middle - 1000..middle + 1000].fill(0xAA);
     files.place.put(&file.name, bytes.into()).await.unwrap();
     assert_eq!(files.read_keys(&file).await.unwrap(), wanted);
+    assert_eq!(files.read_reductions(&file).await.unwrap(), reductions);
+    let wanted = rows.into_iter().map(|row| Reduction {
+        path: row.path,
+        label: row.label,
+        reduced: row.projection_version.zip(row.reduced_features),
+    });
+    assert!(reductions.into_iter().eq(wanted));
     assert!(matches!(
         files.read(&file).await,
         Err(DataFileError::Damaged { .. })

@@ -1,0 +1,196 @@
+//! `/api/thumbnail`: a small picture of a row's object.
+//!
+//! Only of rows that are on the map, which come from the table: no other path is looked at, wherever it may lead. The object
+//! is fetched and decoded within the limits that the job has for images, a few at a time.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::Cursor;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::{RawQuery, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use super::{Site, unavailable};
+use crate::image::{self, Limits, Picture};
+use crate::job::Job;
+use crate::storage::FetchError;
+
+/// The longer side, in pixels.
+const SIDE_MAX: u32 = 128;
+const QUALITY: u8 = 80;
+/// Pictures that are made at once.
+const MAKING_MAX: usize = 2;
+/// Pictures that are kept, some kB each.
+const KEPT_MAX: usize = 1024;
+/// The store may take so long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Pictures that were asked for lately.
+pub struct Thumbnails {
+    making: Semaphore,
+    kept: Mutex<Kept>,
+}
+
+impl Default for Thumbnails {
+    fn default() -> Self {
+        Thumbnails {
+            making: Semaphore::new(MAKING_MAX),
+            kept: Mutex::default(),
+        }
+    }
+}
+
+/// By the number of the row, which changes with it; the least lately used goes first.
+#[derive(Default)]
+struct Kept {
+    pictures: HashMap<u64, Bytes>,
+    order: VecDeque<u64>,
+}
+
+impl Kept {
+    fn get(&mut self, row: u64) -> Option<Bytes> {
+        let picture = self.pictures.get(&row)?.clone();
+        self.order.retain(|kept| *kept != row);
+        self.order.push_back(row);
+        Some(picture)
+    }
+
+    fn put(&mut self, row: u64, picture: Bytes) {
+        if self.pictures.insert(row, picture).is_none() {
+            self.order.push_back(row);
+        }
+        while self.order.len() > KEPT_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.pictures.remove(&oldest);
+        }
+    }
+}
+
+/// The picture of the row with this `path`.
+pub async fn answer(State(site): State<Arc<Site>>, RawQuery(query): RawQuery) -> Response {
+    let job = match site.job() {
+        Ok((job, _)) => job,
+        Err(refusal) => return refusal,
+    };
+    let query = query.unwrap_or_default();
+    let path = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "path");
+    let Some((row, path)) =
+        path.and_then(|(_, path)| Some((site.map.row(&path)?, path.into_owned())))
+    else {
+        return (StatusCode::NOT_FOUND, "no such row\n").into_response();
+    };
+    if let Some(picture) = site.thumbnails.kept().get(row) {
+        return jpeg(picture);
+    }
+    let made = async {
+        let Ok(_turn) = site.thumbnails.making.acquire().await else {
+            unreachable!("it is never closed")
+        };
+        make(job, &path).await
+    };
+    match tokio::time::timeout(PATIENCE, made).await {
+        Ok(Ok(picture)) => {
+            site.thumbnails.kept().put(row, picture.clone());
+            jpeg(picture)
+        }
+        Ok(Err(refusal)) => refusal,
+        Err(_) => unavailable("the store takes too long"),
+    }
+}
+
+impl Thumbnails {
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn jpeg(picture: Bytes) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "image/jpeg"),
+        (header::CACHE_CONTROL, "private, max-age=60"),
+    ];
+    (headers, picture).into_response()
+}
+
+async fn make(job: &Arc<Job>, path: &str) -> Result<Bytes, Response> {
+    let gone = || (StatusCode::NOT_FOUND, "the object is gone\n").into_response();
+    let place = path
+        .strip_prefix("s3://")
+        .and_then(|path| path.split_once('/'));
+    let (bucket, key) = place.ok_or_else(gone)?;
+    let fetched = job.uploads.get(bucket, key, job.image_limits.bytes).await;
+    let upload = match fetched {
+        Ok(upload) => upload,
+        Err(FetchError::NotFound { .. }) => return Err(gone()),
+        Err(_) => return Err(unavailable("the store does not give the object")),
+    };
+    let limits = job.image_limits;
+    let made = tokio::task::spawn_blocking(move || draw(&upload.bytes, &limits)).await;
+    // The row was readable; the object may have been replaced since by one that is not.
+    made.ok()
+        .flatten()
+        .ok_or_else(|| unavailable("the object is no image any more"))
+}
+
+/// The picture, scaled to at most [`SIDE_MAX`], as JPEG.
+fn draw(bytes: &[u8], limits: &Limits) -> Option<Bytes> {
+    let Picture { width, height, rgb } = image::decode(bytes, limits).ok()?;
+    let whole = ::image::RgbImage::from_raw(width, height, rgb)?;
+    let longer = width.max(height);
+    let small = if longer <= SIDE_MAX {
+        whole
+    } else {
+        let side = |side: u32| {
+            ((u64::from(side) * u64::from(SIDE_MAX)).div_ceil(u64::from(longer)) as u32).max(1)
+        };
+        ::image::imageops::thumbnail(&whole, side(width), side(height))
+    };
+    let mut out = Cursor::new(Vec::new());
+    let mut encoder = ::image::codecs::jpeg::JpegEncoder::new_with_quality(&mut out, QUALITY);
+    encoder.encode_image(&small).ok()?;
+    Some(out.into_inner().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_is_small_whatever_the_object_was() {
+        for (width, height, drawn) in [
+            (300, 100, (128, 43)),
+            (1, 4000, (1, 128)),
+            (10, 20, (10, 20)),
+        ] {
+            let mut png = Cursor::new(Vec::new());
+            let whole = ::image::RgbImage::from_pixel(width, height, ::image::Rgb([200, 10, 10]));
+            whole.write_to(&mut png, ::image::ImageFormat::Png).unwrap();
+            let picture = draw(&png.into_inner(), &Limits::default()).unwrap();
+            let picture = ::image::load_from_memory(&picture).unwrap().to_rgb8();
+            assert_eq!(picture.dimensions(), drawn);
+            let red = picture.get_pixel(0, 0).0;
+            assert!(red[0] > 180 && red[1] < 40, "{red:?}");
+        }
+        assert!(draw(b"no image", &Limits::default()).is_none());
+    }
+
+    #[test]
+    fn the_least_lately_used_goes_first() {
+        let mut kept = Kept::default();
+        for row in 0..KEPT_MAX as u64 {
+            kept.put(row, Bytes::new());
+        }
+        assert!(kept.get(0).is_some());
+        kept.put(u64::MAX, Bytes::new());
+        assert!(kept.get(1).is_none() && kept.get(0).is_some());
+        assert_eq!(
+            (kept.pictures.len(), kept.order.len()),
+            (KEPT_MAX, KEPT_MAX)
+        );
+    }
+}

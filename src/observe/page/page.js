@@ -1,0 +1,74 @@
+// The live page of a job: takes what the job tells and hands it to the parts that show it.
+
+import { byId, count, plural, say } from './dom.js';
+import { figures, rejects } from './figures.js';
+import { Health } from './health.js';
+import { Legend } from './legend.js';
+import { SpaceMap } from './map.js';
+import { Pace } from './pace.js';
+import { Points } from './points.js';
+import { Spectrum } from './spectrum.js';
+import { ask, follow } from './stream.js';
+
+const health = new Health();
+const pace = new Pace();
+const spectrum = new Spectrum();
+const points = new Points();
+const legend = new Legend(points, { filtered: () => map.changed(), chosen: (label) => map.choose(label) });
+const map = new SpaceMap(points, legend.wanted);
+
+const RETRY_MS = 3000;
+/** Changes that came while the points were being fetched; null at other times. */
+let waiting = null;
+let live = false;
+
+const redraw = (came) => {
+  legend.changed();
+  map.changed(came);
+  say(byId('map-none'), 'No images yet. The map grows with every commit.');
+  byId('map-none').hidden = points.length > 0;
+  const sample = points.of > points.length ? ` of ${count(points.of)}, an even sample` : '';
+  say(byId('map-count'), points.length > 0 ? `${plural(points.length, 'image')}${sample}` : '');
+};
+
+/** Fetches all points; changes that come meanwhile are applied to them. */
+const refresh = async () => {
+  const mine = (waiting = []);
+  try {
+    const all = await (await ask('points')).json();
+    // Another refresh began meanwhile: the points are its to show.
+    if (waiting !== mine) return;
+    points.replace(all);
+    for (const change of mine) points.change(change);
+    redraw();
+    waiting = null;
+  } catch {
+    // A broken connection begins with a refresh when it is made again; whatever else it was may be over soon.
+    if (waiting === mine) setTimeout(() => live && waiting === mine && refresh(), RETRY_MS);
+  }
+};
+
+const on = {
+  state(state) {
+    health.state(state);
+    figures(state);
+    pace.show(state);
+    spectrum.show(state.projection);
+    map.explain(state.projection?.explained_variance_ratio ?? []);
+    rejects(state.rejects, state.totals.rejects);
+  },
+  points(change) {
+    if (waiting) waiting.push(change);
+    else redraw(points.change(change));
+  },
+  reload: refresh,
+};
+
+follow({
+  event: (name, data) => on[name]?.(data),
+  status(status) {
+    health.status(status);
+    live = status.phase === 'live';
+    if (live) refresh();
+  },
+});
