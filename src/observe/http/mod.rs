@@ -59,12 +59,30 @@ struct Site {
 }
 
 impl Site {
-    /// The job, once it is open; the answer until then.
-    fn job(&self) -> Result<(&Arc<Job>, &Arc<Board>), Response> {
+    /// The job, once it is open.
+    fn job(&self) -> Result<(&Arc<Job>, &Arc<Board>), Refusal> {
         match (&self.board, self.job.get()) {
-            (None, _) => Err(elsewhere()),
+            (None, _) => Err(Refusal::Elsewhere),
             (Some(board), Some(job)) => Ok((job, board)),
-            (Some(_), None) => Err(unavailable("starting: loading the network")),
+            (Some(_), None) => Err(Refusal::Starting),
+        }
+    }
+}
+
+/// Why there is nothing to show.
+#[derive(Clone, Copy, Debug)]
+enum Refusal {
+    /// Another process has the page.
+    Elsewhere,
+    /// The job is not open yet.
+    Starting,
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        match self {
+            Refusal::Elsewhere => elsewhere(),
+            Refusal::Starting => unavailable("starting: loading the network"),
         }
     }
 }

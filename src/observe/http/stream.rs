@@ -92,7 +92,7 @@ pub async fn answer(State(site): State<Arc<Site>>) -> Response {
     let listener = site.teller.listen();
     let state = match state::now(&site) {
         Ok(state) => News::State(state.into()),
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.into_response(),
     };
     let later = stream::unfold(Some(listener), async |listener| {
         let mut listener = listener?;

@@ -75,7 +75,7 @@ impl Kept {
 pub async fn answer(State(site): State<Arc<Site>>, RawQuery(query): RawQuery) -> Response {
     let job = match site.job() {
         Ok((job, _)) => job,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.into_response(),
     };
     let query = query.unwrap_or_default();
     let path = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "path");

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::watch;
@@ -85,7 +85,7 @@ impl Map {
 /// All points.
 pub async fn answer(State(site): State<Arc<Site>>) -> Response {
     if let Err(refusal) = site.job() {
-        return refusal;
+        return refusal.into_response();
     }
     if !site.map.asked.swap(true, Relaxed) {
         tokio::spawn(keep(site.clone()));
