@@ -42,7 +42,7 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
         Some(cache) => cache,
         None => weights::cache_dir()?,
     };
-    let model = model::load(&config.backbone, &cache)?;
+    let model = model::load(&config, &cache)?;
     let s3 = s3_config(&config, options.credentials.as_ref());
     let limits = &config.limits;
     let (features, side, identity) = (
