@@ -6,6 +6,7 @@ mod crash;
 mod exactness;
 mod faults;
 mod histories;
+mod networks;
 mod proxy;
 mod restart;
 mod servers;
