@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use eigenflow::backbone::{Model, Precision, ResNet, Strides};
+use eigenflow::backbone::{Architecture, Model, Options as NetworkOptions, Precision, Strides};
 use eigenflow::image::{Fit, Limits, Preprocess, Resizer, decode};
 use eigenflow::moments::{Accumulator, Moments, quantise};
 use eigenflow::pictures;
@@ -52,11 +52,12 @@ fn main() {
         }
     });
     for precision in [Precision::F32, Precision::Bf16] {
-        let network = ResNet {
-            depth: 50,
-            strides: Strides::V1,
+        let network = Architecture::resnet(50, Strides::V1);
+        let options = NetworkOptions {
+            precision,
+            ..NetworkOptions::default()
         };
-        let Ok(model) = Model::random(network, 1, 224, precision) else {
+        let Ok(model) = Model::random(network, 1, &options) else {
             println!("{:28} not on this CPU", format!("ResNet-50 {precision}"));
             continue;
         };

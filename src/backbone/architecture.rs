@@ -1,7 +1,98 @@
-//! The shapes of the ResNet family (He et al. 2015), up to the global average pool.
+//! The networks that there are, and their shapes up to the maps that are pooled to features.
 
-use super::BackboneError;
+use super::{BackboneError, Pooling};
 use std::fmt;
+
+/// A network, whatever its weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Architecture {
+    /// A residual network (He et al. 2015), 18 to 152 layers.
+    ResNet(ResNet),
+    /// MobileNetV2 1.0 (Sandler et al. 2018), without its classifier.
+    MobileNetV2,
+    /// VGG-16 (Simonyan & Zisserman 2014), its 13 convolutions.
+    Vgg16,
+}
+
+impl Architecture {
+    /// The names that [`Architecture::parse`] knows.
+    pub const NAMES: [&str; 7] = [
+        "resnet18",
+        "resnet34",
+        "resnet50",
+        "resnet101",
+        "resnet152",
+        "mobilenet_v2",
+        "vgg16",
+    ];
+
+    /// A residual network.
+    pub const fn resnet(depth: usize, strides: Strides) -> Self {
+        Self::ResNet(ResNet { depth, strides })
+    }
+
+    /// The network of a name such as `resnet50`; of the residual ones, torchvision's v1.5.
+    ///
+    /// # Errors
+    /// [`BackboneError::UnknownNetwork`] if it is none of [`Architecture::NAMES`].
+    pub fn parse(name: &str) -> Result<Self, BackboneError> {
+        let strides = Strides::V15;
+        let depths = ResNet::DEPTHS.map(|depth| Self::ResNet(ResNet { depth, strides }));
+        let mut all = depths.into_iter().chain([Self::MobileNetV2, Self::Vgg16]);
+        all.find(|architecture| architecture.name() == name)
+            .ok_or_else(|| BackboneError::UnknownNetwork(name.into()))
+    }
+
+    /// The name without the strides: `resnet50`.
+    pub fn name(&self) -> String {
+        match self {
+            Self::ResNet(resnet) => format!("resnet{}", resnet.depth),
+            Self::MobileNetV2 => "mobilenet_v2".into(),
+            Self::Vgg16 => "vgg16".into(),
+        }
+    }
+
+    /// Channels of the last maps.
+    pub fn channels(&self) -> usize {
+        match self {
+            Self::ResNet(resnet) if resnet.bottleneck() => 2048,
+            Self::ResNet(_) | Self::Vgg16 => 512,
+            Self::MobileNetV2 => 1280,
+        }
+    }
+
+    /// Length of the feature vector for inputs of `side` x `side` pixels: every network halves the side five times.
+    pub fn features(&self, side: usize, pooling: Pooling) -> usize {
+        match pooling {
+            Pooling::Avg | Pooling::Max => self.channels(),
+            Pooling::Flatten => self.channels() * (side / 32) * (side / 32),
+        }
+    }
+
+    /// `v1` or `v1.5` of a residual network: where the stride 2 of a block sits.
+    pub fn strides(&self) -> Option<&'static str> {
+        match self {
+            Self::ResNet(resnet) => Some(match resnet.strides {
+                Strides::V1 => "v1",
+                Strides::V15 => "v1.5",
+            }),
+            Self::MobileNetV2 | Self::Vgg16 => None,
+        }
+    }
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ResNet(resnet) => {
+                let strides = self.strides().unwrap_or_default();
+                write!(f, "ResNet-{} {strides}", resnet.depth)
+            }
+            Self::MobileNetV2 => f.write_str("MobileNetV2 1.0"),
+            Self::Vgg16 => f.write_str("VGG-16"),
+        }
+    }
+}
 
 /// Which convolution of a stage's first bottleneck has stride 2. Networks of basic blocks know no difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +103,7 @@ pub enum Strides {
     V15,
 }
 
-/// One network of the family.
+/// One residual network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResNet {
     /// 18, 34, 50, 101 or 152 layers.
@@ -24,23 +115,6 @@ pub struct ResNet {
 impl ResNet {
     /// The depths there are.
     pub const DEPTHS: [usize; 5] = [18, 34, 50, 101, 152];
-
-    /// The network of a name such as `resnet50`.
-    ///
-    /// # Errors
-    /// [`BackboneError::UnknownNetwork`] if it is none of the five.
-    pub fn parse(name: &str, strides: Strides) -> Result<Self, BackboneError> {
-        let depth = name.strip_prefix("resnet").and_then(|d| d.parse().ok());
-        depth
-            .filter(|d| Self::DEPTHS.contains(d))
-            .map(|depth| Self { depth, strides })
-            .ok_or_else(|| BackboneError::UnknownNetwork(name.into()))
-    }
-
-    /// The name without the strides: `resnet50`.
-    pub fn name(&self) -> String {
-        format!("resnet{}", self.depth)
-    }
 
     /// Blocks in each of the four stages. An unknown depth has none.
     pub fn blocks(&self) -> [usize; 4] {
@@ -56,20 +130,5 @@ impl ResNet {
     /// Whether blocks are 1x1, 3x3, 1x1 rather than two 3x3.
     pub fn bottleneck(&self) -> bool {
         self.depth >= 50
-    }
-
-    /// Length of the feature vector.
-    pub fn features(&self) -> usize {
-        if self.bottleneck() { 2048 } else { 512 }
-    }
-}
-
-impl fmt::Display for ResNet {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let strides = match self.strides {
-            Strides::V1 => "v1",
-            Strides::V15 => "v1.5",
-        };
-        write!(f, "resnet{} {strides}", self.depth)
     }
 }

@@ -109,11 +109,10 @@ pub struct LayerTime {
 
 /// Times each layer of a model over `rounds` images. Empty for `pixels`.
 pub fn layers(model: &Model, rounds: usize) -> Vec<LayerTime> {
-    let Some((network, mut arena)) = model.network() else {
+    let Some((network, mut arena, mut features)) = model.network() else {
         return Vec::new();
     };
     let pixels = pattern(model.spec().side);
-    let mut features = vec![0.0; model.spec().features];
     let mut times: Vec<LayerTime> = Vec::new();
     for _ in 0..rounds {
         let (mut layer, mut start) = (0, Instant::now());

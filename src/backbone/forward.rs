@@ -31,7 +31,7 @@ impl Forward {
 
 impl InplaceOp2 for Forward {
     fn name(&self) -> &'static str {
-        "resnet-forward"
+        "forward"
     }
 
     fn cpu_fwd(

@@ -5,8 +5,9 @@
 //! Images never share a pass: on a CPU batching gains nothing (measured within 1 %), and so an image's features cannot
 //! depend on its neighbours.
 //!
-//! - [`ResNet`]: which network. [`Precision`], [`Family`]: how it is computed.
+//! - [`Architecture`]: which network. [`Options`]: how it is computed: [`Preprocessing`], [`Pooling`], [`Precision`], [`Family`].
 //! - `model` builds and shares; `forward` is the network as one operation on Candle's tensors; [`kernels`] compute it.
+//! - [`Head`]: what makes wide features narrow behind the network.
 //! - `pixels` is a backbone without weights, for tests and first steps.
 //! - [`bench`](mod@bench) times it beside other engines, and layer by layer.
 //!
@@ -16,15 +17,19 @@
 pub mod architecture;
 pub mod bench;
 pub mod forward;
+mod head;
 pub mod kernels;
 mod model;
 mod pixels;
+mod preprocessing;
 pub mod reference;
 pub mod weights;
 
-pub use architecture::{ResNet, Strides};
+pub use architecture::{Architecture, ResNet, Strides};
+pub use head::Head;
 pub use kernels::Family;
 pub use model::Model;
+pub use preprocessing::Preprocessing;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -62,10 +67,10 @@ pub struct Spec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// Relative error of features about 4e-6.
+    /// Relative error of features about 5e-6.
     #[default]
     F32,
-    /// Twice as fast, cosine to f32 features about 0.9997; needs AVX512-BF16.
+    /// Up to twice as fast, cosine to f32 features about 0.9997 (MobileNetV2: 0.992); needs AVX512-BF16.
     Bf16,
 }
 
@@ -90,15 +95,82 @@ impl FromStr for Precision {
     }
 }
 
+/// What of the last maps, `[height, width, channels]`, becomes features.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pooling {
+    /// The mean of each channel.
+    #[default]
+    Avg,
+    /// The maximum of each channel.
+    Max,
+    /// Everything, in the order of Keras' `Flatten`: row, column, channel. (PyTorch's is channel, row, column.)
+    Flatten,
+}
+
+impl fmt::Display for Pooling {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Avg => "avg",
+            Self::Max => "max",
+            Self::Flatten => "flatten",
+        })
+    }
+}
+
+impl FromStr for Pooling {
+    type Err = BackboneError;
+
+    fn from_str(name: &str) -> Result<Self, BackboneError> {
+        let named = |p: &Self| p.to_string() == name;
+        let found = [Self::Avg, Self::Max, Self::Flatten]
+            .into_iter()
+            .find(named);
+        found.ok_or_else(|| BackboneError::UnknownPooling(name.into()))
+    }
+}
+
+/// How a network is computed, whatever its weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Kernels; the fastest of this CPU by default.
+    pub family: Family,
+    /// Width and height of the input in pixels, a multiple of 32; 224 by default.
+    pub side: usize,
+    /// Numbers of the convolutions.
+    pub precision: Precision,
+    /// From levels to the network's input.
+    pub preprocessing: Preprocessing,
+    /// From the last maps to features.
+    pub pooling: Pooling,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            family: Family::detect(),
+            side: 224,
+            precision: Precision::default(),
+            preprocessing: Preprocessing::default(),
+            pooling: Pooling::default(),
+        }
+    }
+}
+
 /// Why a network can't be built or run.
 #[derive(Debug, thiserror::Error)]
 pub enum BackboneError {
     /// No such network.
-    #[error("unknown network `{0}`: choose resnet18, resnet34, resnet50, resnet101 or resnet152")]
+    #[error("unknown network `{0}`: choose one of {names}", names = Architecture::NAMES.join(", "))]
     UnknownNetwork(String),
     /// No such precision.
     #[error("unknown precision `{0}`: choose f32 or bf16")]
     UnknownPrecision(String),
+    /// No such preprocessing.
+    #[error("unknown preprocessing `{0}`: choose torchvision, caffe or tf")]
+    UnknownPreprocessing(String),
+    /// No such pooling.
+    #[error("unknown pooling `{0}`: choose avg, max or flatten")]
+    UnknownPooling(String),
     /// The input side does not suit the network.
     #[error("an input side of {0} pixels is not possible: choose a multiple of 32 up to {max}", max = model::SIDE_MAX)]
     Side(usize),
@@ -122,6 +194,19 @@ pub enum BackboneError {
     /// A tensor that the network needs is not there.
     #[error("the weights lack the tensor `{0}`: is this file of another network?")]
     MissingTensor(String),
+    /// A tensor of a head's file that belongs to no layer.
+    #[error(
+        "the tensor `{0}` belongs to no layer: layers are dense.0.kernel and dense.0.bias, dense.1.kernel and so on"
+    )]
+    StrayTensor(String),
+    /// A head that gives no features, or does not make them fewer where it should.
+    #[error("from {inputs} features to {outputs} is no reduction: choose fewer, but at least 1")]
+    HeadWidth {
+        /// Features that it would take.
+        inputs: usize,
+        /// Features that it would give.
+        outputs: usize,
+    },
     /// A tensor has another shape than the network's.
     #[error(
         "the tensor `{name}` is {found:?} where the network needs {expected:?}: is this file of another network?"

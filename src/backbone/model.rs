@@ -1,9 +1,10 @@
 //! A network ready to run, shared by all workers of a process.
 
 use super::forward::{Forward, fill, take};
+use super::head::Headed;
 use super::kernels::{self, Arena, Network, Source};
 use super::pixels::{self, Pixels};
-use super::{Backbone, BackboneError, Family, Precision, ResNet, Spec, check_lengths};
+use super::{Architecture, Backbone, BackboneError, Head, Options, ResNet, Spec, check_lengths};
 use candle_core::{DType, Device, Tensor};
 use std::sync::Arc;
 
@@ -13,125 +14,108 @@ pub const SIDE_MAX: usize = 2048;
 /// A network with its weights packed for this CPU; or none, for the pixels themselves. Cheap to clone: weights are shared.
 #[derive(Clone)]
 pub struct Model {
+    /// Of the network, without its head.
+    body: Spec,
+    /// Of all together.
     spec: Spec,
     /// None where the pixels are the features.
     network: Option<Arc<Network>>,
+    head: Option<Arc<Head>>,
 }
 
 impl Model {
     /// The backbone `pixels`: 16x16 RGB to 768 features, value / 255 in the order row, column, channel.
     pub fn pixels() -> Self {
         Self {
+            body: pixels::spec(),
             spec: pixels::spec(),
             network: None,
+            head: None,
         }
     }
 
-    /// A ResNet without its classifier, from `bytes` of safetensors with torchvision's names in f32, on the fastest kernels
-    /// of this CPU. `weights_sha256` is the bytes' hash, as the caller verified it; it becomes part of the identity.
+    /// A network without its classifier, from `bytes` of safetensors with torchvision's names in f32. `weights_sha256` is the
+    /// bytes' hash, as the caller verified it; it becomes part of the identity.
     ///
     /// # Errors
     /// [`BackboneError::Side`], [`BackboneError::Unsupported`], and one for each way in which weights can be wrong.
-    pub fn resnet(
-        arch: ResNet,
+    pub fn load(
+        architecture: Architecture,
         bytes: &[u8],
         weights_sha256: &str,
-        side: usize,
-        precision: Precision,
-    ) -> Result<Self, BackboneError> {
-        Self::resnet_on(
-            Family::detect(),
-            arch,
-            bytes,
-            weights_sha256,
-            side,
-            precision,
-        )
-    }
-
-    /// As [`Model::resnet`], on kernels of a given family.
-    ///
-    /// # Errors
-    /// As [`Model::resnet`].
-    pub fn resnet_on(
-        family: Family,
-        arch: ResNet,
-        bytes: &[u8],
-        weights_sha256: &str,
-        side: usize,
-        precision: Precision,
+        options: &Options,
     ) -> Result<Self, BackboneError> {
         let weights = format!("sha256:{weights_sha256}");
-        Self::build(
-            family,
-            arch,
-            Source::parse(bytes)?,
-            &weights,
-            side,
-            precision,
-        )
+        Self::build(architecture, &Source::parse(bytes)?, &weights, options)
     }
 
-    /// A ResNet whose weights are random numbers from `seed`, the same on every machine: for trying things out where no
+    /// A network whose weights are random numbers from `seed`, the same on every machine: for trying things out where no
     /// weights can be had, and for tests. Its features mean little.
     ///
     /// # Errors
     /// [`BackboneError::Side`], [`BackboneError::Unsupported`].
     pub fn random(
-        arch: ResNet,
+        architecture: Architecture,
         seed: u64,
-        side: usize,
-        precision: Precision,
-    ) -> Result<Self, BackboneError> {
-        Self::random_on(Family::detect(), arch, seed, side, precision)
-    }
-
-    /// As [`Model::random`], on kernels of a given family.
-    ///
-    /// # Errors
-    /// As [`Model::random`].
-    pub fn random_on(
-        family: Family,
-        arch: ResNet,
-        seed: u64,
-        side: usize,
-        precision: Precision,
+        options: &Options,
     ) -> Result<Self, BackboneError> {
         let weights = format!("random:{seed}");
-        Self::build(
-            family,
-            arch,
-            Source::Random(seed),
-            &weights,
-            side,
-            precision,
-        )
+        Self::build(architecture, &Source::Random(seed), &weights, options)
     }
 
     fn build(
-        family: Family,
-        arch: ResNet,
-        source: Source,
+        architecture: Architecture,
+        source: &Source,
         weights: &str,
-        side: usize,
-        precision: Precision,
+        options: &Options,
     ) -> Result<Self, BackboneError> {
-        if !ResNet::DEPTHS.contains(&arch.depth) {
-            return Err(BackboneError::UnknownNetwork(arch.name()));
+        if let Architecture::ResNet(resnet) = architecture
+            && !ResNet::DEPTHS.contains(&resnet.depth)
+        {
+            return Err(BackboneError::UnknownNetwork(architecture.name()));
         }
+        let Options {
+            side, precision, ..
+        } = *options;
         if side == 0 || !side.is_multiple_of(32) || side > SIDE_MAX {
             return Err(BackboneError::Side(side));
         }
-        let network = Network::load(arch, &source, side, family, precision)?;
-        let computation = kernels::identity(family, side);
+        let network = Network::load(architecture, source, options)?;
+        let computation = kernels::identity(options);
+        let spec = Spec {
+            name: architecture.name(),
+            features: architecture.features(side, options.pooling),
+            side,
+            identity: format!("{architecture}; {precision}; {computation}; {weights}"),
+        };
         Ok(Self {
-            spec: Spec {
-                name: arch.name(),
-                features: arch.features(),
-                side,
-                identity: format!("{arch}; {precision}; {computation}; {weights}"),
-            },
+            body: spec.clone(),
+            spec,
             network: Some(Arc::new(network)),
+            head: None,
+        })
+    }
+
+    /// The same with a head on it, instead of the one it may have had.
+    ///
+    /// # Errors
+    /// [`BackboneError::FeatureCount`] where the head takes another number of features.
+    pub fn with_head(self, head: Head) -> Result<Self, BackboneError> {
+        if head.inputs() != self.body.features {
+            return Err(BackboneError::FeatureCount {
+                found: head.inputs(),
+                expected: self.body.features,
+            });
+        }
+        let spec = Spec {
+            features: head.outputs(),
+            identity: format!("{}; {}", self.body.identity, head.identity()),
+            ..self.body.clone()
+        };
+        Ok(Self {
+            spec,
+            head: Some(Arc::new(head)),
+            ..self
         })
     }
 
@@ -142,25 +126,30 @@ impl Model {
 
     /// A backbone over these weights, with buffers of its own.
     pub fn worker(&self) -> Box<dyn Backbone> {
-        match &self.network {
-            None => Box::new(Pixels::new(self.spec.clone())),
-            Some(network) => Box::new(Worker::new(self.spec.clone(), network.clone())),
+        let body: Box<dyn Backbone> = match &self.network {
+            None => Box::new(Pixels::new(self.body.clone())),
+            Some(network) => Box::new(Worker::new(self.body.clone(), network.clone())),
+        };
+        match &self.head {
+            None => body,
+            Some(head) => Box::new(Headed::new(self.spec.clone(), body, head.clone())),
         }
     }
 
-    /// The network as one operation on Candle's tensors, with buffers of its own; none for `pixels`.
+    /// The network, without a head, as one operation on Candle's tensors, with buffers of its own; none for `pixels`.
     pub fn forward(&self) -> Option<Forward> {
         let network = self.network.as_ref()?;
-        Some(Forward::new(&self.spec, network.clone()))
+        Some(Forward::new(&self.body, network.clone()))
     }
 
-    /// The network and memory for it, to look inside; none for `pixels`.
-    pub(super) fn network(&self) -> Option<(&Network, Arena)> {
-        self.network.as_deref().map(|n| (n, n.arena()))
+    /// The network, memory for it and room for its features, to look inside; none for `pixels`.
+    pub(super) fn network(&self) -> Option<(&Network, Arena, Vec<f32>)> {
+        let network = self.network.as_deref()?;
+        Some((network, network.arena(), vec![0.0; self.body.features]))
     }
 }
 
-/// One image at a time through Candle's door; nothing is allocated after birth.
+/// One image at a time through Candle's door; after birth nothing is allocated but a few bytes of Candle's bookkeeping.
 struct Worker {
     spec: Spec,
     forward: Forward,

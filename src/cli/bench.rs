@@ -4,12 +4,12 @@ use std::io::{stdin, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::Failure;
-use crate::backbone::weights::{self, Network};
-use crate::backbone::{BackboneError, Model, Precision, ResNet, Strides, bench};
+use crate::backbone::weights;
+use crate::backbone::{Architecture, BackboneError, Model, Options, Precision, bench};
 
 /// What can be measured.
 #[derive(Debug, Subcommand)]
@@ -65,18 +65,22 @@ impl Extract {
     }
 
     fn load(&self, precision: Precision) -> Result<Model, Failure> {
+        let options = Options {
+            precision,
+            side: self.side,
+            ..Options::default()
+        };
         let Some(file) = &self.model else {
-            let network = ResNet::parse(&self.network, Strides::V15).map_err(usage)?;
-            return Model::random(network, 1, self.side, precision).map_err(usage);
+            let network = Architecture::parse(&self.network).map_err(usage)?;
+            return Model::random(network, 1, &options).map_err(usage);
         };
         let cache = weights::cache_dir().context("no cache folder")?;
         let weights = weights::load(&file.to_string_lossy(), &cache).context("--model")?;
-        let Network::ResNet(network) = weights.network else {
-            let error = anyhow!("--model is of {}, not of a resnet", weights.network);
-            return Err(Failure::Usage(error));
+        let options = Options {
+            preprocessing: weights.preprocessing,
+            ..options
         };
-        let sha256 = &weights.sha256;
-        Model::resnet(network, weights.bytes(), sha256, self.side, precision).map_err(usage)
+        Model::load(weights.network, weights.bytes(), &weights.sha256, &options).map_err(usage)
     }
 
     /// Each layer beside the peak of the micro-kernel on data in the nearest cache.

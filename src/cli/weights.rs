@@ -67,7 +67,13 @@ fn print(listing: &Listing) {
     let size = listing
         .size_bytes
         .map_or_else(String::new, |bytes| format!(", {} MB", bytes / 1_000_000));
-    println!("{:14} {} ({state}{size})", entry.name, entry.network);
+    println!(
+        "{:14} {}, {} features, input as {} ({state}{size})",
+        entry.name,
+        entry.network,
+        entry.features(),
+        entry.preprocessing
+    );
     println!(
         "{:14} from {}; licence: {}",
         "", entry.origin, entry.licence

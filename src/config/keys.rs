@@ -114,6 +114,10 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ),
     ("select", "Which objects are rows, by their keys."),
     ("backbone", "The network that turns pixels into features."),
+    (
+        "head",
+        "What makes features fewer before they are summed: needed beyond 4,096.",
+    ),
     ("label", "How an object's key becomes its label."),
     (
         "projection",
@@ -183,12 +187,19 @@ pub const KEYS: &[Key] = &[
     key("select", "exclude", Kind::List, Default("[]"), "Globs: objects whose keys match one are no rows."),
     key("select", "per_label", at_least(0), Default("0"), "Of each label, only so many objects, the first by key, are announced by replay, reconcile and demo; 0: all."),
 
-    key("backbone", "name", Kind::Choice(&["pixels", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]), Default("\"resnet50\""), "The network."),
+    key("backbone", "name", Kind::Choice(&["pixels", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "mobilenet_v2", "vgg16"]), Default("\"resnet50\""), "The network."),
     key("backbone", "weights", Kind::Text, Derived("\"resnet50\""), "Name of cached weights, path of a .safetensors file, or \"random:SEED\"; without it the network's name."),
     key("backbone", "precision", Kind::Choice(&["f32", "bf16"]), Default("\"f32\""), "Arithmetic of the convolutions."),
+    key("backbone", "preprocessing", Kind::Choice(&["torchvision", "caffe", "tf"]), Derived("\"torchvision\""), "From levels to the network's input: mean and deviation of RGB (torchvision), BGR minus the mean (caffe: Keras' own ResNet50 and VGG16), -1 to 1 (tf: Keras' own MobileNetV2); without it what the weights were made for."),
+    key("backbone", "pooling", Kind::Choice(&["avg", "max", "flatten"]), Default("\"avg\""), "From the last maps to features: mean or maximum of each channel, or all of them by row, column, channel as Keras flattens."),
     key("backbone", "input_side", Kind::Count { min: 32, max: 4096 }, Derived("224"), "Side of the square input in pixels; without it the network's own."),
     key("backbone", "fit", Kind::Choice(&["stretch", "center-crop"]), Default("\"stretch\""), "How an image becomes square."),
     key("backbone", "crop_resize", Kind::Count { min: 32, max: 4096 }, Default("256"), "The shorter side in pixels before the crop, for fit = \"center-crop\"."),
+
+    key("head", "kind", Kind::Choice(&["none", "random-projection", "dense"]), Default("\"none\""), "Nothing, random signs from a seed (Achlioptas 2003), or fully connected layers from a file."),
+    key("head", "features", Kind::Count { min: 1, max: 4096 }, Default("512"), "Features that remain, for kind = \"random-projection\"."),
+    key("head", "seed", at_least(0), Default("1"), "Which signs, for kind = \"random-projection\"."),
+    key("head", "weights", Kind::Text, Derived("\"./head.safetensors\""), "Layers for kind = \"dense\", each followed by ReLU: dense.0.kernel [inputs, outputs] and dense.0.bias [outputs], dense.1 and so on, f32."),
 
     key("label", "rule", Kind::Choice(&["parent", "none", "regex"]), Default("\"parent\""), "Label from the key: the parent folder, nothing, or what a pattern captures."),
     key("label", "pattern", Kind::Text, Derived("\"^([^/]+)/\""), "Regular expression with one capture, for rule = \"regex\"."),

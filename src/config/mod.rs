@@ -45,6 +45,8 @@ pub struct Config {
     pub select: Select,
     /// The network.
     pub backbone: Backbone,
+    /// What makes its features fewer.
+    pub head: Head,
     /// From key to label.
     pub label: LabelRule,
     /// Statistics of the features.
@@ -183,6 +185,10 @@ pub struct Backbone {
     pub weights: Weights,
     /// Arithmetic of the convolutions.
     pub precision: Precision,
+    /// From levels to the network's input, if not what the weights were made for.
+    pub preprocessing: Option<Preprocessing>,
+    /// From the last maps to features.
+    pub pooling: Pooling,
     /// Side of the input in pixels, if not the network's own.
     pub input_side: Option<usize>,
     /// How an image becomes square.
@@ -207,6 +213,44 @@ pub enum Precision {
     F32,
     /// bfloat16 products, f32 sums.
     Bf16,
+}
+
+/// From the levels of an image to the network's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preprocessing {
+    /// RGB by mean and deviation.
+    Torchvision,
+    /// BGR minus the mean.
+    Caffe,
+    /// RGB from -1 to 1.
+    Tf,
+}
+
+/// From the last maps to features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// The mean of each channel.
+    Avg,
+    /// The maximum of each channel.
+    Max,
+    /// Everything: row, column, channel.
+    Flatten,
+}
+
+/// What makes features fewer before they are summed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// Nothing.
+    None,
+    /// Random signs.
+    RandomProjection {
+        /// How many features remain, 1 to 4,096.
+        features: usize,
+        /// Of the signs.
+        seed: u64,
+    },
+    /// Fully connected layers from a safetensors file.
+    Dense(PathBuf),
 }
 
 /// How an image becomes square.

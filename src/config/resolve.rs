@@ -6,9 +6,9 @@ use super::error::ConfigError;
 use super::keys::{KEYS, Unsaid};
 use super::said::{Said, Value};
 use super::{
-    Backbone, Columns, Components, Config, Fit, Kafka, LabelRule, Limits, Log, LogFormat,
-    LostOffsets, Observe, Precision, Projection, Properties, Publish, S3, Select, Start, Table,
-    Token, Weights,
+    Backbone, Columns, Components, Config, Fit, Head, Kafka, LabelRule, Limits, Log, LogFormat,
+    LostOffsets, Observe, Pooling, Precision, Preprocessing, Projection, Properties, Publish, S3,
+    Select, Start, Table, Token, Weights,
 };
 
 /// Kafka properties that are eigenflow's own to set, each with the place to say them instead.
@@ -37,6 +37,7 @@ impl Said {
             columns: self.columns(),
             select: self.select(),
             backbone: self.backbone(),
+            head: self.head(),
             label: self.label(),
             projection: self.projection(),
             publish: self.publish(),
@@ -210,6 +211,18 @@ impl Said {
                 "bf16" => Precision::Bf16,
                 _ => Precision::F32,
             },
+            preprocessing: self.optional_text("backbone.preprocessing").map(|name| {
+                match name.as_str() {
+                    "caffe" => Preprocessing::Caffe,
+                    "tf" => Preprocessing::Tf,
+                    _ => Preprocessing::Torchvision,
+                }
+            }),
+            pooling: match self.text("backbone.pooling").as_str() {
+                "max" => Pooling::Max,
+                "flatten" => Pooling::Flatten,
+                _ => Pooling::Avg,
+            },
             input_side,
             fit,
         }
@@ -244,6 +257,31 @@ impl Said {
             );
         }
         Weights::File(path)
+    }
+
+    fn head(&mut self) -> Head {
+        let weights = self.optional_text("head.weights");
+        match (self.text("head.kind").as_str(), weights) {
+            ("random-projection", _) => Head::RandomProjection {
+                features: self.size("head.features"),
+                seed: self.count("head.seed"),
+            },
+            ("dense", Some(path)) => {
+                if !path.ends_with(".safetensors") {
+                    let message = format!("takes a .safetensors file; {path:?} is none");
+                    self.wrong("head.weights", &message);
+                }
+                Head::Dense(path.into())
+            }
+            ("dense", None) => {
+                if !self.mentioned("head.weights") {
+                    let message = "is required with kind = \"dense\", such as weights = \"./head.safetensors\"";
+                    self.complain("head.weights", message.into());
+                }
+                Head::None
+            }
+            _ => Head::None,
+        }
     }
 
     fn label(&mut self) -> LabelRule {

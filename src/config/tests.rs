@@ -47,6 +47,9 @@ fn the_least_configuration_gets_the_documented_defaults() {
     assert_eq!(config.backbone.weights, Weights::Named("resnet50".into()));
     assert_eq!(config.backbone.fit, Fit::Stretch);
     assert_eq!(config.backbone.input_side, None);
+    assert_eq!(config.backbone.pooling, Pooling::Avg);
+    assert_eq!(config.backbone.preprocessing, None);
+    assert_eq!(config.head, Head::None);
     assert_eq!(config.label, LabelRule::Parent);
     assert_eq!(config.projection.components, Components::Count(50));
     assert!(config.projection.standardise);
@@ -215,6 +218,9 @@ fn a_wrong_type_names_key_expectation_example_and_place() {
         ("projection", "components = nan"),
         ("projection", "ddof = 2"),
         ("backbone", "precision = \"f16\""),
+        ("backbone", "pooling = \"mean\""),
+        ("backbone", "preprocessing = \"keras\""),
+        ("head", "features = 4097"),
         ("kafka", "group = \"\""),
         ("kafka", "properties = { a = [1] }"),
     ] {
@@ -272,6 +278,12 @@ fn relations_between_keys_are_checked() {
             "`backbone.crop_resize` must be at least",
         ),
         ("backbone", "weights = \"random:x\"", "random:1"),
+        ("head", "kind = \"dense\"", "head.weights"),
+        (
+            "head",
+            "kind = \"dense\"\nweights = \"./head.h5\"",
+            "`head.weights` takes a .safetensors file",
+        ),
         (
             "kafka",
             "properties = { \"bootstrap.servers\" = \"x:1\" }",
@@ -303,7 +315,11 @@ fn values_say_what_they_mean() {
     let text = [
         ("publish", "interval_ms = \"5m\""),
         ("projection", "components = 0.95"),
-        ("backbone", "weights = \"random:7\"\nfit = \"center-crop\""),
+        (
+            "backbone",
+            "weights = \"random:7\"\nfit = \"center-crop\"\npooling = \"flatten\"\npreprocessing = \"caffe\"",
+        ),
+        ("head", "kind = \"random-projection\"\nfeatures = 256"),
         ("label", "rule = \"regex\"\npattern = '^([^/]+)/'"),
         ("limits", "retry_ms = 0x10"),
     ]
@@ -316,6 +332,10 @@ fn values_say_what_they_mean() {
     assert_eq!(config.projection.components, Components::Ratio(0.95));
     assert_eq!(config.backbone.weights, Weights::Random(7));
     assert_eq!(config.backbone.fit, Fit::CenterCrop { resize: 256 });
+    assert_eq!(config.backbone.pooling, Pooling::Flatten);
+    assert_eq!(config.backbone.preprocessing, Some(Preprocessing::Caffe));
+    let (features, seed) = (256, 1);
+    assert_eq!(config.head, Head::RandomProjection { features, seed });
     assert_eq!(config.label, LabelRule::Regex("^([^/]+)/".into()));
     assert_eq!(config.limits.retry_ms, 16);
 }

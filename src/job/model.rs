@@ -2,59 +2,109 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
 
-use crate::backbone::weights::{self, Network};
-use crate::backbone::{Model, Precision, ResNet, Strides};
-use crate::config;
-
-/// Input side of the networks unless configured.
-const SIDE: usize = 224;
+use super::Contradiction;
+use crate::backbone::weights;
+use crate::backbone::{Architecture, Head, Model, Options, Pooling, Precision, Preprocessing};
+use crate::config::{self, Config};
+use crate::moments::MAX_WIDTH;
 
 /// Reads, checks and packs the weights. `cache` is where fetched weights are kept.
 ///
 /// # Errors
-/// Absent, damaged or unsuitable weights, with the ways to get them.
-pub fn load(config: &config::Backbone, cache: &Path) -> Result<Model> {
+/// Absent, damaged or unsuitable weights, with the ways to get them; more features than can be summed exactly.
+pub fn load(config: &Config, cache: &Path) -> Result<Model> {
+    let body = body(&config.backbone, cache)?;
+    let options = Options::default();
+    let features = body.spec().features;
+    let model = match &config.head {
+        config::Head::None => body,
+        config::Head::RandomProjection {
+            features: few,
+            seed,
+        } => {
+            let head = Head::random(features, *few, *seed).context("head.features")?;
+            body.with_head(head)?
+        }
+        config::Head::Dense(path) => {
+            let named = || format!("head.weights {}", path.display());
+            let bytes = std::fs::read(path).with_context(named)?;
+            let sha256: String = Sha256::digest(&bytes)
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            let head =
+                Head::dense(options.family, features, &bytes, &sha256).with_context(named)?;
+            body.with_head(head)?
+        }
+    };
+    let features = model.spec().features;
+    ensure!(
+        features <= MAX_WIDTH,
+        Contradiction(format!(
+            "{features} features of an image are more than the {MAX_WIDTH} whose moments are kept exactly: make them fewer by \
+             head.kind = \"random-projection\", or by your own layers with head.kind = \"dense\"; or choose \
+             backbone.pooling = \"avg\""
+        ))
+    );
+    Ok(model)
+}
+
+fn body(config: &config::Backbone, cache: &Path) -> Result<Model> {
     if config.name == "pixels" {
         ensure!(
-            config.input_side.is_none(),
-            "backbone.input_side can't be set for pixels, which scales every image to 16x16"
+            config.input_side.is_none()
+                && config.preprocessing.is_none()
+                && config.pooling == config::Pooling::Avg,
+            Contradiction(
+                "backbone.input_side, preprocessing and pooling can't be set for pixels, which scales every image to 16x16 and \
+                 takes the levels as they are"
+                    .to_owned()
+            )
         );
         return Ok(Model::pixels());
     }
-    let side = config.input_side.unwrap_or(SIDE);
-    let precision = match config.precision {
-        config::Precision::F32 => Precision::F32,
-        config::Precision::Bf16 => Precision::Bf16,
+    let mut options = Options {
+        precision: match config.precision {
+            config::Precision::F32 => Precision::F32,
+            config::Precision::Bf16 => Precision::Bf16,
+        },
+        pooling: match config.pooling {
+            config::Pooling::Avg => Pooling::Avg,
+            config::Pooling::Max => Pooling::Max,
+            config::Pooling::Flatten => Pooling::Flatten,
+        },
+        ..Options::default()
     };
+    options.side = config.input_side.unwrap_or(options.side);
+    let preprocessing = config
+        .preprocessing
+        .map(|preprocessing| match preprocessing {
+            config::Preprocessing::Torchvision => Preprocessing::Torchvision,
+            config::Preprocessing::Caffe => Preprocessing::Caffe,
+            config::Preprocessing::Tf => Preprocessing::Tf,
+        });
     let named = match &config.weights {
         config::Weights::Random(seed) => {
-            let network = ResNet::parse(&config.name, Strides::V15)?;
-            return Ok(Model::random(network, *seed, side, precision)?);
+            options.preprocessing = preprocessing.unwrap_or_default();
+            let network = Architecture::parse(&config.name)?;
+            return Ok(Model::random(network, *seed, &options)?);
         }
         config::Weights::Named(name) => name.clone(),
         config::Weights::File(path) => path.to_string_lossy().into_owned(),
     };
     let weights =
         weights::load(&named, cache).with_context(|| format!("weights of {}", config.name))?;
-    let Network::ResNet(network) = weights.network else {
-        bail!(
-            "weights {named} are of {}, which has no extraction engine yet: choose a resnet",
-            weights.network
-        )
-    };
+    let network = weights.network;
     ensure!(
         network.name() == config.name,
         "weights {named} are of {}, backbone.name is {}: name the same network",
         network.name(),
         config.name
     );
-    Ok(Model::resnet(
-        network,
-        weights.bytes(),
-        &weights.sha256,
-        side,
-        precision,
-    )?)
+    options.preprocessing = preprocessing.unwrap_or(weights.preprocessing);
+    let (bytes, sha256) = (weights.bytes(), &weights.sha256);
+    Ok(Model::load(network, bytes, sha256, &options)?)
 }

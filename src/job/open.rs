@@ -54,7 +54,7 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
         selection,
         form,
     } = Rules::new(&config)?;
-    let model = model::load(&config.backbone, &cache)?;
+    let model = model::load(&config, &cache)?;
     let s3 = s3_config(&config, options.credentials.as_ref());
     let limits = &config.limits;
     let (features, side, identity) = (

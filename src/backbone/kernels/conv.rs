@@ -57,16 +57,35 @@ impl Folded {
 }
 
 /// What ends a sum.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Epilogue {
     /// Add what the output holds: the residual, in place.
     pub(super) accumulate: bool,
-    pub(super) relu: bool,
+    pub(super) activation: Activation,
+}
+
+/// Between what bounds a sum is kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Activation {
+    None,
+    Relu,
+    /// From 0 to 6 (Sandler et al. 2018).
+    Relu6,
 }
 
 impl Epilogue {
     pub(super) fn floor(self) -> f32 {
-        if self.relu { 0.0 } else { f32::NEG_INFINITY }
+        match self.activation {
+            Activation::None => f32::NEG_INFINITY,
+            Activation::Relu | Activation::Relu6 => 0.0,
+        }
+    }
+
+    pub(super) fn ceiling(self) -> f32 {
+        match self.activation {
+            Activation::None | Activation::Relu => f32::INFINITY,
+            Activation::Relu6 => 6.0,
+        }
     }
 }
 
@@ -110,7 +129,8 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    /// A convolution over blocked activations, padded by half its kernel. `stride` is 1 or 2.
+    /// A convolution over blocked activations, padded by half its kernel. `stride` is 1 or 2. Channels that are no multiple
+    /// of a block, or of a panel, are filled up with zeros: `from` may have more blocks than are read, `to` has whole panels.
     pub(super) fn blocked(
         isa: Isa,
         folded: &Folded,
@@ -120,16 +140,17 @@ impl Direct {
         to: Grid,
     ) -> Self {
         let (block, pad) = (isa.block_channels(), folded.k / 2);
-        assert!(from.border >= pad && from.blocks * block == folded.cin);
-        assert!(to.blocks * block == folded.cout && (1..=2).contains(&stride));
+        let read = folded.cin.div_ceil(block);
+        assert!(from.border >= pad && from.blocks >= read && (1..=2).contains(&stride));
         assert!(to.height == from.height.div_ceil(stride));
         assert!(to.width == from.width.div_ceil(stride));
         let (mut runs, mut taps) = (Vec::new(), Vec::new());
         // Blocks outermost, taps inner: the rows of one block stay in L1.
-        for b in 0..from.blocks {
+        for b in 0..read {
             for (ky, kx) in (0..folded.k).flat_map(|y| (0..folded.k).map(move |x| (y, x))) {
                 runs.push((from.corner_at(ky, kx) + b * from.block_pitch()) as u32);
-                taps.extend((b * block..(b + 1) * block).map(|c| Some((c, ky, kx)) as Tap));
+                let channels = b * block..(b + 1) * block;
+                taps.extend(channels.map(|c| (c < folded.cin).then_some((c, ky, kx)) as Tap));
             }
         }
         let access = if stride == 1 {
@@ -152,34 +173,29 @@ impl Direct {
         )
     }
 
-    /// One output row of the 7x7 stride 2 stem with ReLU, over 7 rows of `row_bytes` of interleaved RGB, padded by 3 pixels:
-    /// a run is a kernel row of 21 values, so no lane is wasted on a fourth channel.
-    pub(super) fn stem_row(isa: Isa, folded: &Folded, row_bytes: usize, to: Grid) -> Self {
-        let (k, values) = (folded.k, folded.k * folded.cin);
-        assert!((k, values) == (7, 21) && to.height == 1);
+    /// A convolution of interleaved RGB in rows of `row_bytes`, padded already: a run is a kernel row of all channels, so no
+    /// lane is wasted on a fourth.
+    pub(super) fn interleaved(
+        isa: Isa,
+        folded: &Folded,
+        [stride, row_bytes]: [usize; 2],
+        epilogue: Epilogue,
+        to: Grid,
+    ) -> Self {
+        let (k, channels, values) = (folded.k, folded.cin, folded.k * folded.cin);
         let padded = values.next_multiple_of(isa.per_word());
         let runs = (0..k).map(|ky| (ky * row_bytes) as u32).collect();
+        let tap = |ky, i| (i < values).then_some((i % channels, ky, i / channels));
         let taps: Vec<Tap> = (0..k)
-            .flat_map(|ky| (0..padded).map(move |i| (i < values).then_some((i % 3, ky, i / 3))))
+            .flat_map(|ky| (0..padded).map(move |i| tap(ky, i)))
             .collect();
-        let places = places(&isa.kernels(Access::Stem), to, |_, x| {
-            2 * x * 3 * isa.value_bytes()
-        });
-        let end = (2 * (to.width - 1) * 3 + padded) * isa.value_bytes();
-        assert!(end <= row_bytes);
-        let epilogue = Epilogue {
-            accumulate: false,
-            relu: true,
-        };
-        Self::packed(
-            isa,
-            folded,
-            runs,
-            &taps,
-            places,
-            epilogue,
-            (k * row_bytes, to),
-        )
+        let pixel = channels * isa.value_bytes();
+        let kernels = isa.kernels(Access::Interleaved { k, stride });
+        let places = places(&kernels, to, |y, x| stride * (y * row_bytes + x * pixel));
+        assert!((to.width - 1) * stride * pixel + padded * isa.value_bytes() <= row_bytes);
+        let rows = (to.height - 1) * stride + k;
+        let extents = (rows * row_bytes, to);
+        Self::packed(isa, folded, runs, &taps, places, epilogue, extents)
     }
 
     fn packed(
@@ -191,11 +207,13 @@ impl Direct {
         epilogue: Epilogue,
         (input_bytes, to): (usize, Grid),
     ) -> Self {
-        assert!(folded.cout.is_multiple_of(PANEL) && folded.bias.len() == folded.cout);
+        let panels = folded.cout.div_ceil(PANEL);
+        assert!(to.blocks * isa.block_channels() == panels * PANEL);
+        assert!(folded.bias.len() == folded.cout);
         assert!(input_bytes.max(to.bytes()) <= u32::MAX as usize);
         let per_word = isa.per_word();
         let panel_words = taps.len() / per_word * PANEL;
-        let mut weights = Block::zeroed(folded.cout / PANEL * panel_words * 4);
+        let mut weights = Block::zeroed(panels * panel_words * 4);
         for oc in 0..folded.cout {
             for (i, tap) in taps.iter().enumerate() {
                 let Some((c, ky, kx)) = *tap else { continue };
@@ -204,10 +222,12 @@ impl Direct {
                 put_value(&mut weights, word, i % per_word, per_word, value);
             }
         }
+        let mut bias = folded.bias.clone();
+        bias.resize(panels * PANEL, 0.0);
         Self {
             weights,
             panel_bytes: panel_words * 4,
-            bias: folded.bias.clone(),
+            bias,
             runs,
             places,
             output_pitch: to.block_pitch(),
@@ -225,7 +245,9 @@ impl Direct {
         let (input, output) = (input.as_ptr(), output.as_mut_ptr());
         let run_lines = (self.panel_bytes / 64).div_ceil(self.places.len() * self.runs.len());
         for panel in 0..panels {
-            let fetch_lines = if panel + 1 < panels { run_lines } else { 0 };
+            // What tiles this few can't fetch on their way would only drive out what they need.
+            let fetches = panel + 1 < panels && run_lines <= BLOCK_WORDS;
+            let fetch_lines = if fetches { run_lines } else { 0 };
             for (t, place) in self.places.iter().enumerate() {
                 // SAFETY: `places` and `runs` lead to pixels of the two grids only, as their constructors show; that the
                 // buffers hold these was asserted. The weights hold `panels` panels, the bias 32 values each.
@@ -243,6 +265,7 @@ impl Direct {
                         runs: &self.runs,
                         accumulate: self.epilogue.accumulate,
                         floor: self.epilogue.floor(),
+                        ceiling: self.epilogue.ceiling(),
                         fetch: weights.wrapping_add(self.panel_bytes + skip),
                         fetch_lines,
                     });

@@ -88,8 +88,8 @@ pub(super) enum Access {
     Unit,
     /// Blocked activations, every second pixel.
     Strided,
-    /// Interleaved RGB, every second pixel, a run being a kernel row of 7 pixels.
-    Stem,
+    /// Interleaved RGB, every `stride`th pixel, a run being a kernel row of `k` pixels: 7 by 2, 3 by 1 and 3 by 2.
+    Interleaved { k: usize, stride: usize },
     /// As `Unit`, with sums kept in f32.
     Products,
 }
@@ -146,13 +146,28 @@ impl Isa {
         with_lanes!(self, L => match access {
             Access::Unit => Kernels::new::<L, 64, BLOCK_WORDS, false>(),
             Access::Strided => Kernels::new::<L, 128, BLOCK_WORDS, false>(),
-            // Two pixels of three values; seven pixels of them, rounded up to words.
-            Access::Stem => Kernels::new::<
+            // A pixel is three values; a run is rounded up to words.
+            Access::Interleaved { k: 7, stride: 2 } => Kernels::new::<
                 L,
                 { 6 * <L as Lanes>::VALUE_BYTES },
                 { (21 * <L as Lanes>::VALUE_BYTES).div_ceil(4) },
                 false,
             >(),
+            Access::Interleaved { k: 3, stride: 2 } => Kernels::new::<
+                L,
+                { 6 * <L as Lanes>::VALUE_BYTES },
+                { (9 * <L as Lanes>::VALUE_BYTES).div_ceil(4) },
+                false,
+            >(),
+            Access::Interleaved { k: 3, stride: 1 } => Kernels::new::<
+                L,
+                { 3 * <L as Lanes>::VALUE_BYTES },
+                { (9 * <L as Lanes>::VALUE_BYTES).div_ceil(4) },
+                false,
+            >(),
+            Access::Interleaved { k, stride } => {
+                unreachable!("no network begins with a {k}x{k} of stride {stride}")
+            }
             Access::Products => Kernels::new::<L, 64, BLOCK_WORDS, true>(),
         })
     }

@@ -1,6 +1,6 @@
 //! One register's worth of neighbouring channels, and what the kernels ask of it.
 //!
-//! Every kernel here (tile products, Winograd's transforms, pooling) is one text, generic over [`Lanes`]. An instruction
+//! Every kernel here (tile products, depthwise convolutions, Winograd's transforms, pooling) is one text, generic over [`Lanes`]. An instruction
 //! set is an implementation of it: AVX-512 in f32 and bf16, AVX2 with FMA, and plain arrays. Each kernel enters through
 //! [`Lanes::enter`], where the compiler may use the instruction set; all below is inlined into that one function.
 //!
@@ -61,8 +61,16 @@ pub(super) trait Lanes: Copy {
     unsafe fn mul(self, other: Self) -> Self;
     /// The greater; `other` where either is not a number.
     unsafe fn max(self, other: Self) -> Self;
+    /// The lesser; `other` where either is not a number.
+    unsafe fn min(self, other: Self) -> Self;
+    /// `a * b + self`, lane by lane.
+    unsafe fn multiply_add(self, a: Self, b: Self) -> Self;
     /// `factor * x + self`.
-    unsafe fn plus(self, factor: f32, x: Self) -> Self;
+    #[inline(always)]
+    unsafe fn plus(self, factor: f32, x: Self) -> Self {
+        // SAFETY: inside `enter`, by the contract of this trait.
+        unsafe { self.multiply_add(Self::splat(factor), x) }
+    }
     /// `self - factor * x`.
     unsafe fn minus(self, factor: f32, x: Self) -> Self;
 
@@ -149,8 +157,12 @@ impl Lanes for Portable {
         self.zip(other, |a, b| if a > b { a } else { b })
     }
     #[inline(always)]
-    unsafe fn plus(self, factor: f32, x: Self) -> Self {
-        self.zip(x, |a, b| factor * b + a)
+    unsafe fn min(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    unsafe fn multiply_add(self, a: Self, b: Self) -> Self {
+        Self(std::array::from_fn(|i| a.0[i] * b.0[i] + self.0[i]))
     }
     #[inline(always)]
     unsafe fn minus(self, factor: f32, x: Self) -> Self {

@@ -30,8 +30,9 @@ pub(super) struct Tile<'a> {
     pub(super) runs: &'a [u32],
     /// Whether what the output holds is added to the sum (the residual).
     pub(super) accumulate: bool,
-    /// 0 for ReLU, minus infinity for none.
+    /// What sums are clipped to.
     pub(super) floor: f32,
+    pub(super) ceiling: f32,
     /// Start of memory to fetch into L2 while this tile is computed, `fetch_lines` lines a run. It may end past its buffer.
     pub(super) fetch: *const u8,
     pub(super) fetch_lines: usize,
@@ -168,7 +169,8 @@ unsafe fn part<L: Lanes, const P: usize, const STEP: usize, const LEN: usize, co
                 }
             }
         }
-        let floor = L::splat(tile.floor);
+        let (floor, ceiling) = (L::splat(tile.floor), L::splat(tile.ceiling));
+        let clip = |sum: [L; 2]| sum.map(|s| s.max(floor).min(ceiling));
         for (i, sum) in sums[..count].iter().enumerate() {
             let (segment, pixel) = ((first + i) / P, (first + i) % P);
             let output = tile.output[segment].add(pixel * 64);
@@ -182,9 +184,9 @@ unsafe fn part<L: Lanes, const P: usize, const STEP: usize, const LEN: usize, co
                 sum[1].store(to[1].cast());
             } else if tile.accumulate {
                 let sum = [sum[0].add(L::read(to[0])), sum[1].add(L::read(to[1]))];
-                L::write_pair([sum[0].max(floor), sum[1].max(floor)], to);
+                L::write_pair(clip(sum), to);
             } else {
-                L::write_pair([sum[0].max(floor), sum[1].max(floor)], to);
+                L::write_pair(clip(*sum), to);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What the micro-kernel reaches on data in the first-level cache: the ceiling that layers are compared with.
 
 use super::Family;
-use super::conv::{Direct, Epilogue, Folded, Grid};
+use super::conv::{Activation, Direct, Epilogue, Folded, Grid};
 use super::isa::Isa;
 use super::memory::Block;
 use crate::backbone::{BackboneError, Precision};
@@ -31,7 +31,7 @@ pub(in crate::backbone) fn peak(precision: Precision) -> Result<f64, BackboneErr
     };
     let epilogue = Epilogue {
         accumulate: false,
-        relu: true,
+        activation: Activation::Relu,
     };
     let tile = Direct::blocked(isa, &folded, 1, epilogue, from, to);
     let (input, mut output) = (Block::zeroed(from.bytes()), Block::zeroed(to.bytes()));

@@ -1,8 +1,10 @@
-//! Pooling: the 3x3 maximum after the stem, and the global average.
+//! Pooling: the 3x3 maximum after a ResNet's stem, the 2x2 of VGG, and what ends a network: the mean of all pixels (summed in
+//! row-major order in f32), their maximum, or all of them.
 
 use super::conv::Grid;
 use super::isa::Isa;
-use super::lanes::{Lanes, Task};
+use super::lanes::{Lanes, Task, place};
+use crate::backbone::Pooling;
 
 /// One row of a 3x3 maximum with stride 2, from the three rows above each other.
 ///
@@ -63,43 +65,126 @@ unsafe fn highest<L: Lanes>(rows: [*const u8; 3], x: usize) -> L {
     }
 }
 
-/// The mean of all pixels, summed in row-major order in f32.
-pub(super) struct Average<'a> {
+/// The 2x2 maximum with stride 2, of sides that are even.
+pub(super) struct Max2 {
+    pub(super) from: Grid,
+    pub(super) to: Grid,
+}
+
+impl Max2 {
+    pub(super) fn run(&self, isa: Isa, input: &[u8], output: &mut [u8]) {
+        let Self { from, to } = *self;
+        assert!(from.width == 2 * to.width && from.height == 2 * to.height);
+        assert!(from.blocks == to.blocks);
+        assert!(input.len() >= from.bytes() && output.len() >= to.bytes());
+        // SAFETY: just asserted: the grids lie in the buffers, four pixels of `from` for each of `to`.
+        unsafe {
+            isa.enter(Max2Task {
+                shape: self,
+                input: input.as_ptr(),
+                output: output.as_mut_ptr(),
+            });
+        }
+    }
+}
+
+struct Max2Task<'a> {
+    shape: &'a Max2,
+    input: *const u8,
+    output: *mut u8,
+}
+
+impl Task for Max2Task<'_> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let Max2 { from, to } = *self.shape;
+        for (y, block) in (0..to.height).flat_map(|y| (0..to.blocks).map(move |b| (y, b))) {
+            for part in (0..64).step_by(L::WIDTH * L::VALUE_BYTES) {
+                // SAFETY: `Max2::run` asserted the extents.
+                unsafe {
+                    let input = self.input.add(block * from.block_pitch() + part);
+                    let rows = [0, 1].map(|r| input.add(from.at(2 * y + r, 0)));
+                    let output = self
+                        .output
+                        .add(to.at(y, 0) + block * to.block_pitch() + part);
+                    for x in 0..to.width {
+                        let [a, b] = rows.map(|row| {
+                            let row = row.add(2 * x * 64);
+                            L::read(row).max(L::read(row.add(64)))
+                        });
+                        a.max(b).write(output.add(x * 64));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// From the last maps to features in f32.
+pub(super) struct Pool<'a> {
+    pub(super) pooling: Pooling,
     pub(super) from: Grid,
     pub(super) input: &'a [u8],
-    /// One value a channel.
     pub(super) features: &'a mut [f32],
 }
 
-impl Average<'_> {
+impl Pool<'_> {
     pub(super) fn run(self, isa: Isa) {
+        let (pixels, channels) = (
+            self.from.height * self.from.width,
+            self.from.blocks * isa.block_channels(),
+        );
         assert!(self.input.len() >= self.from.bytes());
-        assert!(self.features.len() == self.from.blocks * isa.block_channels());
-        // SAFETY: just asserted: the grid lies in the input, a feature a channel.
+        assert!(
+            self.features.len()
+                == match self.pooling {
+                    Pooling::Avg | Pooling::Max => channels,
+                    Pooling::Flatten => channels * pixels,
+                }
+        );
+        // SAFETY: just asserted: the grid lies in the input, and there is room for every feature.
         unsafe { isa.enter(self) }
     }
 }
 
-impl Task for Average<'_> {
+impl Task for Pool<'_> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
         let from = self.from;
-        let area = (from.height * from.width) as f32;
-        for (i, features) in self.features.chunks_exact_mut(L::WIDTH).enumerate() {
-            let (block, byte) = super::lanes::place(i * L::WIDTH, L::VALUE_BYTES);
-            // SAFETY: `Average::run` asserted the extents; a chunk holds `WIDTH` values.
+        let [pixels, channels] = [from.height * from.width, from.blocks * 64 / L::VALUE_BYTES];
+        for channel in (0..channels).step_by(L::WIDTH) {
+            let (block, byte) = place(channel, L::VALUE_BYTES);
+            // SAFETY: `Pool::run` asserted the extents.
             unsafe {
-                let input = (self.input.as_ptr()).add(block * from.block_pitch() + byte);
-                let mut sum = L::splat(0.0);
-                for y in 0..from.height {
-                    for x in 0..from.width {
-                        sum = sum.add(L::read(input.add(from.at(y, x))));
+                let input = self.input.as_ptr().add(block * from.block_pitch() + byte);
+                let pixel = |i| L::read(input.add(from.at(i / from.width, i % from.width)));
+                let features = self.features.as_mut_ptr().add(channel);
+                match self.pooling {
+                    Pooling::Avg => {
+                        let mut sum = L::splat(0.0);
+                        for i in 0..pixels {
+                            sum = sum.add(pixel(i));
+                        }
+                        sum.store(features);
+                    }
+                    Pooling::Max => {
+                        let mut most = pixel(0);
+                        for i in 1..pixels {
+                            most = most.max(pixel(i));
+                        }
+                        most.store(features);
+                    }
+                    Pooling::Flatten => {
+                        for i in 0..pixels {
+                            pixel(i).store(features.add(i * channels));
+                        }
                     }
                 }
-                sum.store(features.as_mut_ptr());
             }
-            for value in features {
-                *value /= area;
+        }
+        if self.pooling == Pooling::Avg {
+            for sum in self.features {
+                *sum /= pixels as f32;
             }
         }
     }

@@ -66,7 +66,7 @@ pub(super) unsafe fn output_tile<L: Lanes, const N: usize>(
 ) {
     // SAFETY: the caller vouches for N x N frequencies and for the valid pixels.
     unsafe {
-        let floor = L::splat(epilogue.floor());
+        let (floor, ceiling) = (L::splat(epilogue.floor()), L::splat(epilogue.ceiling()));
         let mut columns = [[L::splat(0.0); N]; N];
         for (x, column) in columns.iter_mut().enumerate() {
             for (y, value) in column.iter_mut().enumerate() {
@@ -88,7 +88,7 @@ pub(super) unsafe fn output_tile<L: Lanes, const N: usize>(
                     if epilogue.accumulate {
                         value = value.add(L::read(to));
                     }
-                    value.max(floor).write(to);
+                    value.max(floor).min(ceiling).write(to);
                 }
             }
         }

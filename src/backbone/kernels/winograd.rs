@@ -186,6 +186,7 @@ impl Winograd {
                         runs: &self.runs,
                         accumulate: false,
                         floor: f32::NEG_INFINITY,
+                        ceiling: f32::INFINITY,
                         fetch: weights.wrapping_add(step_bytes + skip),
                         fetch_lines,
                     });

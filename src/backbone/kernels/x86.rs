@@ -22,7 +22,7 @@ pub(super) struct Avx2(__m256);
 
 /// The methods that only name another intrinsic.
 macro_rules! arithmetic {
-    ($splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident, $max:ident, $fmadd:ident, $fnmadd:ident) => {
+    ($splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident, $max:ident, $min:ident, $fmadd:ident, $fnmadd:ident) => {
         #[inline(always)]
         unsafe fn splat(value: f32) -> Self {
             // SAFETY: inside `enter`.
@@ -64,9 +64,14 @@ macro_rules! arithmetic {
             Self(unsafe { $max(self.0, other.0) })
         }
         #[inline(always)]
-        unsafe fn plus(self, factor: f32, x: Self) -> Self {
+        unsafe fn min(self, other: Self) -> Self {
             // SAFETY: inside `enter`.
-            Self(unsafe { $fmadd($splat(factor), x.0, self.0) })
+            Self(unsafe { $min(self.0, other.0) })
+        }
+        #[inline(always)]
+        unsafe fn multiply_add(self, a: Self, b: Self) -> Self {
+            // SAFETY: inside `enter`.
+            Self(unsafe { $fmadd(a.0, b.0, self.0) })
         }
         #[inline(always)]
         unsafe fn minus(self, factor: f32, x: Self) -> Self {
@@ -120,6 +125,7 @@ impl Lanes for Avx512 {
         _mm512_sub_ps,
         _mm512_mul_ps,
         _mm512_max_ps,
+        _mm512_min_ps,
         _mm512_fmadd_ps,
         _mm512_fnmadd_ps
     );
@@ -144,6 +150,7 @@ impl Lanes for Avx512Bf16 {
         _mm512_sub_ps,
         _mm512_mul_ps,
         _mm512_max_ps,
+        _mm512_min_ps,
         _mm512_fmadd_ps,
         _mm512_fnmadd_ps
     );
@@ -200,6 +207,7 @@ impl Lanes for Avx2 {
         _mm256_sub_ps,
         _mm256_mul_ps,
         _mm256_max_ps,
+        _mm256_min_ps,
         _mm256_fmadd_ps,
         _mm256_fnmadd_ps
     );

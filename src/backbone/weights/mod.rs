@@ -35,8 +35,10 @@ use std::path::{Path, PathBuf};
 use cache::{Slot, record_now};
 use hash::sha256;
 
+use super::{Architecture, Preprocessing};
+
 pub use cache::{Record, cache_dir};
-pub use catalogue::{CATALOGUE, Client, Conversion, Entry, Network, Origin, Package, find};
+pub use catalogue::{CATALOGUE, Client, Conversion, Entry, Origin, Package, find};
 pub use error::WeightsError;
 pub use hub::DEFAULT_ENDPOINT;
 pub use pickle::PickleError;
@@ -46,7 +48,9 @@ pub struct Weights {
     /// The catalogue's name, or the file's stem.
     pub name: String,
     /// What they are the weights of, with its strides.
-    pub network: Network,
+    pub network: Architecture,
+    /// What input they were made for.
+    pub preprocessing: Preprocessing,
     /// Hash of the bytes, lowercase hex.
     pub sha256: String,
     bytes: Vec<u8>,
@@ -173,7 +177,8 @@ pub fn get(
 
 /// Loads weights by name from the cache, or from a path that ends in `.safetensors`, and checks their hash: against the pin, or
 /// what was recorded at the first download. A file of the user's own is hashed and taken as it is; its network is told
-/// by its tensors' names, v1 or v1.5 by the catalogue's hash, or the metadata entry `strides`, or else v1.5.
+/// by its tensors' names, v1 or v1.5 by the catalogue's hash, or the metadata entry `strides`, or else v1.5; its preprocessing
+/// by the metadata entry `preprocessing`, or else torchvision's.
 ///
 /// # Errors
 /// `NotCached` and `Corrupt` name the cure; `NotWeights` says what a file lacks.
@@ -188,14 +193,18 @@ pub fn load(name_or_path: &str, cache_dir: &Path) -> Result<Weights, WeightsErro
     let known = CATALOGUE
         .iter()
         .find(|entry| entry.pin() == Some(sha256.as_str()));
-    let network = match known {
-        Some(entry) => entry.network,
-        None => identify::identify(&bytes).map_err(|cause| not_weights(path, cause))?,
+    let (network, preprocessing) = match known {
+        Some(entry) => (entry.network, entry.preprocessing),
+        None => (
+            identify::network(&bytes).map_err(|cause| not_weights(path, cause))?,
+            identify::preprocessing(&bytes).map_err(|cause| not_weights(path, cause))?,
+        ),
     };
     let name = path.file_stem().unwrap_or(path.as_os_str());
     Ok(Weights {
         name: name.to_string_lossy().into_owned(),
         network,
+        preprocessing,
         sha256,
         bytes,
     })
@@ -251,6 +260,7 @@ fn load_entry(entry: &Entry, slot: &Slot) -> Result<Weights, WeightsError> {
     Ok(Weights {
         name: entry.name.to_owned(),
         network: entry.network,
+        preprocessing: entry.preprocessing,
         sha256,
         bytes,
     })
@@ -320,10 +330,12 @@ fn write(file: &mut tempfile::NamedTempFile, bytes: &[u8]) -> Result<(), Weights
 }
 
 /// The tensors of v1 and v1.5 are the same: which one it is, the catalogue says.
-fn expect_network(expected: Network, bytes: &[u8]) -> Result<(), String> {
-    let found = identify::identify(bytes)?;
+fn expect_network(expected: Architecture, bytes: &[u8]) -> Result<(), String> {
+    let found = identify::network(bytes)?;
     let same = match (expected, found) {
-        (Network::ResNet(expected), Network::ResNet(found)) => expected.depth == found.depth,
+        (Architecture::ResNet(expected), Architecture::ResNet(found)) => {
+            expected.depth == found.depth
+        }
         _ => expected == found,
     };
     if same {

@@ -9,12 +9,16 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
 use super::*;
-use crate::backbone::architecture::Strides;
+use crate::backbone::Strides;
 
 fn silent(_: &str) {}
 
 /// The header of a residual network with nothing much behind it.
-fn miniature_resnet(blocks: [usize; 4], bottleneck: bool, strides: Option<&str>) -> Vec<u8> {
+fn miniature_resnet(
+    blocks: [usize; 4],
+    bottleneck: bool,
+    metadata: Option<(&str, &str)>,
+) -> Vec<u8> {
     let zero = [0; 4];
     let mut tensors = Vec::new();
     for (layer, count) in (1..).zip(blocks) {
@@ -25,7 +29,7 @@ fn miniature_resnet(blocks: [usize; 4], bottleneck: bool, strides: Option<&str>)
             }
         }
     }
-    let metadata = strides.map(|strides| [("strides".to_owned(), strides.to_owned())].into());
+    let metadata = metadata.map(|(entry, said)| [(entry.to_owned(), said.to_owned())].into());
     serialize(tensors, metadata).unwrap()
 }
 
@@ -224,12 +228,12 @@ fn own_file_is_known_by_its_tensors() {
     let bytes = miniature_resnet([3, 4, 23, 3], true, None);
     let expected = ("mine".to_owned(), "ResNet-101 v1.5".to_owned());
     assert_eq!(network_of("mine.safetensors", &bytes).unwrap(), expected);
-    let bytes = miniature_resnet([3, 4, 6, 3], true, Some("v1"));
+    let bytes = miniature_resnet([3, 4, 6, 3], true, Some(("strides", "v1")));
     assert_eq!(
         network_of("a.safetensors", &bytes).unwrap().1,
         "ResNet-50 v1"
     );
-    let bytes = miniature_resnet([3, 4, 6, 3], true, Some("v2"));
+    let bytes = miniature_resnet([3, 4, 6, 3], true, Some(("strides", "v2")));
     assert!(
         network_of("b.safetensors", &bytes)
             .unwrap_err()
@@ -244,13 +248,30 @@ fn own_file_is_known_by_its_tensors() {
 }
 
 #[test]
+fn own_file_says_what_input_it_was_made_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let preprocessing_of = |said: Option<&str>| {
+        let path = folder.path().join("mine.safetensors");
+        let metadata = said.map(|said| ("preprocessing", said));
+        fs::write(&path, miniature_resnet([2; 4], false, metadata)).unwrap();
+        load(path.to_str().unwrap(), Path::new("/nowhere")).map(|weights| weights.preprocessing)
+    };
+    let torchvision = preprocessing_of(None).unwrap();
+    assert_eq!(torchvision, Preprocessing::Torchvision);
+    let caffe = preprocessing_of(Some("caffe")).unwrap();
+    assert_eq!(caffe, Preprocessing::Caffe);
+    let error = preprocessing_of(Some("keras")).unwrap_err().to_string();
+    assert!(error.contains("`keras`: choose torchvision"), "{error}");
+}
+
+#[test]
 fn strides_follow_the_catalogue() {
     let strides = |name: &str| find(name).unwrap().network.strides();
     assert_eq!(strides("resnet50"), Some("v1"));
     assert_eq!(strides("resnet50_v1.5"), Some("v1.5"));
     assert_eq!(strides("resnet18"), Some("v1.5"));
     assert_eq!(strides("vgg16"), None);
-    let Network::ResNet(resnet) = find("resnet50").unwrap().network else {
+    let Architecture::ResNet(resnet) = find("resnet50").unwrap().network else {
         panic!("resnet50 is a ResNet")
     };
     assert_eq!(resnet.strides, Strides::V1);

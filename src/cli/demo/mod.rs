@@ -44,7 +44,7 @@ pub struct Demo {
     /// Processes, which are really spawned
     #[arg(long, default_value_t = 1, value_name = "N")]
     processes: usize,
-    /// The network: pixels, resnet18, resnet34, resnet50, resnet101, resnet152
+    /// The network: pixels, resnet18, resnet34, resnet50, resnet101, resnet152, mobilenet_v2, vgg16
     #[arg(long, default_value = "resnet50", value_name = "NAME")]
     backbone: String,
     /// Its weights, if not its pretrained ones: a .safetensors file, or random:SEED

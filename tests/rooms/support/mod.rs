@@ -1,4 +1,8 @@
-//! Stores for the tests: an S3 server in this process, with a hook for faults.
+//! Stores for the tests: an S3 server in this process, with a hook for faults. And a count of memory asked for.
+
+mod allocations;
+
+pub use allocations::allocated_bytes;
 
 use std::net::SocketAddr;
 use std::path::Path;

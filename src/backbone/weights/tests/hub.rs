@@ -121,7 +121,7 @@ fn first_download_is_recorded_and_later_loads_are_held_to_it() {
         "what is cached is not fetched again"
     );
 
-    let other = miniature_resnet([3, 4, 6, 3], false, Some("v1.5"));
+    let other = miniature_resnet([3, 4, 6, 3], false, Some(("strides", "v1.5")));
     fs::write(
         cache.path().join("eigenflow/weights/resnet34.safetensors"),
         other,

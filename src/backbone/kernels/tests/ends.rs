@@ -1,0 +1,135 @@
+//! The first convolutions, on pixels, and what pools the last maps.
+
+use super::super::input::Input;
+use super::super::plan::{RELU, RELU6};
+use super::super::pool::{Max2, Pool};
+use super::super::stem::Stem;
+use super::*;
+use crate::backbone::{Pooling, Preprocessing};
+
+/// An image as the network sees it.
+pub(super) fn normalised(preprocessing: Preprocessing, pixels: &[u8], side: usize) -> Image {
+    Image::of([3, side, side], |i| {
+        let (c, at) = (i / (side * side), i % (side * side));
+        preprocessing.number(c, pixels[at * 3 + preprocessing.colour(c)])
+    })
+}
+
+pub(super) fn pixels(side: usize) -> Vec<u8> {
+    let mut random = random(side as u64);
+    (0..side * side * 3)
+        .map(|_| (random() * 127.0 + 127.5) as u8)
+        .collect()
+}
+
+/// Compares `run`'s second result with the sums of the naive one, clipped: the second image must find nothing of the first.
+fn check_first(
+    name: &str,
+    isa: Isa,
+    input: &Input,
+    (to, sums, want): (Grid, &Image, &Image),
+    run: impl Fn(&[u8], &mut [u8]),
+) {
+    let side = input.side();
+    let (mut image, mut output) = (Block::zeroed(input.bytes()), Block::zeroed(to.bytes()));
+    for pixels in [vec![255; side * side * 3], pixels(side)] {
+        input.fill(&mut image, &pixels);
+        run(&image, &mut output);
+    }
+    // Relative to the largest sum: bf16 rounds the input.
+    let tolerance = if isa.value_bytes() == 4 { 1e-5 } else { 2e-2 };
+    let largest = sums.values.iter().fold(1.0, |a: f64, b| a.max(b.abs()));
+    let got = unpack(isa, to, want.shape[0], &output);
+    for (got, want) in got.values.iter().zip(&want.values) {
+        let close = (got - want).abs() <= tolerance * largest;
+        assert!(close, "{name}, side {side}: {got} for {want}");
+    }
+}
+
+#[test]
+fn stem_is_convolution_relu_and_maximum() {
+    for (name, isa) in instruction_sets() {
+        for side in [32, 36, 96] {
+            let folded = folded(isa, [64, 3, 7], &mut random(1));
+            let input = Input::new(isa, Preprocessing::Torchvision, side, 7);
+            let sums = normalised(Preprocessing::Torchvision, &pixels(side), side)
+                .convolved(&folded, 2, false);
+            let want = sums.clone().relu().pooled(3);
+            let to = grid(isa, want.shape, 2);
+            let stem = Stem::new(isa, &folded, &input, to);
+            check_first(&name, isa, &input, (to, &sums, &want), |image, output| {
+                stem.run(image, output, &mut vec![0xff; stem.scratch_bytes()]);
+            });
+        }
+    }
+}
+
+#[test]
+fn first_3x3_is_the_naive_one_under_every_preprocessing() {
+    for (name, isa) in instruction_sets() {
+        for preprocessing in Preprocessing::ALL {
+            for (side, stride, epilogue) in [(32, 1, RELU), (34, 2, RELU6), (96, 2, RELU)] {
+                let folded = folded(isa, [32, 3, 3], &mut random(2));
+                let input = Input::new(isa, preprocessing, side, 3);
+                let sums = normalised(preprocessing, &pixels(side), side)
+                    .convolved(&folded, stride, false);
+                let want = sums.clone().activated(epilogue.activation);
+                let to = grid(isa, want.shape, 1);
+                let strides = [stride, input.row_bytes()];
+                let first = Direct::interleaved(isa, &folded, strides, epilogue, to);
+                let name = format!("{name} {preprocessing}");
+                check_first(&name, isa, &input, (to, &sums, &want), |image, output| {
+                    first.run(image, output);
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn maxima_and_poolings_are_the_naive_ones() {
+    for (name, isa) in instruction_sets() {
+        let mut random = random(3);
+        let maps = Image::of([64, 6, 10], |_| stored(isa, random()));
+        let from = grid(isa, maps.shape, 2);
+        let packed = pack(isa, from, &maps);
+
+        let to = grid(isa, [64, 3, 5], 1);
+        let mut output = Block::zeroed(to.bytes());
+        Max2 { from, to }.run(isa, &packed, &mut output);
+        assert!(
+            unpack(isa, to, 64, &output).values == maps.pooled(2).values,
+            "{name}"
+        );
+
+        let of = |pooling, count| {
+            let mut features = vec![f32::NAN; count];
+            Pool {
+                pooling,
+                from,
+                input: &packed,
+                features: &mut features,
+            }
+            .run(isa);
+            features
+        };
+        let channels = || maps.values.chunks(60);
+        let most = channels().map(|c| c.iter().fold(f64::MIN, |a, b| a.max(*b)) as f32);
+        assert!(of(Pooling::Max, 64) == most.collect::<Vec<_>>(), "{name}");
+        for (got, channel) in of(Pooling::Avg, 64).iter().zip(channels()) {
+            let mean = channel.iter().sum::<f64>() / 60.0;
+            assert!(
+                (f64::from(*got) - mean).abs() < 1e-6,
+                "{name}: {got} for {mean}"
+            );
+        }
+        let all = of(Pooling::Flatten, 64 * 60);
+        for (i, got) in all.iter().enumerate() {
+            let (pixel, channel) = (i / 64, i % 64);
+            assert!(
+                f64::from(*got) == maps.values[channel * 60 + pixel],
+                "{name}, feature {i}"
+            );
+        }
+    }
+}
