@@ -19,14 +19,17 @@ use tokio::runtime::{Handle, Runtime};
 use super::listen::Listen;
 use super::{Failure, free_addresses, log, runtime};
 use crate::backbone::weights::{self, Source};
-use crate::config::{self, Config, Log, LogFormat};
+use crate::config::{Backbone, Config, Log, LogFormat, Weights};
 use crate::embedded::{EmbeddedKafka, EmbeddedS3};
 use crate::job::{Job, Layout, Options};
 use crate::storage::Credentials;
 
+mod settings;
 mod summary;
 mod uploads;
 
+use settings::Settings;
+use summary::Summary;
 use uploads::Pictures;
 
 /// Arguments of `demo`.
@@ -35,6 +38,9 @@ pub struct Demo {
     /// A folder of images, whose subfolders are the labels; without it the demo renders its own pictures
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
+    /// A job's file: its network, columns, selection, labels and projection, on the demo's own servers
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Where buckets and table go; the table is DIR/eigenflow/table. Without it a folder in the system's temp
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -44,30 +50,31 @@ pub struct Demo {
     /// Processes, which are really spawned
     #[arg(long, default_value_t = 1, value_name = "N")]
     processes: usize,
-    /// The network: pixels, resnet18, resnet34, resnet50, resnet101, resnet152, mobilenet_v2, vgg16
-    #[arg(long, default_value = "resnet50", value_name = "NAME")]
-    backbone: String,
+    /// The network: pixels, resnet18, resnet34, resnet50 (the default), resnet101, resnet152, mobilenet_v2, vgg16
+    #[arg(long, value_name = "NAME")]
+    backbone: Option<String>,
     /// Its weights, if not its pretrained ones: a .safetensors file, or random:SEED
     #[arg(long, value_name = "WEIGHTS")]
     weights: Option<String>,
-    /// Arithmetic of the convolutions: f32 or bf16
-    #[arg(long, default_value = "f32", value_name = "PRECISION")]
-    precision: String,
-    /// Principal components, by number or by the share of variance they explain
-    #[arg(long, default_value = "50", value_name = "K")]
-    components: String,
-    /// Images at most, taken evenly from all
+    /// Arithmetic of the convolutions: f32 (the default) or bf16
+    #[arg(long, value_name = "PRECISION")]
+    precision: Option<String>,
+    /// Principal components, by number (50 by default) or by the share of variance they explain
+    #[arg(long, value_name = "K")]
+    components: Option<String>,
+    /// Images at most, taken evenly from all that are selected
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Afterwards go on serving and reading events until Ctrl-C
     #[arg(long)]
     keep_serving: bool,
+    /// Print the summary as one line of JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     listen: Listen,
 }
 
-/// What the variables of `[observe]` begin with.
-const OBSERVE: &str = "EIGENFLOW__OBSERVE__";
 const BUCKET: &str = "landing";
 const TABLE_BUCKET: &str = "eigenflow";
 /// The embedded store's own folder in the output folder.
@@ -86,11 +93,11 @@ impl Demo {
             format: LogFormat::Human,
             filter: "warn".to_owned(),
         })?;
-        self.bring_weights()?;
         let runtime = runtime()?;
         let pictures = runtime
-            .block_on(Pictures::new(self.images.as_deref(), self.limit))
+            .block_on(Pictures::new(self.images.as_deref()))
             .map_err(Failure::Usage)?;
+        let most = pictures.most(self.limit);
         let credentials = Credentials {
             access_key: CREDENTIALS.0.into(),
             secret_key: CREDENTIALS.1.into(),
@@ -98,13 +105,15 @@ impl Demo {
         let s3 = EmbeddedS3::start(&out.join(STORE), &credentials).map_err(anyhow::Error::from)?;
         let kafka = EmbeddedKafka::start(
             TOPIC,
-            EmbeddedKafka::partitions_for(pictures.len(), pictures.len() * EVENT_BYTES),
+            EmbeddedKafka::partitions_for(most, most * EVENT_BYTES),
         )
         .map_err(anyhow::Error::from)?;
-        let text = self.config(s3.endpoint(), kafka.brokers(), pictures.len())?;
-        // Who may see the page is the environment's to say, as with a job; the rest is the demo's own.
-        let observe = config::environment().filter(|(name, _)| name.starts_with(OBSERVE));
-        let config = Config::parse(&text, observe)?;
+        let settings = Settings::new(&self, s3.endpoint(), kafka.brokers(), most);
+        let config = settings.config()?;
+        bring_weights(&config.backbone)?;
+        let pictures = pictures
+            .chosen(&config, self.limit)
+            .map_err(Failure::Usage)?;
 
         let bar = bar("uploading", pictures.len() as u64);
         let start = Instant::now();
@@ -127,9 +136,10 @@ impl Demo {
             start: Instant::now(),
             out: out.clone(),
             total,
+            json: self.json,
             servers: self.keep_serving.then_some(servers),
         });
-        let job = self.work(&runtime, config, &text, &credentials, &told)?;
+        let job = self.work(&runtime, config, &settings, &credentials, &told)?;
         if !self.keep_serving {
             told.summary(&job)?;
         }
@@ -167,49 +177,12 @@ impl Demo {
         Ok(std::path::absolute(&out)?)
     }
 
-    fn bring_weights(&self) -> Result<()> {
-        if self.backbone == "pixels" || self.weights.is_some() {
-            return Ok(());
-        }
-        let cache = weights::cache_dir()?;
-        weights::get(&self.backbone, &Source::Catalogue, &cache, &|line| {
-            println!("{line}")
-        })
-        .map(drop)
-        .with_context(|| format!("weights {}", self.backbone))
-    }
-
-    /// The job's configuration, as a user would write it.
-    fn config(&self, endpoint: &str, brokers: &str, images: usize) -> Result<String> {
-        let weights = match &self.weights {
-            Some(weights) => format!("weights = {}\n", quoted(weights)),
-            None => String::new(),
-        };
-        // Some epochs, whatever the number of images; a page shows how the table grows.
-        let rows = (images / 4).max(500);
-        let interval_ms = if self.keep_serving { 2000 } else { 30000 };
-        Ok(format!(
-            "[kafka]\nbrokers = {}\ntopic = {}\n[s3]\nendpoint = {}\nregion = \"us-east-1\"\nbuckets = [{}]\n\
-             [table]\nuri = {}\n[backbone]\nname = {}\nprecision = {}\n{weights}\
-             [projection]\ncomponents = {}\n[publish]\nrows = {rows}\n\
-             interval_ms = {interval_ms}\n",
-            quoted(brokers),
-            quoted(TOPIC),
-            quoted(endpoint),
-            quoted(BUCKET),
-            quoted(&format!("s3://{TABLE_BUCKET}/table")),
-            quoted(&self.backbone),
-            quoted(&self.precision),
-            self.components,
-        ))
-    }
-
     /// Runs the job, process 0 here and the others as children: to the end of the topic, or until it is stopped.
     fn work(
         &self,
         runtime: &Runtime,
         config: Config,
-        text: &str,
+        settings: &Settings,
         credentials: &Credentials,
         told: &Arc<Told>,
     ) -> Result<Arc<Job>, Failure> {
@@ -219,7 +192,8 @@ impl Demo {
             ..Options::default()
         };
         let layout = self.layout()?;
-        let _children = Children::spawn(&layout, text, &told.out, credentials, options.until_end)?;
+        let _children =
+            Children::spawn(&layout, settings, &told.out, credentials, options.until_end)?;
         let listening = self
             .listen
             .start(runtime, &config.observe, layout.process, options)?;
@@ -265,6 +239,8 @@ struct Told {
     start: Instant,
     out: PathBuf,
     total: u64,
+    /// For programs.
+    json: bool,
     /// Where the servers are, if the job goes on.
     servers: Option<String>,
 }
@@ -290,13 +266,18 @@ impl Told {
     }
 
     fn summary(&self, job: &Arc<Job>) -> Result<()> {
-        summary::print(
+        let summary = Summary::new(
             &self.runtime,
             job,
             &self.out,
             self.total,
             self.start.elapsed(),
-        )
+        )?;
+        match self.json {
+            true => println!("{}", serde_json::to_string(&summary)?),
+            false => println!("{summary}"),
+        }
+        Ok(())
     }
 
     /// Whether the tables hold every image.
@@ -308,9 +289,18 @@ impl Told {
     }
 }
 
-/// Text as a TOML string.
-fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
+/// Fetches the network's pretrained weights, unless they are here or others are wanted.
+fn bring_weights(backbone: &Backbone) -> Result<()> {
+    let Weights::Named(name) = &backbone.weights else {
+        return Ok(());
+    };
+    if backbone.name == "pixels" {
+        return Ok(());
+    }
+    let cache = weights::cache_dir()?;
+    weights::get(name, &Source::Catalogue, &cache, &|line| println!("{line}"))
+        .map(drop)
+        .with_context(|| format!("weights {name}"))
 }
 
 fn bar(what: &'static str, total: u64) -> ProgressBar {
@@ -326,7 +316,7 @@ struct Children(Vec<Child>);
 impl Children {
     fn spawn(
         layout: &Layout,
-        config: &str,
+        settings: &Settings,
         out: &Path,
         credentials: &Credentials,
         until_end: bool,
@@ -335,8 +325,15 @@ impl Children {
         if layout.addresses.len() < 2 {
             return Ok(children);
         }
-        let (file, hosts) = (out.join("job.toml"), out.join("hosts"));
-        std::fs::write(&file, config)?;
+        let hosts = out.join("hosts");
+        let file = match settings.file() {
+            Some(file) => file.clone(),
+            None => {
+                let empty = out.join("job.toml");
+                std::fs::write(&empty, "")?;
+                empty
+            }
+        };
         std::fs::write(&hosts, layout.addresses.join("\n"))?;
         let program = std::env::current_exe().context("this program's own path")?;
         for process in 1..layout.addresses.len() {
@@ -351,6 +348,7 @@ impl Children {
                 .env("AWS_ACCESS_KEY_ID", &credentials.access_key)
                 .env("AWS_SECRET_ACCESS_KEY", &credentials.secret_key)
                 .env("EIGENFLOW__LOG__FILTER", "warn")
+                .envs(settings.variables())
                 .spawn()
                 .with_context(|| format!("process {process}"))?;
             children.0.push(child);

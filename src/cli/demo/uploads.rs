@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use super::BUCKET;
 use crate::cli::events;
 use crate::config::Config;
-use crate::job;
+use crate::job::{self, Sample};
 use crate::operators::kafka;
 use crate::pictures;
 use crate::storage::{Credentials, FolderUploads, Uploads};
@@ -32,10 +32,10 @@ pub enum Pictures {
 }
 
 impl Pictures {
-    /// `limit` of the files of `images`, evenly spread, or rendered pictures.
-    pub async fn new(images: Option<&Path>, limit: Option<usize>) -> Result<Self> {
+    /// The files of `images`, or rendered pictures.
+    pub async fn new(images: Option<&Path>) -> Result<Self> {
         let Some(folder) = images else {
-            return Ok(Pictures::Rendered(limit.unwrap_or(RENDERED)));
+            return Ok(Pictures::Rendered(RENDERED));
         };
         let uploads = FolderUploads::new(BUCKET, folder)
             .with_context(|| format!("--images {}", folder.display()))?;
@@ -49,11 +49,37 @@ impl Pictures {
             "--images {} holds no files",
             folder.display()
         );
-        let wanted = limit.unwrap_or(listed.len()).min(listed.len());
+        Ok(Pictures::Folder(uploads, listed))
+    }
+
+    /// How many they are at most with this limit.
+    pub fn most(&self, limit: Option<usize>) -> usize {
+        match self {
+            Pictures::Folder(_, keys) => limit.unwrap_or(keys.len()).min(keys.len()),
+            Pictures::Rendered(count) => limit.unwrap_or(*count),
+        }
+    }
+
+    /// `limit` of those that the job selects, evenly spread.
+    ///
+    /// # Errors
+    /// A selection of none, or that is none.
+    pub fn chosen(self, config: &Config, limit: Option<usize>) -> Result<Self> {
+        let (folder, mut keys) = match self {
+            Pictures::Folder(folder, keys) => (folder, keys),
+            rendered => return Ok(Pictures::Rendered(rendered.most(limit))),
+        };
+        let mut sample = Sample::new(config)?;
+        keys.retain(|key| sample.takes(key));
+        ensure!(
+            !keys.is_empty(),
+            "[select] takes none of the files of --images"
+        );
+        let wanted = limit.unwrap_or(keys.len()).min(keys.len());
         let keys = (0..wanted)
-            .map(|i| listed[i * listed.len() / wanted].clone())
+            .map(|i| keys[i * keys.len() / wanted].clone())
             .collect();
-        Ok(Pictures::Folder(uploads, keys))
+        Ok(Pictures::Folder(folder, keys))
     }
 
     /// How many.

@@ -7,6 +7,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
+mod sweep;
+
+use self::sweep::Sweep;
 use super::Failure;
 use crate::backbone::weights;
 use crate::backbone::{Architecture, BackboneError, Model, Options, Precision, bench};
@@ -16,6 +19,8 @@ use crate::backbone::{Architecture, BackboneError, Model, Options, Precision, be
 pub enum Command {
     /// The network alone: layer by layer, or beside other engines
     Extract(Extract),
+    /// The whole job in every layout of processes and workers that fits this machine, on a sample of images
+    Sweep(Sweep),
 }
 
 /// Arguments of `bench extract`.
@@ -46,8 +51,10 @@ pub struct Extract {
 
 impl Command {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let Command::Extract(extract) = self;
-        extract.run()
+        match self {
+            Command::Extract(extract) => extract.run(),
+            Command::Sweep(sweep) => sweep.run(),
+        }
     }
 }
 
