@@ -157,8 +157,10 @@ fn each_limit_is_judged_with_its_own_reason() {
 /// A scan costs a pass over all pixels and a handful of bytes.
 #[test]
 fn a_jpeg_of_endless_scans_is_refused_before_it_is_decoded() {
-    let Some(shared) = shared("data") else { return };
-    let jpeg = std::fs::read(shared.join("data/bad-inputs/33_progressive.jpg")).expect("file");
+    let Some(file) = shared("data/bad-inputs/33_progressive.jpg") else {
+        return;
+    };
+    let jpeg = std::fs::read(file).expect("file");
     let last_scan = jpeg
         .windows(2)
         .rposition(|pair| pair == [0xFF, 0xDA])
@@ -179,8 +181,8 @@ fn a_jpeg_of_endless_scans_is_refused_before_it_is_decoded() {
 #[test]
 fn mutated_files_never_panic_and_never_take_long() {
     let mut samples: Vec<_> = FORMATS.map(encoded).into();
-    if let Some(shared) = shared("data") {
-        for entry in std::fs::read_dir(shared.join("data/bad-inputs")).expect("folder") {
+    if let Some(folder) = shared("data/bad-inputs") {
+        for entry in std::fs::read_dir(folder).expect("folder") {
             samples.push(std::fs::read(entry.expect("entry").path()).expect("sample"));
         }
     }
@@ -257,8 +259,12 @@ fn mutated_files_never_panic_and_never_take_long() {
 /// From the file's bytes to the network's input, level for level.
 #[test]
 fn the_square_is_pillows() {
-    let Some(shared) = shared("data") else { return };
-    let file = std::fs::read(shared.join("reference/from_pixels.safetensors")).expect("reference");
+    let (Some(reference), Some(data)) =
+        (shared("reference/from_pixels.safetensors"), shared("data"))
+    else {
+        return;
+    };
+    let file = std::fs::read(reference).expect("reference");
     let (_, metadata) = safetensors::SafeTensors::read_metadata(&file).expect("safetensors");
     let paths = metadata.metadata().as_ref().expect("metadata")["paths"].clone();
     let paths: Vec<String> = serde_json::from_str(&paths).expect("paths");
@@ -272,7 +278,7 @@ fn the_square_is_pillows() {
     };
     let (mut resizer, mut square) = (Resizer::new(), Vec::new());
     for (path, reference) in paths.iter().zip(pixels.data().chunks(224 * 224 * 3)) {
-        let picture = decode_file(&shared.join("data").join(path));
+        let picture = decode_file(&data.join(path));
         resizer
             .apply(&picture, &stretch, &mut square)
             .expect("a good picture");
