@@ -62,6 +62,15 @@ pub struct Listening {
     log: Arc<Mutex<String>>,
 }
 
+impl Drop for Listening {
+    /// A test that fails leaves nobody behind.
+    fn drop(&mut self) {
+        // Fails for one that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Listening {
     /// Starts a process with `--listen`; its log says where it answers.
     pub fn start(mut command: Command) -> Self {

@@ -143,7 +143,8 @@ impl Server {
     /// From now on the page shows this job: process 0's.
     pub fn show(&self, job: &Arc<Job>) {
         if self.site.board.is_some() && self.site.job.set(job.clone()).is_ok() {
-            stream::tell_each_second(self.site.clone());
+            let telling = stream::tell_each_second(self.site.clone());
+            drop(job.runtime.spawn(telling));
         }
     }
 

@@ -73,18 +73,16 @@ impl Teller {
 }
 
 /// Tells how the job is once a second, while anybody listens.
-pub fn tell_each_second(site: Arc<Site>) {
-    tokio::spawn(async move {
-        let mut seconds = tokio::time::interval(INTERVAL);
-        loop {
-            seconds.tick().await;
-            if site.teller.is_heard()
-                && let Ok(state) = state::now(&site)
-            {
-                site.teller.tell(News::State(state.into()));
-            }
+pub async fn tell_each_second(site: Arc<Site>) {
+    let mut seconds = tokio::time::interval(INTERVAL);
+    loop {
+        seconds.tick().await;
+        if site.teller.is_heard()
+            && let Ok(state) = state::now(&site)
+        {
+            site.teller.tell(News::State(state.into()));
         }
-    });
+    }
 }
 
 /// The stream: the state at once, then what happens, until the job's end.
