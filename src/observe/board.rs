@@ -76,6 +76,8 @@ pub struct Heard {
     pub fitted: VecDeque<Event<Fitted>>,
     /// When this process last committed.
     pub committed_ms: Option<i64>,
+    /// Nobody tells any more: all is read and published, and the job ends.
+    pub over: bool,
 }
 
 impl Default for Board {
@@ -112,6 +114,11 @@ impl Board {
         {
             records.pop_front();
         }
+    }
+
+    /// All is read and published: no process will tell any more.
+    pub fn end(&self) {
+        self.heard().over = true;
     }
 
     /// There is a commit: one that the job `found`, or has made.

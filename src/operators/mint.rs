@@ -69,6 +69,9 @@ pub fn mint<'scope>(
             if job.stop.load(Relaxed) {
                 job.stopped.store(true, Relaxed);
             }
+            if job.stopped.load(Relaxed) {
+                job.health.stop();
+            }
             if job.stopped.load(Relaxed) || (job.until_end && ledger.ended.len() == peers) {
                 control.stop.set(true);
             }

@@ -27,14 +27,14 @@ pub fn vitals<'scope>(job: Arc<Job>, cuts: StreamVec<'scope, Round, Cut>, worker
     let mut builder = OperatorBuilder::new("Board".to_owned(), told.scope());
     let mut told = builder.new_input(told, Exchange::new(|_: &Vitals| 0));
     builder.build(move |_| {
-        move |_frontiers| {
-            told.for_each(|_, data| {
-                for vitals in data.drain(..) {
-                    if let Some(board) = &job.board {
-                        board.hear(vitals);
-                    }
-                }
-            });
+        move |frontiers| {
+            let Some(board) = &job.board else {
+                return told.for_each(|_, data| data.clear());
+            };
+            told.for_each(|_, data| data.drain(..).for_each(|vitals| board.hear(vitals)));
+            if frontiers[0].is_empty() {
+                board.end();
+            }
         }
     });
 }

@@ -19,7 +19,7 @@ use tokio::runtime::{Handle, Runtime};
 use super::listen::Listen;
 use super::{Failure, free_addresses, log, runtime};
 use crate::backbone::weights::{self, Source};
-use crate::config::{Config, Log, LogFormat};
+use crate::config::{self, Config, Log, LogFormat};
 use crate::embedded::{EmbeddedKafka, EmbeddedS3};
 use crate::job::{Job, Layout, Options};
 use crate::storage::Credentials;
@@ -66,6 +66,8 @@ pub struct Demo {
     listen: Listen,
 }
 
+/// What the variables of `[observe]` begin with.
+const OBSERVE: &str = "EIGENFLOW__OBSERVE__";
 const BUCKET: &str = "landing";
 const TABLE_BUCKET: &str = "eigenflow";
 /// The embedded store's own folder in the output folder.
@@ -100,7 +102,9 @@ impl Demo {
         )
         .map_err(anyhow::Error::from)?;
         let text = self.config(s3.endpoint(), kafka.brokers(), pictures.len())?;
-        let config = Config::parse(&text, std::iter::empty())?;
+        // Who may see the page is the environment's to say, as with a job; the rest is the demo's own.
+        let observe = config::environment().filter(|(name, _)| name.starts_with(OBSERVE));
+        let config = Config::parse(&text, observe)?;
 
         let bar = bar("uploading", pictures.len() as u64);
         let start = Instant::now();

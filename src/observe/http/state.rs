@@ -313,6 +313,10 @@ fn verdict(health: &Health, heard: &Heard, lag: &Lag, behind_s: f64) -> Verdict 
     if health.is_stopping() {
         return say("stopping", health.obstacles());
     }
+    if heard.over {
+        let reason = "everything is read and published: the job ends";
+        return say("stopping", vec![reason.to_owned()]);
+    }
     let mut troubles = health.stalls();
     for (process, records) in &heard.processes {
         let Some((at, event)) = records.back() else {
