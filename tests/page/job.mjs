@@ -21,7 +21,8 @@ export class Demo {
     demo.said = '';
     demo.process.stdout.on('data', (text) => (demo.said += text));
     [, demo.page] = await demo.#said(/live page: (http:\S+)/);
-    while ((await fetch(`${demo.page}api/state`)).status === 503) await setTimeout(100);
+    const headers = { Authorization: `Bearer ${env.EIGENFLOW__OBSERVE__TOKEN ?? ''}` };
+    while ((await fetch(`${demo.page}api/state`, { headers })).status === 503) await setTimeout(100);
     return demo;
   }
 

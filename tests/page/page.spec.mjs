@@ -143,3 +143,25 @@ test('a job that ends says so, and what it said last stays', async ({ page }) =>
   await expect(page.locator('#verdict')).toHaveText(/Ended|No answer/);
   await expect(page.locator('#rows')).toHaveText(`${PICTURES}`);
 });
+
+test('a job with a token asks for it, once a tab', async ({ page }) => {
+  const token = 'a-long-random-text';
+  demo = await Demo.start(60, { EIGENFLOW__OBSERVE__TOKEN: token });
+  await page.goto(demo.page);
+  const dialog = page.getByRole('dialog');
+  await page.getByLabel('Token', { exact: true }).fill('another');
+  await page.getByRole('button', { name: 'Open' }).click();
+  await expect(dialog.getByRole('alert')).toBeVisible();
+  await page.keyboard.press('Escape');
+  await expect(page.locator('#verdict')).toHaveText('Locked');
+  await expect(page.locator('#rows')).toHaveText('–');
+  await page.getByRole('button', { name: 'Give the token' }).click();
+  await page.getByLabel('Token', { exact: true }).fill(token);
+  await page.keyboard.press('Enter');
+  await expect(page.locator('#map-count')).toHaveText('60 images');
+  await page.locator('#map').focus();
+  await page.keyboard.press('ArrowRight');
+  await showsPicture(page);
+  await page.reload();
+  await expect(page.locator('#map-count')).toHaveText('60 images');
+});

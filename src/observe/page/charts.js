@@ -52,15 +52,12 @@ export class Chart {
   }
 
   #render() {
+    const known = this.#points.filter(([, y]) => y !== null);
+    this.#canvas.toggleAttribute('hidden', known.length === 0);
     const { width, height, w, h } = this.#box;
-    if (w <= 0 || h <= 0) return;
+    if (known.length === 0 || w <= 0 || h <= 0) return;
     this.#canvas.setAttribute('viewBox', `0 0 ${width} ${height}`);
     this.#canvas.setAttribute('aria-label', this.#look.describe(this.#points));
-    const known = this.#points.filter(([, y]) => y !== null);
-    if (known.length === 0) {
-      this.#canvas.replaceChildren();
-      return;
-    }
     const top = roundUp(Math.max(this.#look.least, ...known.map(([, y]) => y)));
     const [first, last] = this.#range;
     const x = (at) => LEFT + ((at - first) / (last - first)) * w;

@@ -10,7 +10,6 @@ const GAP_MS = 5000;
 
 const about = (what, text) => (points) => {
   const known = points.filter(([, y]) => y !== null);
-  if (known.length === 0) return `${what}: nothing known yet`;
   const values = known.map(([, y]) => y);
   const lasted = span((known.at(-1)[0] - known[0][0]) / 1000);
   const now = text(values.at(-1));

@@ -21,9 +21,7 @@ export class Spectrum {
     yText: (y) => percent(y, y > 0 && y < 0.02 ? 1 : 0),
     readAs: (k, y) => `PC ${k}: ${percent(y, 1)}, ${percent(this.#upTo(k), 1)} with those before`,
     describe: (points) =>
-      points.length === 0
-        ? 'Explained variance: no projection yet'
-        : `Explained variance of ${points.length} components: the first ${percent(points[0][1], 1)}, all together ${percent(this.#upTo(points.length), 1)}`,
+      `Explained variance of ${points.length} components: the first ${percent(points[0][1], 1)}, all together ${percent(this.#upTo(points.length), 1)}`,
     least: 0.01,
   });
   #drift = new Chart('drift-chart', {
@@ -31,7 +29,6 @@ export class Spectrum {
     yText: degrees,
     readAs: (version, y) => `version ${version}: ${degrees(y)}`,
     describe: (points) => {
-      if (points.length === 0) return 'Drift: there is no second projection yet';
       const most = Math.max(...points.map(([, y]) => y));
       return `Drift over ${points.length} versions: the last turned by ${degrees(points.at(-1)[1])}, the most by ${degrees(most)}`;
     },
