@@ -2,14 +2,12 @@
 //!
 //! A head is part of the network: its identity is in the model's, so a table made with one is never gone on with another.
 
-mod signs;
 #[cfg(test)]
 mod tests;
 
-use super::kernels::{Dense, DenseArena, DenseLayer, tensor};
+use super::kernels::{Dense, DenseArena, DenseLayer, Signs, tensor};
 use super::{Backbone, BackboneError, Family, Spec, check_lengths};
 use safetensors::SafeTensors;
-use signs::Signs;
 use std::sync::Arc;
 
 /// From a backbone's features to fewer. Immutable; workers share it.
@@ -39,7 +37,7 @@ impl Head {
             inputs,
             outputs,
             identity: format!("random signs, seed {seed}, to {outputs}"),
-            kind: Kind::Signs(Signs::new(inputs, outputs, seed)),
+            kind: Kind::Signs(Signs::new(inputs, outputs, seed)?),
         })
     }
 
@@ -147,7 +145,7 @@ impl Backbone for Headed {
         check_lengths(&self.spec, pixels, features)?;
         self.body.extract(pixels, &mut self.wide)?;
         match &self.head.kind {
-            Kind::Signs(signs) => signs.apply(&self.wide, features),
+            Kind::Signs(signs) => signs.run(&self.wide, features),
             Kind::Dense(dense) => dense.run(&mut self.arena, &self.wide, features),
         }
         Ok(())

@@ -5,7 +5,7 @@
 //! - `micro`: 14 pixels x 32 outputs, held in registers for the whole of K. All that sums over channels goes through it.
 //! - `conv`, `winograd` with `transform`: how a convolution becomes tiles of it. `depthwise`, `pool`, `stem`: the rest of a network.
 //! - `source`: weights in, BatchNorm folded. `input`: pixels in. `plan`: layers and the buffers between them; `networks`: which
-//!   layers. `network`: the plan carried out. `dense`: fully connected layers behind it. `peak`: the micro-kernel by itself, to measure.
+//!   layers. `network`: the plan carried out. `dense` and `signs`: what heads compute. `peak`: the micro-kernel by itself, to measure.
 //!
 //! What holds: no thread, no lock, no allocation while an image runs; sums are formed in one order that depends on the shape of
 //! a layer only, so an image's bits depend on nothing but its pixels, the weights, the precision and the family.
@@ -25,6 +25,7 @@ mod networks;
 mod peak;
 mod plan;
 mod pool;
+mod signs;
 mod source;
 mod stem;
 mod transform;
@@ -39,7 +40,8 @@ pub(super) use dense::{Dense, DenseArena, DenseLayer};
 pub use isa::Family;
 pub(super) use network::{Arena, Network};
 pub(super) use peak::peak;
-pub(super) use source::{Source, split_mix, tensor};
+pub(super) use signs::Signs;
+pub(super) use source::{Source, tensor};
 
 use super::Options;
 
