@@ -17,6 +17,7 @@ pub const STALL: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Health {
     start: Instant,
+    started_ms: i64,
     workers: Mutex<Vec<Arc<Beats>>>,
     stopping: AtomicBool,
 }
@@ -39,6 +40,7 @@ impl Default for Health {
     fn default() -> Self {
         Health {
             start: Instant::now(),
+            started_ms: now_ms(),
             workers: Mutex::default(),
             stopping: AtomicBool::new(false),
         }
@@ -59,7 +61,7 @@ impl Health {
 
     /// When the process began, in ms since 1970 UTC.
     pub fn started_ms(&self) -> i64 {
-        now_ms() - self.start.elapsed().as_millis() as i64
+        self.started_ms
     }
 
     /// Whether the process was told to end.
