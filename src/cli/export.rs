@@ -1,13 +1,13 @@
 //! `eigenflow export`: the table's rows in another format.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use csv::Writer;
+use tempfile::NamedTempFile;
 
 use super::{Failure, StoreArguments, runtime};
 use crate::job;
@@ -69,15 +69,22 @@ enum Column {
 
 impl Export {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let output: Box<dyn Write> = match &self.output {
-            Some(file) => Box::new(
-                File::create(file)
-                    .with_context(|| format!("{} can't be written", file.display()))?,
-            ),
-            None => Box::new(io::stdout().lock()),
-        };
         let Format::Csv = self.format;
-        runtime()?.block_on(self.export(Writer::from_writer(BufWriter::new(output))))?;
+        let runtime = runtime()?;
+        let Some(file) = &self.output else {
+            let output = Writer::from_writer(io::stdout().lock());
+            runtime.block_on(self.export(output))?;
+            return Ok(ExitCode::SUCCESS);
+        };
+        // What is there is replaced once the new one is whole.
+        let unwritable = || format!("{} can't be written", file.display());
+        let folder = file
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let partial = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
+        let partial = partial.with_context(unwritable)?;
+        runtime.block_on(self.export(Writer::from_writer(&partial)))?;
+        partial.persist(file).with_context(unwritable)?;
         Ok(ExitCode::SUCCESS)
     }
 

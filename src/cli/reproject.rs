@@ -25,7 +25,7 @@ pub struct Reproject {
     #[arg(long, value_name = "N", default_value = of_the_job("rows_per_file"))]
     rows_per_file: u64,
     /// Files that together have at most so many bytes become one: table.file_bytes of the job
-    #[arg(long, value_name = "BYTES", default_value = of_the_job("file_bytes"))]
+    #[arg(long, value_name = "BYTES", default_value = of_the_job("file_bytes"), value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
     file_bytes: u64,
     #[command(flatten)]
     store: StoreArguments,

@@ -185,7 +185,7 @@ pub const KEYS: &[Key] = &[
 
     key("select", "include", Kind::List, Default("[]"), "Globs: only objects whose keys match one are rows; none means all. * ends at a folder, ** does not."),
     key("select", "exclude", Kind::List, Default("[]"), "Globs: objects whose keys match one are no rows."),
-    key("select", "per_label", at_least(0), Default("0"), "Of each label, only so many objects, the first by key, are announced by replay, reconcile and demo; 0: all."),
+    key("select", "per_label", at_least(0), Default("0"), "Of each label, only so many objects, the first by key, are announced by replay, reconcile and demo, counted below the prefix that they are given; 0: all."),
 
     key("backbone", "name", Kind::Choice(&["pixels", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "mobilenet_v2", "vgg16"]), Default("\"resnet50\""), "The network."),
     key("backbone", "weights", Kind::Text, Derived("\"resnet50\""), "Name of cached weights, path of a .safetensors file, or \"random:SEED\"; without it the network's name."),

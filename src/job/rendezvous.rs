@@ -1,17 +1,23 @@
 //! How the processes of a job find each other.
 //!
-//! Each listens at its own address and calls those before it in the host file, in any order of starting. Both ends say who
-//! they are before timely has the connection: a stray caller is not taken for a process of the job, and processes that
-//! were started for different layouts end with a word about it. A peer whose machine or link is gone without a word is
-//! noticed within [`SILENCE`].
+//! Each listens at its own address and calls those before it in the host file, in any order of starting. A meeting has three
+//! steps: the caller says who it is, the called one answers the same of itself, the caller confirms. Only then has timely the
+//! connection, so that neither a stray caller nor one that has given up meanwhile takes a process's place. Processes of
+//! another job, or started for another layout, are told apart; who was called by mistake goes on waiting, who called by
+//! mistake ends with a word about it. This is order, not defence: a job's ports belong into a network that is trusted.
+//!
+//! A peer whose machine or link is gone without a word is noticed within [`SILENCE`].
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use sha2::{Digest, Sha256};
 use socket2::{SockRef, TcpKeepalive};
 
 use super::{Contradiction, Layout};
@@ -20,41 +26,51 @@ use super::{Contradiction, Layout};
 const BREATH: Duration = Duration::from_millis(10);
 /// The longest pause between two calls.
 const LONGEST_BREATH: Duration = Duration::from_millis(500);
-/// How long the other end may take to be reached, and then to say who it is.
+/// How long the other end may take to be reached, and then the whole meeting.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long it is no news that a process is not there yet.
 const NO_NEWS: Duration = Duration::from_secs(5);
 /// How long a peer may leave what was sent unacknowledged, or probes unanswered, before it is given up.
 const SILENCE: Duration = Duration::from_secs(30);
+/// Callers that may be met at once; more wait in the listener's queue.
+const MEETINGS: usize = 64;
+/// The caller's last word.
+const CONFIRMED: [u8; 1] = [1];
 
 /// One a process.
 type Sockets = Vec<Option<TcpStream>>;
 
-/// Who speaks, and for what layout it was started.
+/// Who speaks, and for what it was started.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Hello {
+    /// Of the job's table.
+    job: u64,
     process: u32,
     processes: u32,
     workers: u32,
 }
 
 /// A connection to every other process, in the order of the host file, `None` for this one; or nothing when `gives_up`
-/// says so first. Blocks.
+/// says so first. `job` is what all processes of the job have in common, and no other job. Blocks.
 ///
 /// # Errors
-/// An address that is not this machine's, and a [`Contradiction`] with a process of another layout.
-pub fn rendezvous(layout: &Layout, gives_up: impl Fn() -> bool + Sync) -> Result<Option<Sockets>> {
+/// An address that is not this machine's, and a [`Contradiction`] with a process that was called and is of another layout.
+pub fn rendezvous(
+    layout: &Layout,
+    job: &str,
+    gives_up: impl Fn() -> bool + Sync,
+) -> Result<Option<Sockets>> {
     let me = Hello {
+        job: digest(job),
         process: layout.process as u32,
         processes: layout.addresses.len() as u32,
         workers: layout.workers as u32,
     };
-    let address = &layout.addresses[layout.process];
-    let listener = TcpListener::bind(address)
-        .with_context(|| format!("process {} can't listen at {address}", me.process))?;
-    listener.set_nonblocking(true)?;
     let failed = AtomicBool::new(false);
     let gives_up = &|| failed.load(Relaxed) || gives_up();
+    let Some(listener) = listen(&layout.addresses[layout.process], me, gives_up)? else {
+        return Ok(None);
+    };
     std::thread::scope(|scope| {
         let callers = scope.spawn(|| tell(&failed, accept(&listener, me, gives_up)));
         let called = tell(&failed, call_all(layout, me, gives_up));
@@ -74,43 +90,97 @@ fn tell<T>(failed: &AtomicBool, result: Result<T>) -> Result<T> {
     result
 }
 
-/// Waits for all processes behind this one.
+/// Listens at this process's own address, once its name is known.
+fn listen(address: &str, me: Hello, gives_up: &impl Fn() -> bool) -> Result<Option<TcpListener>> {
+    let mut waiting = Waiting::new();
+    while !gives_up() {
+        match address.to_socket_addrs() {
+            Ok(addresses) => {
+                let addresses: Vec<SocketAddr> = addresses.collect();
+                let listener = TcpListener::bind(&addresses[..]);
+                let listener = listener
+                    .with_context(|| format!("process {} can't listen at {address}", me.process))?;
+                listener.set_nonblocking(true)?;
+                return Ok(Some(listener));
+            }
+            // A pod's name is known a moment after the pod begins.
+            Err(error) => waiting.tell(me.process, address, &error),
+        }
+        sleep(LONGEST_BREATH);
+    }
+    Ok(None)
+}
+
+/// Waits for all processes behind this one. Callers are met beside each other: a silent one holds
+/// nobody up for longer than its [`PATIENCE`].
 fn accept(
     listener: &TcpListener,
     me: Hello,
     gives_up: &impl Fn() -> bool,
 ) -> Result<Option<Sockets>> {
     let first = me.process + 1;
-    let mut sockets: Sockets = (first..me.processes).map(|_| None).collect();
+    let sockets: Mutex<Sockets> = Mutex::new((first..me.processes).map(|_| None).collect());
+    let missing = || {
+        let sockets = sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        sockets.iter().position(Option::is_none)
+    };
+    let meetings = AtomicUsize::new(0);
     let mut waiting = Waiting::new();
-    while let Some(missing) = sockets.iter().position(Option::is_none) {
-        if gives_up() {
-            return Ok(None);
-        }
-        let (mut socket, caller) = match listener.accept() {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                waiting.tell(first + missing as u32, "for a call", &error);
-                sleep(BREATH);
-                continue;
+    std::thread::scope(|scope| {
+        while let Some(missing) = missing() {
+            if gives_up() {
+                return Ok(());
             }
-        };
-        match meet(&mut socket, me) {
-            Ok(hello) => {
-                hello.agrees(me)?;
-                let place = hello.process.checked_sub(first).map(|place| place as usize);
-                match place.and_then(|place| sockets.get_mut(place)) {
-                    // Who calls again has died and was started again: the old connection leads nowhere.
-                    Some(place) => *place = Some(socket),
-                    None => {
-                        tracing::warn!(%caller, process = hello.process, "this process does not call here")
-                    }
+            let accepted = match meetings.load(Relaxed) < MEETINGS {
+                true => listener.accept(),
+                false => Err(ErrorKind::WouldBlock.into()),
+            };
+            let (socket, caller) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    waiting.tell(first + missing as u32, "for a call", &error);
+                    sleep(BREATH);
+                    continue;
                 }
-            }
-            Err(error) => tracing::warn!(%caller, %error, "a caller is no process of the job"),
+            };
+            meetings.fetch_add(1, Relaxed);
+            let (sockets, meetings) = (&sockets, &meetings);
+            scope.spawn(move || {
+                match receive(socket, me) {
+                    // Who calls again has died and was started again: the old connection leads nowhere.
+                    Ok((hello, socket)) => {
+                        let place = (hello.process - first) as usize;
+                        let mut sockets = sockets.lock().unwrap_or_else(PoisonError::into_inner);
+                        sockets[place] = Some(socket);
+                    }
+                    Err(error) => tracing::warn!(%caller, %error, "a caller is not taken for a process of the job"),
+                }
+                meetings.fetch_sub(1, Relaxed);
+            });
         }
+        Ok::<(), anyhow::Error>(())
+    })?;
+    let sockets = sockets.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(sockets.iter().all(Option::is_some).then_some(sockets))
+}
+
+/// The called one's part of a meeting.
+fn receive(socket: TcpStream, me: Hello) -> io::Result<(Hello, TcpStream)> {
+    let mut meeting = Meeting::new(socket)?;
+    let hello = meeting.hear_hello()?;
+    meeting.socket.write_all(&me.to_bytes())?;
+    let unlike = |what: String| Err(io::Error::new(ErrorKind::InvalidData, what));
+    if hello.job != me.job {
+        return unlike("it is of another job".to_owned());
     }
-    Ok(Some(sockets))
+    if let Some(contradiction) = hello.contradicts(me) {
+        return unlike(contradiction);
+    }
+    if !(me.process + 1..me.processes).contains(&hello.process) {
+        return unlike(format!("process {} does not call here", hello.process));
+    }
+    meeting.hear(&mut [0; CONFIRMED.len()])?;
+    Ok((hello, meeting.end()?))
 }
 
 /// Calls all processes before this one.
@@ -131,20 +201,32 @@ fn call(
     let mut waiting = Waiting::new();
     let mut breath = BREATH;
     while !gives_up() {
-        let met = dial(address).and_then(|mut socket| Ok((meet(&mut socket, me)?, socket)));
-        match met {
+        match dial(address).and_then(|socket| introduce(socket, me)) {
             // Where nobody listens yet, a call may reach itself.
             Ok((hello, _)) if hello == me => {}
-            Ok((hello, socket)) => {
-                hello.agrees(me)?;
-                if hello.process == process {
-                    return Ok(Some(socket));
+            Ok((hello, _)) if hello.job != me.job => {
+                let error = io::Error::new(ErrorKind::AddrInUse, "another job answers there");
+                waiting.tell(process, address, &error);
+            }
+            Ok((hello, mut meeting)) => {
+                if let Some(contradiction) = hello.contradicts(me) {
+                    return Err(Contradiction(contradiction).into());
                 }
-                return Err(Contradiction(format!(
-                    "at {address} is process {}, not {process}: give every process the same host file",
-                    hello.process
-                ))
-                .into());
+                if hello.process != process {
+                    return Err(Contradiction(format!(
+                        "at {address} is process {}, not {process}: give every process the same host file",
+                        hello.process
+                    ))
+                    .into());
+                }
+                match meeting
+                    .socket
+                    .write_all(&CONFIRMED)
+                    .and_then(|()| meeting.end())
+                {
+                    Ok(socket) => return Ok(Some(socket)),
+                    Err(error) => waiting.tell(process, address, &error),
+                }
             }
             Err(error) => waiting.tell(process, address, &error),
         }
@@ -166,25 +248,66 @@ fn dial(address: &str) -> io::Result<TcpStream> {
     Err(failed)
 }
 
-/// Says who this is, and hears who the other is; afterwards the socket is as timely wants it.
-fn meet(socket: &mut TcpStream, me: Hello) -> io::Result<Hello> {
-    socket.set_nonblocking(false)?;
-    socket.set_nodelay(true)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.write_all(&me.to_bytes())?;
-    let mut bytes = [0; Hello::BYTES];
-    socket.read_exact(&mut bytes)?;
-    socket.set_read_timeout(None)?;
-    let hello = Hello::from_bytes(&bytes)
-        .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "it speaks another language"))?;
-    let socket = SockRef::from(&*socket);
-    let probes = TcpKeepalive::new()
-        .with_time(SILENCE / 3)
-        .with_interval(SILENCE / 6);
-    socket.set_tcp_keepalive(&probes)?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(SILENCE))?;
-    Ok(hello)
+/// The caller's part of a meeting, but for the confirmation.
+fn introduce(socket: TcpStream, me: Hello) -> io::Result<(Hello, Meeting)> {
+    let mut meeting = Meeting::new(socket)?;
+    meeting.socket.write_all(&me.to_bytes())?;
+    Ok((meeting.hear_hello()?, meeting))
+}
+
+/// A conversation that must end in time, however slowly the other end speaks.
+struct Meeting {
+    socket: TcpStream,
+    end: Instant,
+}
+
+impl Meeting {
+    fn new(socket: TcpStream) -> io::Result<Self> {
+        socket.set_nonblocking(false)?;
+        socket.set_nodelay(true)?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        Ok(Meeting {
+            socket,
+            end: Instant::now() + PATIENCE,
+        })
+    }
+
+    fn hear(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        let mut heard = 0;
+        while heard < bytes.len() {
+            let left = self.end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            self.socket.set_read_timeout(Some(left))?;
+            match self.socket.read(&mut bytes[heard..])? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                more => heard += more,
+            }
+        }
+        Ok(())
+    }
+
+    fn hear_hello(&mut self) -> io::Result<Hello> {
+        let mut bytes = [0; Hello::BYTES];
+        self.hear(&mut bytes)?;
+        Hello::from_bytes(&bytes)
+            .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "it speaks another language"))
+    }
+
+    /// The socket as timely wants it.
+    fn end(self) -> io::Result<TcpStream> {
+        self.socket.set_read_timeout(None)?;
+        self.socket.set_write_timeout(None)?;
+        let socket = SockRef::from(&self.socket);
+        let probes = TcpKeepalive::new()
+            .with_time(SILENCE / 3)
+            .with_interval(SILENCE / 6);
+        socket.set_tcp_keepalive(&probes)?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(Some(SILENCE))?;
+        Ok(self.socket)
+    }
 }
 
 /// Tells once, and not too soon, who is not there.
@@ -201,34 +324,37 @@ impl Waiting {
         }
     }
 
-    fn tell(&mut self, process: u32, where_: &str, error: &io::Error) {
+    fn tell(&mut self, process: u32, place: &str, error: &io::Error) {
         if !self.told && self.since.elapsed() > NO_NEWS {
             self.told = true;
-            tracing::warn!(%error, "waiting for process {process} of the job ({where_})");
+            tracing::warn!(%error, "waiting for process {process} of the job ({place})");
         }
     }
 }
 
 impl Hello {
     const MAGIC: [u8; 8] = *b"eigenfl1";
-    const BYTES: usize = 20;
+    const BYTES: usize = 28;
 
     fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         bytes[..8].copy_from_slice(&Self::MAGIC);
+        bytes[8..16].copy_from_slice(&self.job.to_be_bytes());
         let numbers = [self.process, self.processes, self.workers];
-        for (place, number) in bytes[8..].chunks_exact_mut(4).zip(numbers) {
+        for (place, number) in bytes[16..].chunks_exact_mut(4).zip(numbers) {
             place.copy_from_slice(&number.to_be_bytes());
         }
         bytes
     }
 
     fn from_bytes(bytes: &[u8; Self::BYTES]) -> Option<Self> {
-        let (numbers, _) = bytes.strip_prefix(&Self::MAGIC)?.as_chunks::<4>();
+        let (job, numbers) = bytes.strip_prefix(&Self::MAGIC)?.split_first_chunk()?;
+        let (numbers, _) = numbers.as_chunks::<4>();
         let [process, processes, workers] = *numbers else {
             return None;
         };
         Some(Hello {
+            job: u64::from_be_bytes(*job),
             process: u32::from_be_bytes(process),
             processes: u32::from_be_bytes(processes),
             workers: u32::from_be_bytes(workers),
@@ -236,19 +362,26 @@ impl Hello {
     }
 
     /// Timely needs as many processes and workers everywhere.
-    fn agrees(self, me: Hello) -> Result<(), Contradiction> {
+    fn contradicts(self, me: Hello) -> Option<String> {
         if (self.processes, self.workers) == (me.processes, me.workers) {
-            return Ok(());
+            return None;
         }
         let layout = |hello: Hello| format!("-n {} -w {}", hello.processes, hello.workers);
-        Err(Contradiction(format!(
+        Some(format!(
             "process {} was started with {}, process {} with {}: start all processes of a job alike",
             me.process,
             layout(me),
             self.process,
             layout(self)
-        )))
+        ))
     }
+}
+
+fn digest(job: &str) -> u64 {
+    let digest: [u8; 32] = Sha256::digest(job).into();
+    digest[..8]
+        .iter()
+        .fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]
@@ -282,7 +415,7 @@ mod tests {
                 .iter()
                 .rev()
                 .map(|layout| {
-                    let thread = scope.spawn(|| rendezvous(layout, || false));
+                    let thread = scope.spawn(|| rendezvous(layout, "job", || false));
                     sleep(3 * BREATH);
                     thread
                 })
@@ -292,25 +425,49 @@ mod tests {
         })
     }
 
+    /// Calls until somebody listens, and says this.
+    fn stranger(address: &str, words: &[u8]) -> TcpStream {
+        loop {
+            if let Ok(mut socket) = TcpStream::connect(address) {
+                socket.write_all(words).expect("a listener");
+                return socket;
+            }
+            sleep(BREATH);
+        }
+    }
+
     #[test]
     fn every_process_reaches_every_other_one_in_spite_of_strangers() {
         let layouts = layouts(&[2; 4]);
-        let stranger = layouts[0].addresses[0].clone();
-        let strange = std::thread::spawn(move || {
-            for words in [&b"GET / HTTP/1.1\r\n\r\n"[..], b""] {
-                let called = (0..100).find_map(|_| {
-                    sleep(BREATH);
-                    TcpStream::connect(&stranger).ok()
-                });
-                // Late, there is no listener any more.
-                let _ = called.map(|mut socket| socket.write_all(words));
-            }
+        let first = &layouts[0].addresses[0];
+        let hello = |job: &str, processes| Hello {
+            job: digest(job),
+            process: 3,
+            processes,
+            workers: 2,
+        };
+        let met = std::thread::scope(|scope| {
+            let zero = scope.spawn(|| rendezvous(&layouts[0], "job", || false));
+            // One is silent, one speaks HTTP, one is of another job, one of another layout, and one of the job's own gave up
+            // before it confirmed: none of them may take a place or end the wait.
+            let strangers = [
+                stranger(first, b""),
+                stranger(first, b"GET / HTTP/1.1\r\n\r\n"),
+                stranger(first, &hello("another", 4).to_bytes()),
+                stranger(first, &hello("job", 5).to_bytes()),
+            ];
+            let mut late = stranger(first, &hello("job", 4).to_bytes());
+            late.read_exact(&mut [0; Hello::BYTES]).expect("an answer");
+            drop(late);
+            let mut met = meet_all(&layouts[1..]);
+            met.insert(0, zero.join().expect("no panic"));
+            drop(strangers);
+            met
         });
-        let mut met: Vec<_> = meet_all(&layouts)
+        let mut met: Vec<_> = met
             .into_iter()
             .map(|sockets| sockets.expect("a meeting").expect("no end"))
             .collect();
-        strange.join().expect("a stranger");
         for (from, to) in (0..4).flat_map(|a| (0..4).map(move |b| (a, b))) {
             if from == to {
                 assert!(met[from][to].is_none());
@@ -327,25 +484,30 @@ mod tests {
     }
 
     #[test]
-    fn processes_of_different_layouts_say_so() {
-        for met in meet_all(&layouts(&[1, 2])) {
-            let error = met.expect_err("a contradiction");
+    fn who_calls_with_another_layout_says_so_and_the_called_one_goes_on_waiting() {
+        let layouts = layouts(&[1, 2]);
+        let called = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let zero = scope.spawn(|| rendezvous(&layouts[0], "job", || called.load(Relaxed)));
+            let error = rendezvous(&layouts[1], "job", || false).expect_err("a contradiction");
             assert!(error.is::<Contradiction>());
             assert!(error.to_string().contains("-n 2 -w 1"), "{error}");
             assert!(error.to_string().contains("-n 2 -w 2"), "{error}");
-        }
+            called.store(true, Relaxed);
+            assert!(zero.join().expect("no panic").expect("no error").is_none());
+        });
     }
 
     #[test]
     fn a_stop_ends_the_wait() {
         let layouts = layouts(&[1, 1]);
         assert!(
-            rendezvous(&layouts[0], || true)
+            rendezvous(&layouts[0], "job", || true)
                 .expect("no error")
                 .is_none()
         );
         assert!(
-            rendezvous(&layouts[1], || true)
+            rendezvous(&layouts[1], "job", || true)
                 .expect("no error")
                 .is_none()
         );

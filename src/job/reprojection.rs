@@ -34,7 +34,7 @@ impl Plan {
             return Ok(None);
         };
         let newest = state.projection.as_ref().map(|named| named.version);
-        let groups = worth_it(groups(files, file_max), newest)?;
+        let groups = worth_it(groups(files, file_max, state.features), newest)?;
         if groups.is_empty() {
             return Ok(None);
         }
@@ -48,14 +48,16 @@ impl Plan {
     }
 }
 
-/// Fills groups up to `file_max`, each file into the first that has room. No two groups would fit into one, so files
+/// Fills groups up to `file_max` of rows of so many `features`, each file into the first that has room. No two groups would fit into one, so files
 /// that were made of groups stay as they are, in whatever order they come.
-fn groups(files: Vec<DataFile>, file_max: Load) -> Vec<Vec<DataFile>> {
+fn groups(files: Vec<DataFile>, file_max: Load, features: usize) -> Vec<Vec<DataFile>> {
+    // As rows count where they are staged; the file itself is smaller by its compression.
+    let row_bytes = 2 * (features * size_of::<f32>()) as u64;
     let mut groups: Vec<(Load, Vec<DataFile>)> = Vec::new();
     for file in files {
         let load = Load {
             count: file.rows,
-            bytes: file.bytes,
+            bytes: file.bytes.max(file.rows.saturating_mul(row_bytes)),
         };
         let mut with_room = groups.iter_mut();
         match with_room.find(|(held, _)| !(*held + load).exceeds(file_max)) {
@@ -206,7 +208,7 @@ mod tests {
     fn small_files_are_merged_and_large_ones_left_alone() {
         let files = [("a", 3), ("b", 4), ("c", 4), ("d", 20), ("e", 1)];
         let files = files.map(|(name, rows)| file(name, rows)).to_vec();
-        let groups = groups(files, of_rows(10));
+        let groups = groups(files, of_rows(10), 768);
         assert_eq!(sizes(&groups), [vec![3, 4, 1], vec![4], vec![20]]);
         assert_eq!(
             sizes(&worth_it(groups.clone(), Some(7)).unwrap()),
@@ -219,7 +221,7 @@ mod tests {
         };
         let files = (0..5).map(|i| file(&i.to_string(), 1)).collect();
         assert_eq!(
-            sizes(&super::groups(files, light)),
+            sizes(&super::groups(files, light, 0)),
             [vec![1, 1], vec![1, 1], vec![1]]
         );
     }
@@ -230,7 +232,7 @@ mod tests {
             .map(|i| file(&i.to_string(), 1 + i * 7919 % 37))
             .collect();
         let merged = |files: &[DataFile]| -> Vec<DataFile> {
-            let groups = groups(files.to_vec(), of_rows(50)).into_iter();
+            let groups = groups(files.to_vec(), of_rows(50), 768).into_iter();
             let whole = |group: Vec<DataFile>| {
                 file(&group[0].name, group.iter().map(|file| file.rows).sum())
             };

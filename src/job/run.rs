@@ -40,7 +40,9 @@ pub fn run(job: &Arc<Job>, layout: &Layout) -> Result<()> {
     let (ended, ends) = channel();
     let ended = Mutex::new(ended);
     let (shared, workers) = (job.clone(), layout.workers);
-    let Some((allocators, network)) = connect(layout, || job.stop.load(Relaxed))? else {
+    let Some((allocators, network)) =
+        connect(layout, &job.config.table.uri, || job.stop.load(Relaxed))?
+    else {
         return Ok(());
     };
     let guards = execute_from(
@@ -84,12 +86,16 @@ pub fn run(job: &Arc<Job>, layout: &Layout) -> Result<()> {
 type Connected = (Vec<AllocatorBuilder>, Box<dyn Any + Send>);
 
 /// Timely's workers of this process, connected to those of the others; nothing if `gives_up` ends the wait for them.
-fn connect(layout: &Layout, gives_up: impl Fn() -> bool + Sync) -> Result<Option<Connected>> {
+fn connect(
+    layout: &Layout,
+    job: &str,
+    gives_up: impl Fn() -> bool + Sync,
+) -> Result<Option<Connected>> {
     if layout.addresses.len() < 2 {
         let workers = CommunicationConfig::Process(layout.workers);
         return Ok(Some(workers.try_build().map_err(|error| anyhow!(error))?));
     }
-    let Some(sockets) = rendezvous(layout, gives_up)? else {
+    let Some(sockets) = rendezvous(layout, job, gives_up)? else {
         return Ok(None);
     };
     let hooks = Hooks::default();

@@ -271,7 +271,12 @@ impl Log<Reject> {
         match self.pending(state) {
             Some(files) => {
                 let files = files.clone();
-                self.commit(state.epoch, files, String::new()).await
+                let Err(lost) = self.commit(state.epoch, files, String::new()).await else {
+                    return Ok(());
+                };
+                // A reproject that found it written ahead may have carried it out.
+                self.base = self.table.snapshot().await?;
+                self.pending(state).map_or(Ok(()), |_| Err(lost))
             }
             None => Ok(()),
         }

@@ -74,8 +74,18 @@ pub(super) fn lists<'a>(
     )?))
 }
 
-pub(super) fn blobs<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
-    Arc::new(values.collect::<BinaryArray>())
+pub(super) fn blobs<'a>(
+    column: &'static str,
+    values: impl Iterator<Item = Option<&'a [u8]>> + Clone,
+) -> Result<ArrayRef, SchemaError> {
+    let bytes: usize = values.clone().flatten().map(<[u8]>::len).sum();
+    if i32::try_from(bytes).is_err() {
+        return Err(SchemaError::Range {
+            column,
+            value: bytes as i64,
+        });
+    }
+    Ok(Arc::new(values.collect::<BinaryArray>()))
 }
 
 /// A column found by its name, which its errors repeat.

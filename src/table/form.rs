@@ -38,9 +38,9 @@ impl Form {
             if !fields.iter().any(|field| *field.name() == own) {
                 return Err(SchemaError::Form(format!("there is no column {own}")));
             }
-            if name.is_empty()
-                || name.contains([' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '='])
-            {
+            // A dot would be a path into a nested column for Parquet and Spark.
+            let plain = |c: char| c.is_alphanumeric() || c == '_';
+            if name.is_empty() || !name.chars().all(plain) {
                 return Err(SchemaError::Form(format!(
                     "no column can be called {name:?}: choose letters, digits and underscores"
                 )));
@@ -184,6 +184,7 @@ mod tests {
             ([("label", "Path")], "two columns"),
             ([("labels", "category")], "no column labels"),
             ([("label", "a b")], "a b"),
+            ([("path", "image.path")], "image.path"),
             ([("label", "")], "\"\""),
         ] {
             let error = form(given).unwrap_err().to_string();

@@ -80,14 +80,10 @@ pub struct Row {
 }
 
 impl Row {
-    /// About what it takes in memory.
+    /// About what it takes in memory once it is reduced, with or without its scaled features.
     pub fn bytes(&self) -> u64 {
-        let floats = [
-            Some(&self.features),
-            self.reduced_features.as_ref(),
-            self.scaled_features.as_ref(),
-        ];
-        let floats: usize = floats.into_iter().flatten().map(Vec::len).sum();
+        let reduced = self.reduced_features.as_ref().map_or(0, Vec::len);
+        let floats = 2 * self.features.len() + reduced;
         let content = self.content.as_ref().map_or(0, Bytes::len);
         (size_of::<Self>() + self.path.len() + floats * size_of::<f32>() + content) as u64
     }
@@ -192,7 +188,7 @@ impl Record for Row {
             Arc::new(Int64Array::from_iter(
                 rows.iter().map(|row| row.projection_version),
             )),
-            blobs(rows.iter().map(|row| row.content.as_deref())),
+            blobs("content", rows.iter().map(|row| row.content.as_deref()))?,
         ])
     }
 

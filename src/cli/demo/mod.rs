@@ -19,7 +19,7 @@ use tokio::runtime::{Handle, Runtime};
 use super::listen::Listen;
 use super::{Failure, free_addresses, log, runtime};
 use crate::backbone::weights::{self, Source};
-use crate::config::{Backbone, Config, Log, LogFormat, Weights};
+use crate::config::{self, Backbone, Config, Log, LogFormat, Weights};
 use crate::embedded::{EmbeddedKafka, EmbeddedS3};
 use crate::job::{Job, Layout, Options};
 use crate::storage::Credentials;
@@ -337,7 +337,12 @@ impl Children {
         std::fs::write(&hosts, layout.addresses.join("\n"))?;
         let program = std::env::current_exe().context("this program's own path")?;
         for process in 1..layout.addresses.len() {
-            let child = Command::new(&program)
+            let mut command = Command::new(&program);
+            // What the demo itself doesn't hear.
+            for (name, _) in config::environment().filter(|(name, _)| !settings::is_heard(name)) {
+                command.env_remove(name);
+            }
+            let child = command
                 .args(["run", "--config"])
                 .arg(&file)
                 .args(until_end.then_some("--until-end"))

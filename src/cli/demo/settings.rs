@@ -53,7 +53,7 @@ impl Settings {
     /// # Errors
     /// As of a job's file.
     pub fn config(&self) -> Result<Config, ConfigError> {
-        let observe = config::environment().filter(|(name, _)| name.starts_with(OBSERVE));
+        let observe = config::environment().filter(|(name, _)| is_heard(name));
         let mut said = match &self.file {
             Some(file) => Said::load(file, observe)?,
             None => Said::parse("", observe)?,
@@ -76,4 +76,9 @@ impl Settings {
             Some((keys::find(section, name)?.variable(), value.as_str()))
         })
     }
+}
+
+/// Whether the demo hears a variable.
+pub fn is_heard(name: &str) -> bool {
+    name.starts_with(OBSERVE)
 }

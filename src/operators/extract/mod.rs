@@ -291,7 +291,9 @@ impl Extract {
     fn known(&self, task: &Task) -> Option<Change> {
         let held = self.etags.get(&task.hint.key);
         let same = matches!(task.latest.content, Content::Present(etag) if held == Some(&etag));
-        (same && !task.stale).then_some(Change::Touch(task.latest.version))
+        // What a new selection no longer takes must be looked at, and is then gone.
+        let taken = self.job.selection.takes(&task.hint.object);
+        (same && !task.stale && taken).then_some(Change::Touch(task.latest.version))
     }
 
     /// What the next look that has ended comes to; an image is put through the network.
