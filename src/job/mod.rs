@@ -12,7 +12,7 @@ use crate::image::{Limits, Preprocess};
 use crate::observe::{Board, Commit, Fitted, Health, Metrics, Spell, now_ms};
 use crate::operators::{Host, Load};
 use crate::projection;
-use crate::storage::Uploads;
+use crate::storage::{Uploads, Witnesses};
 use state::{JobState, ProjectionRef};
 
 mod label;
@@ -46,6 +46,8 @@ pub struct Job {
     pub runtime: Handle,
     /// The images.
     pub uploads: Arc<dyn Uploads>,
+    /// Which of them could be read.
+    pub witnesses: Witnesses,
     /// The tables.
     pub tables: Tables,
     /// The network, loaded once a process.

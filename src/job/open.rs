@@ -17,7 +17,7 @@ use crate::config::{self, Config};
 use crate::image::{Fit, Limits, Preprocess};
 use crate::observe::{Board, Health, Metrics, Spell};
 use crate::projection;
-use crate::storage::{Credentials, Location, Patience, Place, S3Config};
+use crate::storage::{Credentials, Location, Patience, Place, S3Config, Witnesses};
 use crate::table::{Form, Row};
 
 /// What a job is given beside its configuration.
@@ -82,6 +82,7 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
     Ok(Arc::new(Job {
         runtime: Handle::current(),
         uploads: uploads::open(&config, options.credentials.as_ref()).await?,
+        witnesses: Witnesses::default(),
         tables: tables(&config.table.uri, &s3, patience, form).await?,
         features,
         // The pixels that the network sees depend on how an image is fitted, so the features do.

@@ -28,6 +28,7 @@ mod s3_multipart;
 mod s3_store;
 mod s3_uploads;
 mod uploads;
+mod witnesses;
 
 pub use error::StorageError;
 pub use folder_uploads::FolderUploads;
@@ -38,3 +39,4 @@ pub use s3::{Credentials, S3Config};
 pub use s3_store::S3Store;
 pub use s3_uploads::S3Uploads;
 pub use uploads::{FetchError, Upload, UploadMeta, Uploads};
+pub use witnesses::Witnesses;

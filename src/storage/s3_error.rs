@@ -17,8 +17,19 @@ pub(super) fn is_conflict(error: &Error) -> bool {
     matches!(error, Error::Generic { source, .. } if source.is::<Conflict>())
 }
 
+/// What a refusal of the credentials comes from that passes by itself, or as soon as somebody sees it.
+pub(super) fn passing_refusal(code: &str) -> Option<&'static str> {
+    match code {
+        "ExpiredToken" => Some("the credentials have expired; they are asked for anew"),
+        "RequestTimeTooSkewed" => {
+            Some("the clocks of this machine and of the store differ: set them")
+        }
+        _ => None,
+    }
+}
+
 /// Sorts an SDK error by what its status means: `Generic` is what may pass by itself (no answer, 408, 409, 429,
-/// 5xx), all else is final.
+/// 5xx, and [`passing_refusal`]s), all else is final.
 pub(super) fn map_error<E>(path: &str, error: SdkError<E>) -> Error
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
@@ -26,7 +37,16 @@ where
     let status = error.raw_response().map(|answer| answer.status().as_u16());
     let code = error.code().unwrap_or_default().to_string();
     let path = path.to_string();
-    let source: Box<dyn std::error::Error + Send + Sync> = Box::new(error);
+    let source: Box<dyn std::error::Error + Send + Sync> = match passing_refusal(&code) {
+        Some(cause) => {
+            let source = format!("{cause}; {}", chain(&error)).into();
+            return Error::Generic {
+                store: STORE,
+                source,
+            };
+        }
+        None => Box::new(error),
+    };
     match (status, code.as_str()) {
         // AWS's answer to a body that came too slowly; the only 400 that time cures.
         (Some(400), "RequestTimeout") | (None | Some(408 | 429 | 500..), _) => Error::Generic {

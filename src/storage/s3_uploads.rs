@@ -13,6 +13,7 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 
 use super::error::chain;
+use super::s3_error::passing_refusal;
 use super::uploads::{FetchError, Upload, UploadMeta, Uploads, object_name};
 
 const HEADS_IN_FLIGHT: usize = 8;
@@ -208,7 +209,12 @@ where
             _ => FetchError::Transient { object, reason },
         };
     };
-    match (answer.status().as_u16(), error.code().unwrap_or_default()) {
+    let code = error.code().unwrap_or_default();
+    if let Some(cause) = passing_refusal(code) {
+        let reason = format!("{cause}; {reason}");
+        return FetchError::Transient { object, reason };
+    }
+    match (answer.status().as_u16(), code) {
         // The bucket's absence is a wrong endpoint or name, and no proof that its objects were deleted.
         (404, "NoSuchBucket") => FetchError::Denied { object, reason },
         (404, _) => FetchError::NotFound { object },
@@ -216,10 +222,7 @@ where
             object,
             reason: format!("it is archived, restore it first ({reason})"),
         },
-        // Keys that expire while we run are renewed by the credentials chain.
-        (_, "ExpiredToken" | "RequestTimeout" | "RequestTimeTooSkewed") => {
-            FetchError::Transient { object, reason }
-        }
+        (_, "RequestTimeout") => FetchError::Transient { object, reason },
         (301 | 307 | 401 | 403, _) => FetchError::Denied { object, reason },
         (408 | 409 | 429 | 500.., _) => FetchError::Transient { object, reason },
         _ => FetchError::Invalid { object, reason },

@@ -82,6 +82,11 @@ fn bad_images_meet_their_verdicts_and_good_ones_their_rows() {
 
 #[test]
 fn awkward_keys_are_kept_verbatim() {
+    keeps_awkward_keys(&World::new(2));
+}
+
+/// Awkward keys are kept verbatim on the servers of a world with two partitions.
+pub fn keeps_awkward_keys(world: &World) {
     let Some(file) = shared("data/bad-inputs/KEYS.json") else {
         return;
     };
@@ -93,7 +98,6 @@ fn awkward_keys_are_kept_verbatim() {
         .iter()
         .map(|key| key.as_str().expect("text"))
         .collect();
-    let world = World::new(2);
     for (i, key) in keys.iter().enumerate() {
         world.upload(i as i32 % 2, 1, key, picture(i as u64));
     }
@@ -101,7 +105,7 @@ fn awkward_keys_are_kept_verbatim() {
     let rows = world.rows();
     for key in keys {
         let row = rows
-            .get(&format!("s3://{BUCKET}/{key}"))
+            .get(&format!("s3://{}/{key}", world.servers.bucket))
             .unwrap_or_else(|| panic!("{key:?} has no row"));
         let label = key.rsplit('/').nth(1).map(str::to_owned);
         assert_eq!(row.label, label);

@@ -1,5 +1,6 @@
 //! Store and broker that stumble: late, torn, refused or absent answers change nothing of what is published.
 
+use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use crate::world::{Layout, Published, World, finish, picture};
 
 const TWO: Layout = Layout::new(2, 1);
 const SETTINGS: &str = "[publish]\nrows = 8\ninterval_ms = 200\n[projection]\ncomponents = 3\n[log]\nformat = \"human\"\n";
+const UNAVAILABLE: Fate = Fate::Refused(503, "SlowDown");
 /// The only broker's id.
 const BROKER: i32 = 1;
 /// One call in so many goes wrong.
@@ -71,7 +73,7 @@ fn a_store_that_stumbles_changes_nothing() {
             Moment::Before,
             Fate::Delay(Duration::from_millis(300)),
         ),
-        ("refused", Moment::Before, Fate::Unavailable),
+        ("refused", Moment::Before, UNAVAILABLE),
         ("cut before", Moment::Before, Fate::Cut),
         ("cut after: the answer is lost", Moment::After, Fate::Cut),
         ("half an answer", Moment::After, Fate::Half),
@@ -93,11 +95,82 @@ fn a_burst_of_refusals_is_waited_out() {
     let expected = undisturbed();
     // Longer than the client's own three tries.
     let log = survive("burst", &expected, |call, moment| match call.number {
-        20..60 if moment == Moment::Before => Fate::Unavailable,
+        20..60 if moment == Moment::Before => UNAVAILABLE,
         _ => Fate::Pass,
     });
     // However many images and files wait for the store, it is told once.
     assert_eq!(log.matches("the store is unwell").count(), 1, "{log}");
+}
+
+#[test]
+fn a_clock_that_is_wrong_for_a_while_is_waited_out_and_said() {
+    let skewed = Fate::Refused(403, "RequestTimeTooSkewed");
+    let log = survive("skew", &undisturbed(), move |call, moment| {
+        match call.number {
+            20..60 if moment == Moment::Before => skewed,
+            _ => Fate::Pass,
+        }
+    });
+    let cause = "the clocks of this machine and of the store differ";
+    assert!(log.contains(cause), "{log}");
+}
+
+/// Runs the history while the store refuses calls for images, given their number and path; how it ended and what it said.
+/// Then the store gives what it has.
+fn refused(world: &mut World, mut which: impl FnMut(u64, &str) -> bool + Send + 'static) -> Output {
+    history(world);
+    let proxy = Proxy::start(world.endpoint());
+    let endpoint = world.servers.s3.endpoint.clone();
+    world.hide_behind(&proxy);
+    let mut images = 0;
+    proxy.watch(move |call, moment| {
+        if moment == Moment::After || !call.path.starts_with("/landing/") {
+            return Fate::Pass;
+        }
+        images += 1;
+        if which(images, &call.path) {
+            Fate::Refused(403, "AccessDenied")
+        } else {
+            Fate::Pass
+        }
+    });
+    let settings = format!("{SETTINGS}[limits]\nretry_ms = 500\n");
+    let job = world.start(TWO, &settings, &["--until-end"]).pop();
+    let output = finish(job.expect("a process"));
+    world.servers.s3.endpoint = endpoint;
+    output
+}
+
+#[test]
+fn what_the_store_refuses_to_all_is_no_objects_fault() {
+    let mut world = World::new(2);
+    let output = refused(&mut world, |number, _| number > 10);
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert!(log.contains("access denied"), "{log}");
+    assert!(log.contains("check credentials, bucket policy"), "{log}");
+    assert!(log.contains("limits.retry_ms"), "{log}");
+    // Nothing was taken for unreadable: the next run goes on as if nothing had been.
+    world.run(TWO, SETTINGS);
+    assert_eq!(Published::of(&world), undisturbed());
+}
+
+#[test]
+fn an_object_that_the_store_refuses_alone_is_a_reject() {
+    let mut world = World::new(2);
+    let output = refused(&mut world, |_, path| path.contains("/21.png"));
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    let rejects = world.rejects();
+    let reasons: Vec<_> = rejects
+        .iter()
+        .map(|(path, r)| (&**path, &*r.reason))
+        .collect();
+    assert_eq!(reasons, [("s3://landing/class 0/21.png", "access-denied")]);
+    // Once it may be read, its event makes it a row.
+    world.upload(1, 1, "class 0/21.png", picture(21));
+    world.run(TWO, SETTINGS);
+    assert_eq!(Published::of(&world), undisturbed());
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod crash;
 mod exactness;
 mod faults;
 mod histories;
+mod hosts;
 mod networks;
 mod observe;
 mod proxy;

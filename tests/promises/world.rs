@@ -288,8 +288,6 @@ impl World {
 
     /// The command of each of the job's processes.
     pub fn processes(&self, layout: Layout, more: &str, arguments: &[&str]) -> Vec<Command> {
-        let config = self.config(more);
-        let hosts = self.dir.path().join("hosts");
         let listeners: Vec<_> = (0..layout.processes)
             .map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"))
             .collect();
@@ -298,9 +296,22 @@ impl World {
             .map(|listener| listener.local_addr().expect("its address").to_string())
             .collect();
         drop(listeners);
+        self.members(&addresses, layout.workers, more, arguments)
+    }
+
+    /// The commands of a job's processes that listen at these addresses.
+    pub fn members(
+        &self,
+        addresses: &[String],
+        workers: usize,
+        more: &str,
+        arguments: &[&str],
+    ) -> Vec<Command> {
+        let config = self.config(more);
+        let hosts = self.dir.path().join("hosts");
         std::fs::write(&hosts, addresses.join("\n")).expect("a host file");
-        let (workers, processes) = (layout.workers.to_string(), layout.processes.to_string());
-        (0..layout.processes)
+        let (workers, processes) = (workers.to_string(), addresses.len().to_string());
+        (0..addresses.len())
             .map(|process| {
                 let mut command = self.command();
                 command.args(["run", "--config"]).arg(&config);

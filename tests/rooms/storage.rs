@@ -1,10 +1,14 @@
 //! Every backend keeps the same promises.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::support::{self, BUCKET, EmbeddedS3, real_s3};
+use aws_sdk_s3::presigning::PresigningConfig;
 use bytes::Bytes;
-use eigenflow::storage::{FetchError, FolderUploads, S3Store, S3Uploads, Uploads};
+use eigenflow::storage::{
+    Credentials, FetchError, FolderUploads, S3Config, S3Store, S3Uploads, Uploads,
+};
 use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
@@ -424,6 +428,51 @@ async fn faults_are_sorted_by_whether_waiting_helps() {
     assert!(error.is_transient(), "{error}");
 }
 
+#[tokio::test]
+async fn buckets_are_in_the_path_or_in_the_host_and_no_checksum_is_sent_unasked() {
+    let styles = [
+        (
+            "http://store.example:9000",
+            None,
+            "http://store.example:9000/landing/k?",
+        ),
+        (
+            "http://store.example:9000",
+            Some(false),
+            "http://landing.store.example:9000/k?",
+        ),
+        (
+            "https://s3.eu-west-1.amazonaws.com",
+            Some(false),
+            "https://landing.s3.eu-west-1.amazonaws.com/k?",
+        ),
+    ];
+    for (endpoint, path_style, expected) in styles {
+        let credentials = Credentials {
+            access_key: "any".to_owned(),
+            secret_key: "any".to_owned(),
+        };
+        let config = S3Config {
+            endpoint: Some(endpoint.to_owned()),
+            region: Some("eu-west-1".to_owned()),
+            path_style,
+            credentials: Some(credentials),
+        };
+        let client = config.client().await.unwrap();
+        let hour = PresigningConfig::expires_in(Duration::from_secs(3600)).unwrap();
+        let put = client
+            .put_object()
+            .bucket(BUCKET)
+            .key("k")
+            .body(Bytes::from("x").into());
+        let request = put.presigned(hour).await.unwrap();
+        assert!(request.uri().starts_with(expected), "{}", request.uri());
+        let mut headers = request.headers().map(|(name, _)| name);
+        assert!(!headers.any(|name| name.contains("checksum")));
+        assert!(!request.uri().contains("checksum"), "{}", request.uri());
+    }
+}
+
 /// A server that answers every request with these bytes and hangs up.
 async fn answering(answer: &'static str) -> S3Uploads {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -480,7 +529,7 @@ async fn an_unannounced_flood_is_cut_at_the_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_bucket_and_an_archived_object_are_no_missing_objects() {
+async fn a_bucket_an_archived_object_and_a_wrong_clock_are_no_missing_objects() {
     let answer = |code: &str| -> &'static str {
         let body = format!("<Error><Code>{code}</Code></Error>");
         let status = if code == "NoSuchBucket" { 404 } else { 403 };
@@ -493,6 +542,11 @@ async fn a_missing_bucket_and_an_archived_object_are_no_missing_objects() {
         .await
         .unwrap_err();
     assert!(matches!(error, FetchError::Denied { .. }), "{error}");
+    for code in ["RequestTimeTooSkewed", "ExpiredToken"] {
+        let error = answering(answer(code)).await.get("b", "k", 1).await;
+        let error = error.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+    }
     let error = answering(answer("InvalidObjectState"))
         .await
         .get("b", "k", 1)

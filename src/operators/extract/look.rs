@@ -2,7 +2,7 @@
 //!
 //! Faults of the store are not the object's: they are retried with jittered back-off while the change waits, and with it
 //! the frontier; when they outlast `limits.retry_ms` the job ends, and resumes from its last commit. Only what the store
-//! says of the object itself is an answer.
+//! says of the object itself is an answer; a refusal is that only while other objects of the bucket are not refused.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -84,6 +84,7 @@ pub async fn look(job: &Arc<Job>, hint: &Hint, known: Option<u128>) -> anyhow::R
                 job.metrics.fetched.record(asked.elapsed());
                 job.metrics.fetched_bytes.inc_by(upload.bytes.len() as u64);
                 job.store.succeeds();
+                job.witnesses.read(&hint.bucket, &hint.object);
                 return Ok(Seen::Object(Fetched {
                     upload,
                     _budget: budget,
@@ -113,7 +114,8 @@ pub async fn look(job: &Arc<Job>, hint: &Hint, known: Option<u128>) -> anyhow::R
         };
         drop(budget);
         if start.elapsed() > Duration::from_millis(job.config.limits.retry_ms) {
-            if let FetchError::Denied { .. } = error {
+            let denied = matches!(error, FetchError::Denied { .. });
+            if denied && job.witnesses.vouch_for(&*job.uploads, &hint.bucket).await {
                 return Ok(Seen::Unreadable(Unreadable::new("access-denied", &error)));
             }
             let path = path_of(&hint.bucket, &hint.object);

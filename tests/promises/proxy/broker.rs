@@ -2,11 +2,12 @@
 //! number (i16), its version (i16) and the request's own number (i32), by which the answer begins; answers come in the order
 //! of the requests. All integers are big-endian.
 //!
-//! The broker tells where it listens, in answers about the cluster; the door puts its own port there, or the job would walk
+//! The broker tells where it listens, in answers about the cluster; the door puts its own place there, or the job would walk
 //! around it.
 
 use std::collections::HashSet;
 use std::io;
+use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -39,11 +40,11 @@ pub(super) async fn relay(link: Link) -> io::Result<()> {
     let (from_client, to_client) = link.client.into_split();
     let (from_broker, to_broker) = upstream.into_split();
     let (asked, answers_due) = mpsc::unbounded_channel();
-    let ports = (link.server.port(), link.door.port());
+    let places = (link.server, link.door);
     // Whichever ends first drops the other, and with it both connections.
     tokio::select! {
         ended = requests(from_client, to_broker, asked, &link.keeper) => ended,
-        ended = answers(from_broker, to_client, answers_due, &link.keeper, ports) => ended,
+        ended = answers(from_broker, to_client, answers_due, &link.keeper, places) => ended,
     }
 }
 
@@ -66,7 +67,7 @@ async fn requests(
             match keeper.ask(call, Moment::Before) {
                 Fate::Pass | Fate::Half => {}
                 Fate::Delay(time) => tokio::time::sleep(time).await,
-                Fate::Cut | Fate::Unavailable => return Ok(()),
+                Fate::Cut | Fate::Refused(..) => return Ok(()),
             }
         }
         // Its end is the other side's business.
@@ -81,7 +82,7 @@ async fn answers(
     mut client: OwnedWriteHalf,
     mut due: mpsc::UnboundedReceiver<Asked>,
     keeper: &Keeper,
-    (port, door): (u16, u16),
+    (broker_at, door): (SocketAddr, SocketAddr),
 ) -> io::Result<()> {
     while let Some(mut answer) = read_frame(&mut broker).await? {
         let Some(asked) = due.recv().await else {
@@ -89,11 +90,11 @@ async fn answers(
         };
         assert!(answer.starts_with(&asked.number), "answers are in order");
         if matches!(asked.api, METADATA | FIND_COORDINATOR) {
-            lead_back(&mut answer, port, door);
+            lead_back(&mut answer, broker_at, door);
         }
         if let Some(call) = &asked.call {
             match keeper.ask(call, Moment::After) {
-                Fate::Pass | Fate::Unavailable => {}
+                Fate::Pass | Fate::Refused(..) => {}
                 Fate::Delay(time) => tokio::time::sleep(time).await,
                 Fate::Cut => return Ok(()),
                 Fate::Half => {
@@ -109,11 +110,15 @@ async fn answers(
     Ok(())
 }
 
-/// Puts the door's port (i32) behind every mention of the broker's host that its own follows, whatever encoded the host's
-/// length before it.
-fn lead_back(answer: &mut [u8], port: u16, door: u16) {
-    let place = |port: u16| [b"127.0.0.1", &i32::from(port).to_be_bytes()[..]].concat();
-    let (broker, door) = (place(port), place(door));
+/// Puts the door's host and port (i32) in the place of the broker's, whatever encoded the host's length before it: that
+/// must stay as it is.
+fn lead_back(answer: &mut [u8], broker: SocketAddr, door: SocketAddr) {
+    let place = |address: SocketAddr| {
+        let host = address.ip().to_string().into_bytes();
+        [&host[..], &i32::from(address.port()).to_be_bytes()].concat()
+    };
+    let (broker, door) = (place(broker), place(door));
+    assert_eq!(broker.len(), door.len(), "hosts as long as each other");
     let mut at = 0;
     while let Some(window) = answer.get_mut(at..at + broker.len()) {
         if window == broker {
@@ -163,9 +168,13 @@ fn name(api: i16) -> String {
 
 #[test]
 fn an_answer_leads_back_to_the_door() {
-    let place = |port: i32| [&b"\x00\x09127.0.0.1"[..], &port.to_be_bytes()].concat();
-    let mut answer = [place(9092), place(9093), place(9092), vec![1]].concat();
-    lead_back(&mut answer, 9092, 40_000);
-    let expected = [place(40_000), place(9093), place(40_000), vec![1]].concat();
+    let place =
+        |host: &str, port: i32| [&b"\x00\x09"[..], host.as_bytes(), &port.to_be_bytes()].concat();
+    let broker = |port| place("127.0.0.1", port);
+    let mut answer = [broker(9092), broker(9093), broker(9092), vec![1]].concat();
+    let door = SocketAddr::from(([192, 0, 2, 1], 40_000));
+    lead_back(&mut answer, SocketAddr::from(([127, 0, 0, 1], 9092)), door);
+    let door = || place("192.0.2.1", 40_000);
+    let expected = [door(), broker(9093), door(), vec![1]].concat();
     assert_eq!(answer, expected);
 }

@@ -1,6 +1,6 @@
 //! Doors between the job and its servers that a test holds: each call may be let through, or not.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -39,8 +39,8 @@ pub enum Fate {
     Cut,
     /// It goes on after this time.
     Delay(Duration),
-    /// The answer is 503 (before), which the store never gave.
-    Unavailable,
+    /// The answer is this status with S3's error code (before), which the store never gave.
+    Refused(u16, &'static str),
     /// Half of the answer comes, then the connection ends (after).
     Half,
 }
@@ -80,8 +80,13 @@ pub struct Proxy {
 impl Proxy {
     /// Stands before the store at `endpoint`, `http://address`. Everything passes at first.
     pub fn start(endpoint: &str) -> Self {
+        Self::start_at(Ipv4Addr::LOCALHOST, endpoint)
+    }
+
+    /// The same, for callers to whom this machine is `here`.
+    pub fn start_at(here: Ipv4Addr, endpoint: &str) -> Self {
         let address = endpoint.trim_start_matches("http://");
-        Self::before(address, store::relay)
+        Self::before(here, address, store::relay)
     }
 
     /// Stands before the only broker, `address:port`, of a cluster. Everything passes at first.
@@ -89,10 +94,15 @@ impl Proxy {
     /// A request that one of its connection has sent before, byte for byte but for its number, is no call: a client polls
     /// for ever, and what it has learnt it does not ask in the same words.
     pub fn before_broker(broker: &str) -> Self {
-        Self::before(broker, broker::relay)
+        Self::before_broker_at(Ipv4Addr::LOCALHOST, broker)
     }
 
-    fn before<R>(server: &str, relay: impl Fn(Link) -> R + Send + 'static) -> Self
+    /// The same, for callers to whom this machine is `here`: an address of as many characters as `127.0.0.1`.
+    pub fn before_broker_at(here: Ipv4Addr, broker: &str) -> Self {
+        Self::before(here, broker, broker::relay)
+    }
+
+    fn before<R>(here: Ipv4Addr, server: &str, relay: impl Fn(Link) -> R + Send + 'static) -> Self
     where
         R: Future<Output = std::io::Result<()>> + Send + 'static,
     {
@@ -103,7 +113,7 @@ impl Proxy {
             .build()
             .expect("a runtime");
         let listener = runtime
-            .block_on(TcpListener::bind("127.0.0.1:0"))
+            .block_on(TcpListener::bind((here, 0)))
             .expect("a port");
         let address = listener.local_addr().expect("its address");
         let pass: Hook = Arc::new(Mutex::new(|_: &Call, _: Moment| Fate::Pass));

@@ -30,12 +30,16 @@ pub(super) async fn relay(link: Link) -> io::Result<()> {
         Fate::Pass | Fate::Half => {}
         Fate::Delay(time) => tokio::time::sleep(time).await,
         Fate::Cut => return Ok(()),
-        Fate::Unavailable => {
-            return client
-                .write_all(
-                    b"HTTP/1.1 503 Slow Down\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
-                )
-                .await;
+        Fate::Refused(status, code) => {
+            let body = match call.method.as_str() {
+                "HEAD" => String::new(),
+                _ => format!("<Error><Code>{code}</Code></Error>"),
+            };
+            let head = format!(
+                "HTTP/1.1 {status} {code}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            return client.write_all((head + &body).as_bytes()).await;
         }
     }
     let length = header(&head, "content-length")
@@ -55,7 +59,7 @@ pub(super) async fn relay(link: Link) -> io::Result<()> {
     let mut answer = Vec::new();
     upstream.read_to_end(&mut answer).await?;
     match keeper.ask(&call, Moment::After) {
-        Fate::Pass | Fate::Unavailable => {}
+        Fate::Pass | Fate::Refused(..) => {}
         Fate::Delay(time) => tokio::time::sleep(time).await,
         Fate::Cut => return Ok(()),
         Fate::Half => answer.truncate(answer.len() / 2),

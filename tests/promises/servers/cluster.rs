@@ -24,7 +24,8 @@ pub fn cluster() -> Option<&'static Cluster> {
     CLUSTER
         .get_or_init(|| {
             let brought = brought();
-            if !brought.join("kafka").exists() || !brought.join("seaweedfs/bin/weed").exists() {
+            if !brought.join("kafka/kafka-tools-4.1.1.jar").exists()
+                || !brought.join("seaweedfs/bin/weed").exists() {
                 eprintln!(
                     "SKIPPED: no servers in {}; tests/promises/servers/fetch.sh brings them, EIGENFLOW_SERVERS names another folder",
                     brought.display()
@@ -64,16 +65,23 @@ impl Cluster {
 
     /// A world with another broker.
     pub fn world_on(&self, kafka: &Kafka, way: Way, partitions: i32) -> World {
+        self.world_as(kafka, way, partitions, TopicReplication::Fixed(1))
+    }
+
+    /// A world whose topic is kept by the brokers that `replication` says.
+    pub fn world_as(
+        &self,
+        kafka: &Kafka,
+        way: Way,
+        partitions: i32,
+        replication: TopicReplication,
+    ) -> World {
         static WORLDS: AtomicUsize = AtomicUsize::new(0);
         let number = WORLDS.fetch_add(1, Ordering::Relaxed);
         let (topic, bucket) = (format!("uploads-{number}"), format!("landing-{number}"));
         let table_bucket = format!("eigenflow-{number}");
         let runtime = Runtime::new().expect("a runtime");
-        let topics = [NewTopic::new(
-            &topic,
-            partitions,
-            TopicReplication::Fixed(1),
-        )];
+        let topics = [NewTopic::new(&topic, partitions, replication)];
         let options = AdminOptions::new();
         let created = runtime.block_on(kafka.admin().create_topics(&topics, &options));
         assert!(created.expect("an answer").iter().all(Result::is_ok));

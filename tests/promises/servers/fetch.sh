@@ -6,7 +6,8 @@ servers="${EIGENFLOW_SERVERS:-${XDG_CACHE_HOME:-$HOME/.cache}/eigenflow/servers}
 mkdir -p "$servers"
 cd "$servers"
 
-if [ ! -d kafka ]; then
+# A folder of before may lack the tools.
+if [ ! -e kafka/kafka-tools-4.1.1.jar ]; then
   work=$(mktemp -d "$servers/fetch.XXXXXX")
   trap 'rm -rf "$work"' EXIT
   cat > "$work/pom.xml" <<'POM'
@@ -18,6 +19,8 @@ if [ ! -d kafka ]; then
   <packaging>pom</packaging>
   <dependencies>
     <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>4.1.1</version></dependency>
+    <!-- kafka-consumer-groups.sh and its like. -->
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>4.1.1</version></dependency>
     <!-- Kafka leaves logging out, and does not start without. -->
     <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-core</artifactId><version>2.25.4</version></dependency>
     <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>2.25.4</version></dependency>
@@ -26,6 +29,7 @@ if [ ! -d kafka ]; then
 </project>
 POM
   mvn -q -B -f "$work/pom.xml" dependency:copy-dependencies -DoutputDirectory="$work/kafka" -DincludeScope=runtime
+  rm -rf kafka
   mv "$work/kafka" kafka
 fi
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::DefaultClientContext;
+use rdkafka::metadata::Metadata;
 use tempfile::TempDir;
 
 use super::cluster::{Leash, brought, free_ports};
@@ -41,8 +42,9 @@ const fn way(protocol: &'static str, mechanism: Option<&'static str>) -> Way {
     }
 }
 
-/// A broker, which is its own controller.
+/// A broker: the first of its cluster, which is the controller, too, or another one.
 pub struct Kafka {
+    node: i32,
     folder: PathBuf,
     ports: BTreeMap<&'static str, u16>,
     process: Option<Leash>,
@@ -51,6 +53,15 @@ pub struct Kafka {
 impl Kafka {
     /// A new broker that answers.
     pub fn start() -> Self {
+        Self::start_as(1, None)
+    }
+
+    /// A second broker of this one's cluster.
+    pub fn joined(&self) -> Self {
+        Self::start_as(2, Some(self.ports["CONTROLLER"]))
+    }
+
+    fn start_as(node: i32, controller: Option<u16>) -> Self {
         let names = [
             "PLAINTEXT",
             "SSL",
@@ -59,10 +70,14 @@ impl Kafka {
             "CONTROLLER",
         ];
         let mut kafka = Kafka {
+            node,
             folder: TempDir::new().expect("a temporary folder").keep(),
             ports: names.into_iter().zip(free_ports::<5>()).collect(),
             process: None,
         };
+        kafka
+            .ports
+            .extend(controller.map(|port| ("CONTROLLER", port)));
         kafka.certify();
         std::fs::write(kafka.path("server.properties"), kafka.configuration()).expect("a file");
         std::fs::write(kafka.path("log4j2.properties"), LOGGING).expect("a file");
@@ -95,7 +110,8 @@ impl Kafka {
         let admin = self.admin();
         process.wait_for(|| {
             let answer = admin.inner().fetch_metadata(None, Duration::from_secs(5));
-            answer.is_ok_and(|metadata| !metadata.brokers().is_empty())
+            let here = |metadata: Metadata| metadata.brokers().iter().any(|b| b.id() == self.node);
+            answer.is_ok_and(here)
         });
         self.process = Some(process);
     }
@@ -129,6 +145,15 @@ impl Kafka {
         // It is asked before the broker listens.
         config.set("log_level", "0");
         config.create().expect("an admin client")
+    }
+
+    /// What one of Kafka's own tools says.
+    pub fn tool(&self, class: &str, arguments: &[&str]) -> String {
+        let address = self.properties(PLAINTEXT)["bootstrap.servers"].clone();
+        let mut command = self.java(&[class, "--bootstrap-server", &address]);
+        command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        let output = succeed(Command::new(&command[0]).args(&command[1..]));
+        String::from_utf8(output.stdout).expect("text")
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -179,9 +204,16 @@ impl Kafka {
     fn configuration(&self) -> String {
         let at = |name: &str| format!("{name}://127.0.0.1:{}", self.ports[name]);
         let ways = ["PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"].map(at);
+        let ways = ways.join(",");
+        let (roles, listeners) = match self.node {
+            1 => ("broker,controller", format!("{ways},{}", at("CONTROLLER"))),
+            _ => ("broker", ways.clone()),
+        };
         let mut lines = vec![
-            format!("listeners={},{}", ways.join(","), at("CONTROLLER")),
-            format!("advertised.listeners={}", ways.join(",")),
+            format!("process.roles={roles}"),
+            format!("node.id={}", self.node),
+            format!("listeners={listeners}"),
+            format!("advertised.listeners={ways}"),
             format!(
                 "controller.quorum.voters=1@127.0.0.1:{}",
                 self.ports["CONTROLLER"]
@@ -210,16 +242,15 @@ impl Kafka {
     }
 }
 
-/// What does not depend on ports and folders.
+/// What does not depend on nodes, ports and folders.
 const CONFIGURATION: &str = "\
-process.roles=broker,controller
-node.id=1
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
 ssl.keystore.type=PKCS12
 sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
 auto.create.topics.enable=false
+log.cleaner.backoff.ms=100
 offsets.topic.num.partitions=1
 offsets.topic.replication.factor=1
 transaction.state.log.num.partitions=1

@@ -3,6 +3,8 @@
 
 mod cluster;
 mod kafka;
+mod objects;
 mod refusals;
 mod store;
 mod streams;
+mod topics;

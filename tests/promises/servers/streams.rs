@@ -1,8 +1,10 @@
 //! What the mock can't show: ways in, killed jobs and brokers, partitions that come, transactions, retention.
 
+use std::process::Child;
+use std::sync::mpsc;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminOptions, NewPartitions};
+use rdkafka::admin::{AdminOptions, NewPartitions, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -11,38 +13,82 @@ use tokio::runtime::Runtime;
 
 use super::cluster::cluster;
 use super::kafka::{Kafka, PLAINTEXT, WAYS};
-use crate::world::{Layout, World, finish, picture, succeed};
+use crate::proxy::{Fate, Moment, Proxy};
+use crate::world::{Layout, SMALL_EPOCHS, World, finish, picture, succeed};
 
-const SMALL_EPOCHS: &str = "[publish]\nrows = 5\ninterval_ms = 200\n";
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Uploads, overwrites and a removal over 3 partitions.
-fn history(world: &World) {
+pub fn history(world: &World) {
+    spread(world, 3);
+}
+
+/// The same over as many partitions as the world has.
+pub fn spread(world: &World, partitions: i32) {
     for i in 0..24 {
-        world.upload(i % 3, 1, &format!("a/{i}.png"), picture(i as u64));
+        let key = format!("a/{i}.png");
+        world.upload(i % partitions, 1, &key, picture(i as u64));
     }
     for i in 0..6 {
-        world.upload(i % 3, 2, &format!("a/{i}.png"), picture(100 + i as u64));
+        let key = format!("a/{i}.png");
+        world.upload(i % partitions, 2, &key, picture(100 + i as u64));
     }
     world.remove(0, 3, "a/23.png");
 }
 
 /// What must not depend on the servers.
-fn published(world: &World) -> [Value; 3] {
+pub fn published(world: &World) -> [Value; 3] {
     let state = world.inspect();
     ["rows", "moments_sha256", "projection_sha256"].map(|name| state[name].clone())
 }
 
 /// What the embedded servers give for `history`.
-fn expected(history: impl Fn(&World)) -> [Value; 3] {
+pub fn expected(history: impl Fn(&World)) -> [Value; 3] {
     let world = World::new(3);
     history(&world);
     world.run(Layout::TWO, "");
     published(&world)
 }
 
+/// What the removal took comes back.
+pub fn longer_history(world: &World) {
+    history(world);
+    world.upload(0, 4, "a/23.png", picture(23));
+}
+
+/// Starts the job; `what` happens in the middle of its second epoch, whose images wait for it behind the door.
+fn start_and(world: &mut World, what: impl FnOnce()) -> (Proxy, Child) {
+    let store = Proxy::start(world.endpoint());
+    world.hide_behind(&store);
+    let (reached, middle) = mpsc::channel();
+    let (happened, goes_on) = mpsc::channel::<()>();
+    let mut images = 0;
+    store.watch(move |call, moment| {
+        if moment == Moment::Before && call.path.starts_with("/landing-") {
+            images += 1;
+            if images == 8 {
+                // The other ends are there until the test has failed.
+                let _ = reached.send(());
+                let _ = goes_on.recv();
+            }
+        }
+        Fate::Pass
+    });
+    let job = world.start(Layout::TWO, SMALL_EPOCHS, &[]).pop();
+    middle.recv_timeout(PATIENCE).expect("the second epoch");
+    what();
+    happened.send(()).expect("the store's door");
+    (store, job.expect("one process"))
+}
+
+/// Ends a job in good order.
+fn stop(job: &mut Child) {
+    succeed(std::process::Command::new("kill").arg(job.id().to_string()));
+    assert!(job.wait().expect("its end").success());
+}
+
 /// Of partition 0: the offset that the group shows, and the end.
-fn progress(world: &World) -> (Offset, i64) {
+pub fn progress(world: &World) -> (Offset, i64) {
     let topic = &world.servers.topic;
     let group: BaseConsumer = world
         .servers
@@ -113,17 +159,41 @@ fn a_killed_job_goes_on_from_its_last_commit() {
 fn a_broker_that_crashes_and_comes_back_loses_nothing() {
     let Some(cluster) = cluster() else { return };
     let mut kafka = Kafka::start();
-    let world = cluster.world_on(&kafka, WAYS[4], 1);
-    world.upload(0, 1, "a/1.png", picture(1));
-    let mut jobs = world.start(Layout::TWO, SMALL_EPOCHS, &[]);
-    world.wait_for(|state| state["rows"] == 1);
-    kafka.kill();
+    let mut world = cluster.world_on(&kafka, WAYS[4], 3);
+    spread(&world, 3);
+    let (_door, mut job) = start_and(&mut world, || kafka.kill());
     kafka.resume();
-    world.upload(0, 1, "a/2.png", picture(2));
-    world.wait_for(|state| state["rows"] == 2);
-    let mut job = jobs.pop().expect("one process");
-    succeed(std::process::Command::new("kill").arg(job.id().to_string()));
-    assert!(job.wait().expect("its end").success());
+    world.upload(0, 4, "a/23.png", picture(23));
+    world.wait_for(|state| state["rows"] == 24 && state["offsets"]["0"] == 12);
+    stop(&mut job);
+    // All rows under the newest projection.
+    world.run(Layout::TWO, SMALL_EPOCHS);
+    assert_eq!(published(&world), expected(longer_history));
+}
+
+#[test]
+fn another_leader_in_mid_epoch_changes_nothing() {
+    let Some(cluster) = cluster() else { return };
+    let kafka = Kafka::start();
+    let mut second = kafka.joined();
+    let replicas: [&[i32]; 3] = [&[2, 1]; 3];
+    let replication = TopicReplication::Variable(&replicas);
+    let mut world = cluster.world_as(&kafka, PLAINTEXT, 3, replication);
+    let brokers =
+        [&kafka, &second].map(|kafka| kafka.properties(PLAINTEXT)["bootstrap.servers"].clone());
+    world
+        .servers
+        .kafka
+        .insert("bootstrap.servers", brokers.join(","));
+    world.producer = world.servers.producer();
+    spread(&world, 3);
+    let (_door, mut job) = start_and(&mut world, || second.kill());
+    // The first broker takes it as soon as it leads.
+    world.upload(0, 4, "a/23.png", picture(23));
+    world.wait_for(|state| state["rows"] == 24 && state["offsets"]["0"] == 12);
+    stop(&mut job);
+    world.run(Layout::TWO, SMALL_EPOCHS);
+    assert_eq!(published(&world), expected(longer_history));
 }
 
 #[test]
@@ -147,9 +217,7 @@ fn partitions_that_are_added_are_read_from_their_beginning() {
         world.upload(partition, 1, &key, picture(10 + partition as u64));
     }
     world.wait_for(|state| state["rows"] == 4 && state["offsets"]["2"] == 1);
-    let mut job = jobs.pop().expect("one process");
-    succeed(std::process::Command::new("kill").arg(job.id().to_string()));
-    assert!(job.wait().expect("its end").success());
+    stop(&mut jobs[0]);
 }
 
 #[test]
