@@ -210,9 +210,7 @@ async fn carries(
                 if names.is_empty() {
                     let listed = job.tables.objects.list(PROJECTIONS).await?;
                     let listed = listed.into_iter();
-                    names.extend(
-                        listed.filter_map(|name| Some((version_of(&name)?, name))),
-                    );
+                    names.extend(listed.filter_map(|name| Some((version_of(&name)?, name))));
                 }
                 // An epoch that was not committed may have left another of the same version; the digest in a name is of its
                 // bytes, not of its commit, so that either is only nearly right.
