@@ -94,7 +94,7 @@ pub fn online_pca(
         let rewritten = rewrite(job.clone(), staged.edits, cuts.clone(), begin.placed);
         let sums = moments(job.clone(), staged.batches.clone(), rewritten.retracted);
         let projections = project(job.clone(), sums.inner, cuts.clone(), state);
-        let written = write(job.clone(), staged.batches, projections.projected);
+        let written = write(job.clone(), staged.batches, projections.models);
         let inputs = commit::Inputs {
             cuts,
             files: written.concat(rewritten.files),

@@ -16,9 +16,11 @@
 //! - [`backbone`]: pixels to features; [`backbone::kernels`] are the convolutions, [`backbone::weights`] the pretrained networks
 //! - [`moments`]: exact sums of features, as a group
 //! - [`projection`]: standardisation, principal components, drift
+//! - [`classifier`]: labels from features, by linear discriminant analysis of the moments
 //! - [`table`]: rows as Parquet, commits as Delta Lake
 //!
-//! These seven know nothing of dataflows, Kafka or each other (but that `table` uses `storage`), and can be used alone.
+//! These eight know nothing of dataflows or Kafka, and of each other only that `table` uses `storage`, and that the two models are fitted
+//! from `moments`. They can be used alone.
 //!
 //! - [`operators`]: the timely and differential operators, one a file
 //! - [`dataflows`]: the graphs, wiring only
@@ -29,6 +31,7 @@
 #![warn(missing_docs)]
 
 pub mod backbone;
+pub mod classifier;
 pub mod cli;
 pub mod config;
 #[path = "../dataflows/mod.rs"]
@@ -47,3 +50,4 @@ pub mod projection;
 mod shared;
 pub mod storage;
 pub mod table;
+mod tensors;

@@ -65,6 +65,12 @@ enum Column {
     ReducedFeatures,
     /// The projection that made them
     ProjectionVersion,
+    /// By the classifier of the row, empty where there is none
+    PredictedLabel,
+    /// How likely that was held
+    Confidence,
+    /// The classifier that said so
+    ClassifierVersion,
 }
 
 impl Export {
@@ -142,6 +148,9 @@ impl Sheet<'_> {
             Column::ScaledFeatures => numbered("scaled", self.features),
             Column::ReducedFeatures => numbered("reduced", self.components),
             Column::ProjectionVersion => shown("projection_version"),
+            Column::PredictedLabel => shown("predicted_label"),
+            Column::Confidence => shown("confidence"),
+            Column::ClassifierVersion => shown("classifier_version"),
         });
         names.collect()
     }
@@ -163,13 +172,17 @@ impl Sheet<'_> {
                 let reduced = row.reduced_features.as_deref();
                 padded(reduced.unwrap_or_default(), self.components)
             }
-            Column::ProjectionVersion => vec![
-                row.projection_version
-                    .map_or_else(String::new, |version| version.to_string()),
-            ],
+            Column::ProjectionVersion => or_empty(row.projection_version),
+            Column::PredictedLabel => or_empty(row.predicted_label.as_deref()),
+            Column::Confidence => or_empty(row.confidence),
+            Column::ClassifierVersion => or_empty(row.classifier_version),
         });
         fields.collect()
     }
+}
+
+fn or_empty(value: Option<impl ToString>) -> Vec<String> {
+    vec![value.map_or_else(String::new, |value| value.to_string())]
 }
 
 /// Rows reduced by an earlier projection may have fewer components than the header: they end in empty fields.

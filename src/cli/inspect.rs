@@ -57,10 +57,16 @@ impl Inspect {
             "components": projection.map(|projection| projection.components),
             "explained_variance_ratio": projection.map(|projection| &projection.explained_variance_ratio),
             "drift_rad": projection.and_then(|projection| projection.drift_rad),
+            "classifier_version": state.classifier.as_ref().map(|classifier| classifier.version),
+            "labels": state.classifier.as_ref().map(|classifier| classifier.labels),
+            "predictions_tested": state.prequential.tested,
+            "prequential_accuracy": state.prequential.accuracy(),
             "moments_sha256": state.moments.as_ref().map(|moments| &moments.sha256),
             "projection_sha256": projection.map(|projection| &projection.sha256),
+            "classifier_sha256": state.classifier.as_ref().map(|classifier| &classifier.sha256),
             "moments_object": state.moments.as_ref().map(|moments| &moments.object),
             "projection_object": projection.map(|projection| &projection.object),
+            "classifier_object": state.classifier.as_ref().map(|classifier| &classifier.object),
         }))
     }
 }

@@ -19,6 +19,7 @@ use crate::storage::S3Config;
 use crate::table::CommitError;
 
 mod bench;
+mod classify;
 mod demo;
 mod events;
 mod export;
@@ -61,6 +62,8 @@ enum Command {
     Verify(verify::Verify),
     /// Brings all rows of a table under its newest projection, in one commit, and merges small files
     Reproject(reproject::Reproject),
+    /// Tells the labels of image files by a table's classifier
+    Classify(classify::Classify),
     /// Writes the table's rows to a file of another format
     Export(export::Export),
     /// Deletes what no recent version of a table names
@@ -182,6 +185,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Inspect(inspect) => inspect.run(),
         Command::Verify(verify) => verify.run(),
         Command::Reproject(reproject) => reproject.run(),
+        Command::Classify(classify) => classify.run(),
         Command::Export(export) => export.run(),
         Command::Vacuum(vacuum) => vacuum.run(),
         Command::Weights(command) => command.run(),

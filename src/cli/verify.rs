@@ -60,11 +60,25 @@ fn print(verdict: &Verdict, seconds: f64) {
     );
     let recomputed =
         |sha256: &Option<String>| sha256.clone().unwrap_or("not recomputed".to_owned());
-    println!("moments     {}", recomputed(&verdict.moments_sha256));
-    println!("projection  {}", recomputed(&verdict.projection_sha256));
+    println!(
+        "moments     {}",
+        recomputed(&verdict.digests.moments_sha256)
+    );
+    println!(
+        "projection  {}",
+        recomputed(&verdict.digests.projection_sha256)
+    );
+    println!(
+        "classifier  {}",
+        recomputed(&verdict.digests.classifier_sha256)
+    );
     println!(
         "reduced features of {} rows recomputed, of {} not, whose projection is gone",
         tally.reduced_checked, tally.reduced_unchecked
+    );
+    println!(
+        "predicted labels of {} rows recomputed, of {} not, whose classifier is gone",
+        tally.predicted_checked, tally.predicted_unchecked
     );
     for difference in &tally.differences {
         println!("different: {}", difference.what);

@@ -27,6 +27,8 @@ pub enum Kind {
     List,
     /// A table of free names, each with a text, a number or a boolean.
     Properties,
+    /// A number above 0, at most 1.
+    Share,
     /// How many components to keep: a whole number, or the share of variance they must explain, between 0 and 1.
     Components,
 }
@@ -46,6 +48,7 @@ impl Kind {
             Kind::Flag => "true or false".into(),
             Kind::List => "a list of texts".into(),
             Kind::Properties => "a table".into(),
+            Kind::Share => "a number above 0, at most 1".into(),
             Kind::Components => {
                 "a whole number, at least 1, or a share of variance between 0 and 1".into()
             }
@@ -123,6 +126,10 @@ pub const SECTIONS: &[(&str, &str)] = &[
         "projection",
         "Standardisation and principal components of the features.",
     ),
+    (
+        "classifier",
+        "A classifier of the labels from the same sums: linear discriminant analysis.",
+    ),
     ("publish", "When a new version of the table is committed."),
     (
         "limits",
@@ -181,6 +188,8 @@ pub const KEYS: &[Key] = &[
     key("columns", "features", Kind::Text, Default("\"features\""), "The network's features."),
     key("columns", "reduced_features", Kind::Text, Default("\"reduced_features\""), "The principal components."),
     key("columns", "scaled_features", Kind::Text, Derived("\"scaled_features\""), "The standardised features; without a name there is no such column."),
+    key("columns", "predicted_label", Kind::Text, Derived("\"predicted_label\""), "The label that a classifier gives the image before it learns it; without a name there is no such column. classifier_version comes with it, or with confidence."),
+    key("columns", "confidence", Kind::Text, Derived("\"confidence\""), "How likely the classifier holds that label; without a name there is no such column."),
     key("columns", "content", Kind::Text, Derived("\"content\""), "The image's bytes; without a name there is no such column."),
 
     key("select", "include", Kind::List, Default("[]"), "Globs: only objects whose keys match one are rows; none means all. * ends at a folder, ** does not."),
@@ -209,6 +218,10 @@ pub const KEYS: &[Key] = &[
     key("projection", "ddof", Kind::Count { min: 0, max: 1 }, Default("1"), "Delta degrees of freedom of the standard deviation: 1 as Spark, 0 as scikit-learn."),
     key("projection", "center", Kind::Flag, Default("true"), "Subtract the means. Spark's PCA does not, which is the same for standardised features up to a constant."),
     key("projection", "whiten", Kind::Flag, Default("false"), "Divide each component by its standard deviation, so that all have variance 1."),
+
+    key("classifier", "enabled", Kind::Flag, Default("true"), "Publish a classifier with every projection, and count how often the one before knew a new image's label."),
+    key("classifier", "shrinkage", Kind::Share, Default("0.01"), "How far the scatter within labels is moved towards a sphere's, as scikit-learn's LinearDiscriminantAnalysis(solver=\"lsqr\", shrinkage=...) does."),
+    key("classifier", "max_labels", Kind::Count { min: 2, max: 65_536 }, Default("1000"), "With more labels than this there is no classifier: it holds as many numbers of each as there are features."),
 
     key("publish", "interval_ms", Kind::Milliseconds, Default("30000"), "A version is published after this time, …"),
     key("publish", "rows", at_least(1), Default("20000"), "… or after this many changed rows, …"),

@@ -51,6 +51,8 @@ pub struct Config {
     pub label: LabelRule,
     /// Statistics of the features.
     pub projection: Projection,
+    /// The classifier of the labels.
+    pub classifier: Classifier,
     /// When to commit.
     pub publish: Publish,
     /// Bounds.
@@ -161,6 +163,10 @@ pub struct Columns {
     pub reduced_features: String,
     /// The standardised features; without a name there is no such column.
     pub scaled_features: Option<String>,
+    /// The classifier's label; without a name there is no such column.
+    pub predicted_label: Option<String>,
+    /// How likely that is; without a name there is no such column.
+    pub confidence: Option<String>,
     /// The image's bytes; without a name there is no such column.
     pub content: Option<String>,
 }
@@ -298,6 +304,17 @@ pub enum Components {
     Count(usize),
     /// As many as explain this share of the variance; between 0 and 1, exclusive.
     Ratio(f64),
+}
+
+/// Linear discriminant analysis of the labels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Classifier {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// Above 0, at most 1.
+    pub shrinkage: f64,
+    /// With more labels there is none.
+    pub max_labels: usize,
 }
 
 /// When a version is committed.

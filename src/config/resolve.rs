@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use super::error::ConfigError;
-use super::keys::{KEYS, Unsaid};
+use super::keys::{KEYS, Key, Unsaid};
 use super::said::{Said, Value};
 use super::{
-    Backbone, Columns, Components, Config, Fit, Head, Kafka, LabelRule, Limits, Log, LogFormat,
-    LostOffsets, Observe, Pooling, Precision, Preprocessing, Projection, Properties, Publish, S3,
-    Select, Start, Table, Token, Weights,
+    Backbone, Classifier, Columns, Components, Config, Fit, Head, Kafka, LabelRule, Limits, Log,
+    LogFormat, LostOffsets, Observe, Pooling, Precision, Preprocessing, Projection, Properties,
+    Publish, S3, Select, Start, Table, Token, Weights,
 };
 
 /// Kafka properties that are eigenflow's own to set, each with the place to say them instead.
@@ -29,7 +29,7 @@ impl Said {
     /// # Errors
     /// [`ConfigError::Invalid`] with every problem, of the first stage as well.
     pub fn resolve(mut self) -> Result<Config, ConfigError> {
-        self.hear_defaults();
+        self.hear_defaults(KEYS.iter());
         let config = Config {
             kafka: self.kafka(),
             s3: self.s3(),
@@ -40,6 +40,7 @@ impl Said {
             head: self.head(),
             label: self.label(),
             projection: self.projection(),
+            classifier: self.classifier(),
             publish: self.publish(),
             limits: self.limits(),
             observe: self.observe(),
@@ -52,9 +53,23 @@ impl Said {
         }
     }
 
+    /// As [`resolve`](Self::resolve), of what makes features alone: the other sections' keys may be absent.
+    ///
+    /// # Errors
+    /// As of all.
+    pub fn resolve_network(mut self) -> Result<(Backbone, Head), ConfigError> {
+        let network = |key: &&Key| ["backbone", "head"].contains(&key.section);
+        self.hear_defaults(KEYS.iter().filter(network));
+        let network = (self.backbone(), self.head());
+        match self.problems.is_empty() {
+            true => Ok(network),
+            false => Err(ConfigError::Invalid(self.problems)),
+        }
+    }
+
     /// A key that was said but not understood counts as missing here: it is reported once already.
-    fn hear_defaults(&mut self) {
-        for key in KEYS {
+    fn hear_defaults<'a>(&mut self, keys: impl Iterator<Item = &'a Key>) {
+        for key in keys {
             let path = key.path();
             if self.statements.contains_key(&path) {
                 continue;
@@ -302,12 +317,19 @@ impl Said {
     }
 
     fn columns(&mut self) -> Columns {
+        for column in ["columns.predicted_label", "columns.confidence"] {
+            if self.value(column).is_some() && !self.flag("classifier.enabled") {
+                self.wrong(column, "needs `classifier.enabled = true`");
+            }
+        }
         Columns {
             path: self.text("columns.path"),
             label: self.text("columns.label"),
             features: self.text("columns.features"),
             reduced_features: self.text("columns.reduced_features"),
             scaled_features: self.optional_text("columns.scaled_features"),
+            predicted_label: self.optional_text("columns.predicted_label"),
+            confidence: self.optional_text("columns.confidence"),
             content: self.optional_text("columns.content"),
         }
     }
@@ -330,6 +352,17 @@ impl Said {
             ddof: self.count("projection.ddof"),
             center: self.flag("projection.center"),
             whiten: self.flag("projection.whiten"),
+        }
+    }
+
+    fn classifier(&mut self) -> Classifier {
+        Classifier {
+            enabled: self.flag("classifier.enabled"),
+            shrinkage: match self.value("classifier.shrinkage") {
+                Some(Value::Ratio(share)) => share,
+                _ => 1.0,
+            },
+            max_labels: self.size("classifier.max_labels"),
         }
     }
 

@@ -242,6 +242,8 @@ fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
             whole(number).and_then(|number| count(kind, number))
         }
         (Kind::Components, DeValue::Float(number)) => number.as_str().parse().ok().and_then(ratio),
+        (Kind::Share, DeValue::Float(number)) => number.as_str().parse().ok().and_then(share),
+        (Kind::Share, DeValue::Integer(number)) => whole(number).and_then(|n| share(n as f64)),
         (Kind::Flag, DeValue::Boolean(flag)) => Some(Value::Flag(*flag)),
         (Kind::List, DeValue::Array(items)) => items
             .iter()
@@ -297,6 +299,7 @@ fn from_text(kind: Kind, text: &str) -> Result<Value, String> {
             Ok(number) => count(kind, number),
             Err(_) => text.parse().ok().and_then(ratio),
         },
+        Kind::Share => text.parse().ok().and_then(share),
         Kind::Flag => text.parse().ok().map(Value::Flag),
         Kind::List => Some(Value::List(
             text.split(',')
@@ -340,6 +343,10 @@ fn count(kind: Kind, number: u64) -> Option<Value> {
 
 fn ratio(share: f64) -> Option<Value> {
     (share > 0.0 && share < 1.0).then_some(Value::Ratio(share))
+}
+
+fn share(number: f64) -> Option<Value> {
+    (number > 0.0 && number <= 1.0).then_some(Value::Ratio(number))
 }
 
 fn milliseconds(text: &str) -> Option<Value> {

@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::backbone::Model;
+use crate::classifier;
 use crate::config::Config;
 use crate::image::{Limits, Preprocess};
 use crate::observe::{Board, Commit, Fitted, Health, Metrics, Spell, now_ms};
@@ -30,13 +31,14 @@ pub mod uploads;
 mod verification;
 
 pub use label::Labeller;
+pub use model::Extraction;
 pub use open::{Options, PATIENCE_MS, Rules, open, open_tables, s3_config};
-pub use origin::{Beginning, Origin, read_moments, read_projection};
+pub use origin::{Beginning, Origin, read_classifier, read_moments, read_projection};
 pub use reprojection::{Plan, Reprojected, Reprojection};
 pub use run::{reproject, run, verify};
 pub use selection::{Sample, Selection};
 pub use tables::{Found, Summary, Sweep, Tables};
-pub use verification::{Check, Difference, Opened, Tally, Verdict, Verification};
+pub use verification::{Check, Difference, Digests, Opened, Tally, Verdict, Verification};
 
 /// Everything that the operators of a process share.
 pub struct Job {
@@ -66,6 +68,8 @@ pub struct Job {
     pub image_limits: Limits,
     /// How the projection is fitted.
     pub projection_options: projection::Options,
+    /// How the classifier is fitted; `None`: there is to be none.
+    pub classifier_options: Option<classifier::Options>,
     /// Ends where the topic ended at the start.
     pub until_end: bool,
     /// This run's name in the commits it makes.

@@ -8,18 +8,57 @@ use sha2::{Digest, Sha256};
 use super::Contradiction;
 use crate::backbone::weights;
 use crate::backbone::{Architecture, Head, Model, Options, Pooling, Precision, Preprocessing};
-use crate::config::{self, Config};
+use crate::config;
+use crate::image::{Fit, Preprocess};
 use crate::moments::MAX_WIDTH;
 
-/// Reads, checks and packs the weights. `cache` is where fetched weights are kept.
-///
-/// # Errors
-/// Absent, damaged or unsuitable weights, with the ways to get them; more features than can be summed exactly.
-pub fn load(config: &Config, cache: &Path) -> Result<Model> {
-    let body = body(&config.backbone, cache)?;
+/// A network, and how images are fitted to its input.
+pub struct Extraction {
+    /// The network with its head.
+    pub model: Model,
+    /// Fitting of images to the network's input.
+    pub preprocess: Preprocess,
+    /// What the bits of the features depend on.
+    pub identity: String,
+}
+
+impl Extraction {
+    /// Reads, checks and packs the weights. `cache` is where fetched weights are kept.
+    ///
+    /// # Errors
+    /// Absent, damaged or unsuitable weights, with the ways to get them; more features than can be summed exactly; a crop beyond the
+    /// input.
+    pub fn load(backbone: &config::Backbone, head: &config::Head, cache: &Path) -> Result<Self> {
+        let model = load(backbone, head, cache)?;
+        let spec = model.spec();
+        let preprocess = Preprocess {
+            side: spec.side as u32,
+            fit: match backbone.fit {
+                config::Fit::Stretch => Fit::Stretch,
+                config::Fit::CenterCrop { resize } => Fit::CenterCrop {
+                    resize: resize as u32,
+                },
+            },
+        };
+        preprocess.check()?;
+        let fitting = match preprocess.fit {
+            Fit::Stretch => "stretch".to_owned(),
+            Fit::CenterCrop { resize } => format!("center-crop {resize}"),
+        };
+        Ok(Extraction {
+            // The pixels that the network sees depend on how an image is fitted, so the features do.
+            identity: format!("{}; {fitting}", spec.identity),
+            preprocess,
+            model,
+        })
+    }
+}
+
+fn load(backbone: &config::Backbone, head: &config::Head, cache: &Path) -> Result<Model> {
+    let body = body(backbone, cache)?;
     let options = Options::default();
     let features = body.spec().features;
-    let model = match &config.head {
+    let model = match head {
         config::Head::None => body,
         config::Head::RandomProjection {
             features: few,

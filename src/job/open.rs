@@ -10,11 +10,12 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::{
-    Contradiction, Failure, Job, Labeller, Selection, Tables, budget_units, model, uploads,
+    Contradiction, Extraction, Failure, Job, Labeller, Selection, Tables, budget_units, uploads,
 };
 use crate::backbone::weights;
+use crate::classifier;
 use crate::config::{self, Config};
-use crate::image::{Fit, Limits, Preprocess};
+use crate::image::Limits;
 use crate::observe::{Board, Health, Metrics, Spell};
 use crate::projection;
 use crate::storage::{Credentials, Location, Patience, Place, S3Config, Witnesses};
@@ -54,25 +55,13 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
         selection,
         form,
     } = Rules::new(&config)?;
-    let model = model::load(&config, &cache)?;
+    let Extraction {
+        model,
+        preprocess,
+        identity,
+    } = Extraction::load(&config.backbone, &config.head, &cache)?;
     let s3 = s3_config(&config, options.credentials.as_ref());
     let limits = &config.limits;
-    let (features, side, identity) = (
-        model.spec().features,
-        model.spec().side,
-        model.spec().identity.clone(),
-    );
-    let fit = match config.backbone.fit {
-        config::Fit::Stretch => Fit::Stretch,
-        config::Fit::CenterCrop { resize } => Fit::CenterCrop {
-            resize: resize as u32,
-        },
-    };
-    let preprocess = Preprocess {
-        side: side as u32,
-        fit,
-    };
-    preprocess.check()?;
     let metrics = options.metrics;
     let store = Arc::new(Spell::new("the store", metrics.retries.of(["store"])));
     let patience = Patience {
@@ -84,9 +73,8 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
         uploads: uploads::open(&config, options.credentials.as_ref()).await?,
         witnesses: Witnesses::default(),
         tables: tables(&config.table.uri, &s3, patience, form).await?,
-        features,
-        // The pixels that the network sees depend on how an image is fitted, so the features do.
-        identity: format!("{identity}; {}", fitting(&preprocess)),
+        features: model.spec().features,
+        identity,
         labeller,
         selection,
         preprocess,
@@ -97,6 +85,7 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
             ..Limits::default()
         },
         projection_options: projection_options(&config.projection),
+        classifier_options: classifier_options(&config.classifier),
         until_end: options.until_end,
         writer: uuid::Uuid::new_v4().simple().to_string(),
         stop: AtomicBool::new(false),
@@ -163,14 +152,25 @@ fn form(columns: &config::Columns) -> Result<Form> {
         features,
         reduced_features,
         scaled_features,
+        predicted_label,
+        confidence,
         content,
     } = columns;
+    // Whoever reads a prediction can tell by which classifier, and `verify` can check it.
+    let classifier_version = "classifier_version".to_owned();
+    let predicts = predicted_label.is_some() || confidence.is_some();
     let named = [
         ("path", Some(path)),
         ("label", Some(label)),
         ("features", Some(features)),
         ("reduced_features", Some(reduced_features)),
         ("scaled_features", scaled_features.as_ref()),
+        ("predicted_label", predicted_label.as_ref()),
+        ("confidence", confidence.as_ref()),
+        (
+            "classifier_version",
+            predicts.then_some(&classifier_version),
+        ),
         ("content", content.as_ref()),
     ];
     let named = named
@@ -194,11 +194,11 @@ pub fn s3_config(config: &Config, credentials: Option<&Credentials>) -> S3Config
     }
 }
 
-fn fitting(preprocess: &Preprocess) -> String {
-    match preprocess.fit {
-        Fit::Stretch => "stretch".to_owned(),
-        Fit::CenterCrop { resize } => format!("center-crop {resize}"),
-    }
+fn classifier_options(config: &config::Classifier) -> Option<classifier::Options> {
+    config.enabled.then_some(classifier::Options {
+        shrinkage: config.shrinkage,
+        max_labels: config.max_labels,
+    })
 }
 
 fn projection_options(config: &config::Projection) -> projection::Options {

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use super::state::{FORMAT, JobState, decode_moments, decode_tombstones};
 use super::{Contradiction, Job, Tables};
+use crate::classifier;
 use crate::event::Version;
 use crate::moments::Moments;
 use crate::operators::commit::Ledger;
@@ -66,6 +67,7 @@ impl Beginning {
         job.tell_of(&state, &job.tables.summary().await?, true);
         let moments = read_moments(&job.tables, &state).await?;
         let projection = read_projection(&job.tables, &state).await?;
+        let classifier = read_classifier(&job.tables, &state).await?;
         let tombstones = match &state.tombstones {
             Some(object) => decode_tombstones(job.tables.objects.get(object).await?)?,
             None => HashMap::new(),
@@ -78,6 +80,7 @@ impl Beginning {
         let published = Published {
             moments: state.moments.clone(),
             projection: state.projection.clone(),
+            classifier: state.classifier.clone(),
         };
         Ok(Beginning {
             origin: Origin {
@@ -88,7 +91,7 @@ impl Beginning {
                     .map(|(key, version)| (*key, *version))
                     .collect(),
             },
-            state: State::new(moments, projection, published),
+            state: State::new(moments, projection, classifier, published),
             epoch: state.epoch,
             ledger: Ledger { state, tombstones },
         })
@@ -142,6 +145,28 @@ pub async fn read_projection(tables: &Tables, state: &JobState) -> Result<Option
     if found != named.sha256 {
         bail!(
             "{} is damaged: its projection has sha256 {found}, the commit names {}",
+            named.object,
+            named.sha256
+        );
+    }
+    Ok(Some(stored))
+}
+
+/// The classifier that a commit names, checked against its digest.
+pub async fn read_classifier(
+    tables: &Tables,
+    state: &JobState,
+) -> Result<Option<classifier::Stored>> {
+    let Some(named) = &state.classifier else {
+        return Ok(None);
+    };
+    let bytes = tables.objects.get(&named.object).await?;
+    let stored = classifier::Stored::from_safetensors(&bytes);
+    let stored = stored.with_context(|| named.object.clone())?;
+    let found = stored.classifier.sha256();
+    if found != named.sha256 {
+        bail!(
+            "{} is damaged: its classifier has sha256 {found}, the commit names {}",
             named.object,
             named.sha256
         );

@@ -1,4 +1,4 @@
-//! All rows under the newest projection: what there is to do for it, as the last commit tells, and whom the command
+//! All rows under the newest models: what there is to do for it, as the last commit tells, and whom the command
 //! `reproject` works for. A bounded run does the same at its end.
 
 use std::sync::{Mutex, PoisonError};
@@ -6,20 +6,20 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result};
 use tokio::runtime::Handle;
 
-use super::origin::read_projection;
+use super::origin::{read_classifier, read_projection};
 use super::state::JobState;
-use super::statistics::all_reduced_by;
+use super::statistics::{Kind, all_under};
 use super::{Failure, Tables};
+use crate::operators::models::ModelFiles;
 use crate::operators::{Epoch, Host, Load};
-use crate::projection::Stored;
-use crate::table::{CommitError, DataFile};
+use crate::table::{CommitError, DataFile, Row};
 
 /// Worker 0's plan.
 pub struct Plan {
     /// Files to be rewritten as one, each within the bounds of a file, unless it is one.
     pub groups: Vec<Vec<DataFile>>,
-    /// The newest projection's safetensors; `None` where there are too few rows for one.
-    pub projection: Option<Vec<u8>>,
+    /// The newest models; without a classifier where the table doesn't show what it predicts.
+    pub models: ModelFiles,
     /// The last commit's state, under this writer's name: all that the new commit says beside its files.
     pub state: JobState,
 }
@@ -33,16 +33,26 @@ impl Plan {
         let Some((mut state, files)) = tables.committed().await? else {
             return Ok(None);
         };
-        let newest = state.projection.as_ref().map(|named| named.version);
-        let groups = worth_it(groups(files, file_max, state.features), newest)?;
+        let projection = state.projection.as_ref().map(|named| named.version);
+        let mut newest = vec![(Kind::Projection, projection)];
+        let predicts = tables.rows.form().shows::<Row>("classifier_version");
+        if predicts {
+            let classifier = state.classifier.as_ref().map(|named| named.version);
+            newest.push((Kind::Classifier, classifier));
+        }
+        let groups = worth_it(groups(files, file_max, state.features), &newest)?;
         if groups.is_empty() {
             return Ok(None);
         }
-        let stored = read_projection(tables, &state).await?;
+        let projection = read_projection(tables, &state).await?;
+        let classifier = match predicts {
+            true => read_classifier(tables, &state).await?,
+            false => None,
+        };
         state.writer = writer.to_owned();
         Ok(Some(Plan {
             groups,
-            projection: stored.as_ref().map(Stored::to_safetensors).transpose()?,
+            models: ModelFiles::new(projection.as_ref(), classifier.as_ref())?,
             state,
         }))
     }
@@ -72,11 +82,14 @@ fn groups(files: Vec<DataFile>, file_max: Load, features: usize) -> Vec<Vec<Data
 }
 
 /// The groups but for single files that are what they should be: nothing is read to know it.
-fn worth_it(groups: Vec<Vec<DataFile>>, projection: Option<Epoch>) -> Result<Vec<Vec<DataFile>>> {
+fn worth_it(
+    groups: Vec<Vec<DataFile>>,
+    newest: &[(Kind, Option<Epoch>)],
+) -> Result<Vec<Vec<DataFile>>> {
     let mut worth = Vec::new();
     for group in groups {
         let done = match &group[..] {
-            [file] => all_reduced_by(&file.stats, projection).with_context(|| file.name.clone())?,
+            [file] => all_newest(file, newest).with_context(|| file.name.clone())?,
             _ => false,
         };
         if !done {
@@ -84,6 +97,15 @@ fn worth_it(groups: Vec<Vec<DataFile>>, projection: Option<Epoch>) -> Result<Vec
         }
     }
     Ok(worth)
+}
+
+fn all_newest(file: &DataFile, newest: &[(Kind, Option<Epoch>)]) -> Result<bool> {
+    for (kind, version) in newest {
+        if !all_under(&file.stats, *kind, *version)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// What `reproject` did, or found to be done.
@@ -211,10 +233,15 @@ mod tests {
         let groups = groups(files, of_rows(10), 768);
         assert_eq!(sizes(&groups), [vec![3, 4, 1], vec![4], vec![20]]);
         assert_eq!(
-            sizes(&worth_it(groups.clone(), Some(7)).unwrap()),
+            sizes(&worth_it(groups.clone(), &[(Kind::Projection, Some(7))]).unwrap()),
             [[3, 4, 1]]
         );
-        assert_eq!(worth_it(groups, Some(8)).unwrap().len(), 3);
+        assert_eq!(
+            worth_it(groups, &[(Kind::Projection, Some(8))])
+                .unwrap()
+                .len(),
+            3
+        );
         let light = Load {
             count: u64::MAX,
             bytes: 2,

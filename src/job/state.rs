@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::classifier;
 use crate::event::Version;
 use crate::moments::{Moments, Part, Sums};
 use crate::operators::{Epoch, Key};
@@ -37,6 +38,12 @@ pub struct JobState {
     pub moments: Option<MomentsRef>,
     /// The newest projection.
     pub projection: Option<ProjectionRef>,
+    /// The newest classifier.
+    #[serde(default)]
+    pub classifier: Option<ClassifierRef>,
+    /// How often the classifiers before were right on images that were new to them, since the table was made.
+    #[serde(default)]
+    pub prequential: Prequential,
     /// The object with the removals that are remembered.
     pub tombstones: Option<String>,
     /// What the rejects table's commit of this epoch adds and removes: written ahead, as it follows this one.
@@ -82,13 +89,65 @@ pub struct ProjectionRef {
     pub drift_rad: Option<f64>,
 }
 
-impl ProjectionRef {
-    /// The version in a projection's name, `<version>-<digest>.safetensors`, in whatever folder.
-    pub fn version_of(name: &str) -> Option<Epoch> {
-        let file = name.rsplit('/').next()?;
-        file.split_once('-')?.0.parse().ok()
+/// The classifier of a commit. There is none where it is not enabled, or the rows have none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassifierRef {
+    /// The epoch that made it; `classifier_version` of the rows predicted by it.
+    pub version: Epoch,
+    /// The object, beside the table.
+    pub object: String,
+    /// Of what the classifier computes, not of the object.
+    pub sha256: String,
+    /// How it was fitted: with the moments, all that `verify` needs to fit it again.
+    pub options: classifier::Options,
+    /// How many labels it tells apart.
+    pub labels: usize,
+}
+
+/// Predictions of labelled images by classifiers that had not learnt them: tested, then trained (Dawid, "Present position and potential
+/// developments: some personal views: statistical theory: the prequential approach", 1984). An overwritten image counts anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prequential {
+    /// Labelled images that were predicted before they were learnt.
+    pub tested: u64,
+    /// Those whose label was predicted.
+    pub correct: u64,
+}
+
+impl Prequential {
+    /// Takes another one in.
+    pub fn add(&mut self, other: Self) {
+        self.tested += other.tested;
+        self.correct += other.correct;
     }
 
+    /// The share that was right; `None` before the first.
+    pub fn accuracy(self) -> Option<f64> {
+        (self.tested > 0).then(|| self.correct as f64 / self.tested as f64)
+    }
+}
+
+/// The version in a model's name, `<version>-<digest>.safetensors`, in whatever folder.
+pub fn version_of(name: &str) -> Option<Epoch> {
+    let file = name.rsplit('/').next()?;
+    file.split_once('-')?.0.parse().ok()
+}
+
+impl ClassifierRef {
+    /// For a classifier that lies in `object` and was fitted by `options`.
+    pub fn new(object: String, stored: &classifier::Stored, options: classifier::Options) -> Self {
+        let classifier = &stored.classifier;
+        ClassifierRef {
+            version: stored.version,
+            object,
+            sha256: classifier.sha256(),
+            options,
+            labels: classifier.labels().len(),
+        }
+    }
+}
+
+impl ProjectionRef {
     /// For a projection that lies in `object` and was fitted by `options`.
     pub fn new(object: String, stored: &Stored, options: Options) -> Self {
         let projection = &stored.projection;
@@ -209,11 +268,10 @@ pub fn decode_tombstones(bytes: Bytes) -> Result<HashMap<Key, Version>> {
 
 #[cfg(test)]
 mod tests {
-    use super::ProjectionRef;
+    use super::version_of;
 
     #[test]
-    fn a_projections_name_tells_its_version() {
-        let version_of = ProjectionRef::version_of;
+    fn a_models_name_tells_its_version() {
         assert_eq!(version_of("0000000012-ab.safetensors"), Some(12));
         assert_eq!(
             version_of("projections/0000000012-ab.safetensors"),

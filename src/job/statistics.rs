@@ -1,4 +1,4 @@
-//! What Delta's statistics of a data file tell of the projections that reduced its rows, without a look at the file.
+//! What Delta's statistics of a data file tell of the models that its rows are under, without a look at the file.
 
 use std::ops::RangeInclusive;
 
@@ -7,17 +7,36 @@ use serde::Deserialize;
 
 use crate::operators::Epoch;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Stats {
-    min_values: OfProjection,
-    max_values: OfProjection,
-    null_count: Option<OfProjection>,
+/// What kind of model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `projection_version` names it.
+    Projection,
+    /// `classifier_version` names it.
+    Classifier,
 }
 
 #[derive(Deserialize)]
-struct OfProjection {
+#[serde(rename_all = "camelCase")]
+struct Stats {
+    min_values: Columns,
+    max_values: Columns,
+    null_count: Option<Columns>,
+}
+
+#[derive(Deserialize)]
+struct Columns {
     projection_version: Option<i64>,
+    classifier_version: Option<i64>,
+}
+
+impl Columns {
+    fn of(&self, kind: Kind) -> Option<i64> {
+        match kind {
+            Kind::Projection => self.projection_version,
+            Kind::Classifier => self.classifier_version,
+        }
+    }
 }
 
 impl Stats {
@@ -26,32 +45,30 @@ impl Stats {
             .map_err(|error| anyhow!("the statistics of a data file can't be read: {error}"))
     }
 
-    fn versions(&self) -> Option<RangeInclusive<Epoch>> {
-        let bounds = self.min_values.projection_version;
-        let bounds = bounds.zip(self.max_values.projection_version);
+    fn versions(&self, kind: Kind) -> Option<RangeInclusive<Epoch>> {
+        let bounds = self.min_values.of(kind).zip(self.max_values.of(kind));
         bounds.map(|(min, max)| min..=max)
     }
 }
 
-/// The versions that may have reduced rows of a file; `None` where no row is reduced.
+/// The versions of such models that rows of a file may be under; `None` where no row is.
 ///
 /// # Errors
 /// Statistics that no job writes.
-pub fn projections(stats: &str) -> Result<Option<RangeInclusive<Epoch>>> {
-    Ok(Stats::parse(stats)?.versions())
+pub fn versions(stats: &str, kind: Kind) -> Result<Option<RangeInclusive<Epoch>>> {
+    Ok(Stats::parse(stats)?.versions(kind))
 }
 
-/// Whether all rows of a file are known to be reduced by `projection`, or by none where that is `None`.
+/// Whether all rows of a file are known to be under the model of this version, or under none where that is `None`.
 ///
 /// # Errors
 /// Statistics that no job writes.
-pub fn all_reduced_by(stats: &str, projection: Option<Epoch>) -> Result<bool> {
+pub fn all_under(stats: &str, kind: Kind, version: Option<Epoch>) -> Result<bool> {
     let stats = Stats::parse(stats)?;
-    let unreduced = stats.null_count.as_ref();
-    let unreduced = unreduced.and_then(|count| count.projection_version);
-    Ok(match (stats.versions(), projection) {
+    let without = stats.null_count.as_ref().and_then(|count| count.of(kind));
+    Ok(match (stats.versions(kind), version) {
         (None, None) => true,
-        (Some(versions), Some(wanted)) => versions == (wanted..=wanted) && unreduced == Some(0),
+        (Some(versions), Some(wanted)) => versions == (wanted..=wanted) && without == Some(0),
         _ => false,
     })
 }
@@ -73,25 +90,34 @@ mod tests {
             r#","projection_version":9"#,
             "",
         );
-        assert_eq!(projections(&seven).unwrap(), Some(7..=9));
-        assert_eq!(projections(&stats("", "", "")).unwrap(), None);
-        assert!(projections("").is_err());
+        assert_eq!(versions(&seven, Kind::Projection).unwrap(), Some(7..=9));
+        assert_eq!(
+            versions(&stats("", "", ""), Kind::Projection).unwrap(),
+            None
+        );
+        assert_eq!(versions(&seven, Kind::Classifier).unwrap(), None);
+        assert!(versions("", Kind::Projection).is_err());
     }
 
     #[test]
     fn a_file_is_under_a_projection_when_every_row_is() {
         let of = |version: i64| format!(r#","projection_version":{version}"#);
         let by = |min, max, nulls, wanted| {
-            all_reduced_by(&stats(&of(min), &of(max), &of(nulls)), wanted).unwrap()
+            all_under(
+                &stats(&of(min), &of(max), &of(nulls)),
+                Kind::Projection,
+                wanted,
+            )
+            .unwrap()
         };
         assert!(by(7, 7, 0, Some(7)));
         assert!(!by(7, 7, 1, Some(7)), "a row without");
         assert!(!by(6, 7, 0, Some(7)) && !by(7, 8, 0, Some(7)));
         assert!(!by(7, 7, 0, None));
         let unreduced = stats("", "", &of(2));
-        assert!(all_reduced_by(&unreduced, None).unwrap());
-        assert!(!all_reduced_by(&unreduced, Some(7)).unwrap());
+        assert!(all_under(&unreduced, Kind::Projection, None).unwrap());
+        assert!(!all_under(&unreduced, Kind::Projection, Some(7)).unwrap());
         let unknown = stats(&of(7), &of(7), "");
-        assert!(!all_reduced_by(&unknown, Some(7)).unwrap());
+        assert!(!all_under(&unknown, Kind::Projection, Some(7)).unwrap());
     }
 }

@@ -7,14 +7,16 @@ use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
-use super::origin::{read_moments, read_projection};
-use super::state::{JobState, ProjectionRef, decode_tombstones};
+use super::origin::{read_classifier, read_moments, read_projection};
+use super::state::{JobState, decode_tombstones, version_of};
 use super::{Failure, Tables};
+use crate::classifier;
 use crate::moments::Moments;
 use crate::operators::{Epoch, Host};
 use crate::projection::Stored;
-use crate::table::state::PROJECTIONS;
-use crate::table::{DataFile, Row};
+use crate::table::state::{CLASSIFIERS, PROJECTIONS};
+use crate::table::{DataFile, Form, Row};
+use crate::tensors::StoredError;
 
 /// An object to read whole.
 #[derive(Clone, Debug)]
@@ -51,6 +53,10 @@ pub struct Tally {
     pub reduced_checked: u64,
     /// Rows whose projection is no longer there.
     pub reduced_unchecked: u64,
+    /// Rows whose predicted labels were computed again.
+    pub predicted_checked: u64,
+    /// Rows whose classifier is no longer there.
+    pub predicted_unchecked: u64,
     /// Rows are missing from the sums: their file can't be read, or their features are none.
     pub incomplete: bool,
     /// What is not as it was published.
@@ -66,6 +72,8 @@ impl Tally {
         self.tombstones += other.tombstones;
         self.reduced_checked += other.reduced_checked;
         self.reduced_unchecked += other.reduced_unchecked;
+        self.predicted_checked += other.predicted_checked;
+        self.predicted_unchecked += other.predicted_unchecked;
         self.incomplete |= other.incomplete;
         self.differences.extend(other.differences);
     }
@@ -95,11 +103,24 @@ pub struct Verdict {
     /// What was read.
     #[serde(flatten)]
     pub tally: Tally,
+    /// Of what was recomputed.
+    #[serde(flatten)]
+    pub digests: Digests,
+}
+
+/// SHA-256 of what the rows have.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Digests {
     /// Of the moments of the rows; `None` if some could not be read.
     pub moments_sha256: Option<String>,
     /// Of the projection fitted from them; `None` also where there are too few rows for one.
     pub projection_sha256: Option<String>,
+    /// Of the classifier fitted from them, where the commit names one.
+    pub classifier_sha256: Option<String>,
 }
+
+/// The objects of each version of a model; several where an epoch was begun more than once.
+type Versions = BTreeMap<Epoch, Vec<String>>;
 
 /// What the workers of `verify` share.
 pub struct Verification {
@@ -114,8 +135,9 @@ pub struct Verification {
     commit: u64,
     checks: Vec<Check>,
     newest: Option<Stored>,
-    /// The objects of each projection version; several where an epoch was begun more than once.
-    projections: BTreeMap<Epoch, Vec<String>>,
+    projections: Versions,
+    newest_classifier: Option<classifier::Stored>,
+    classifiers: Versions,
     /// What was found before the workers began.
     opening: Tally,
     verdict: Mutex<Option<Verdict>>,
@@ -150,15 +172,15 @@ impl Verification {
         let object = state.projection.as_ref().map(|named| &*named.object);
         let newest = read_projection(&tables, &state).await;
         let newest = opening.readable(object.unwrap_or("projection"), newest);
-        let mut projections: BTreeMap<Epoch, Vec<String>> = BTreeMap::new();
-        for name in tables.objects.list(PROJECTIONS).await? {
-            if let Some(version) = ProjectionRef::version_of(&name) {
-                projections.entry(version).or_default().push(name);
-            }
-        }
-        if let Some(named) = &state.projection {
-            projections.insert(named.version, vec![named.object.clone()]);
-        }
+        let named = state.projection.as_ref();
+        let named = named.map(|named| (named.version, &named.object));
+        let projections = versions(&tables, PROJECTIONS, named).await?;
+        let object = state.classifier.as_ref().map(|named| &*named.object);
+        let newest_classifier = read_classifier(&tables, &state).await;
+        let newest_classifier = opening.readable(object.unwrap_or("classifier"), newest_classifier);
+        let named = state.classifier.as_ref();
+        let named = named.map(|named| (named.version, &named.object));
+        let classifiers = versions(&tables, CLASSIFIERS, named).await?;
         let checks = found.rows.into_iter().map(Check::Rows);
         let checks = checks
             .chain(found.rejects.into_iter().map(Check::Rejects))
@@ -174,6 +196,8 @@ impl Verification {
             state,
             tables,
             projections,
+            newest_classifier: newest_classifier.flatten(),
+            classifiers,
             opening,
         })
     }
@@ -184,7 +208,7 @@ impl Verification {
         mine.cloned().collect()
     }
 
-    /// Reads an object whole; the rows that are to be recomputed, with the projections that may have reduced them.
+    /// Reads an object whole; the rows that are to be recomputed, with the models that they may be under.
     pub async fn read(&self, check: Check) -> (Tally, Option<Opened>) {
         let mut tally = Tally::default();
         match check {
@@ -193,12 +217,12 @@ impl Verification {
                     tally.files = 1;
                     tally.rows = rows.len() as u64;
                     count(&mut tally, &file, rows.len());
-                    let projections = self.projections_of(&rows, &mut tally).await;
                     let opened = Opened {
                         file: file.name,
+                        projections: self.projections_of(&rows, &mut tally).await,
+                        classifiers: self.classifiers_of(&rows, &mut tally).await,
                         rows,
-                        projections,
-                        scaled: self.tables.rows.form().shows::<Row>("scaled_features"),
+                        form: self.tables.rows.form().clone(),
                     };
                     return (tally, Some(opened));
                 }
@@ -231,37 +255,61 @@ impl Verification {
         rows: &[Row],
         tally: &mut Tally,
     ) -> BTreeMap<Epoch, Vec<Stored>> {
-        let mut projections: BTreeMap<Epoch, Vec<Stored>> = BTreeMap::new();
-        for version in rows.iter().filter_map(|row| row.projection_version) {
-            if projections.contains_key(&version) {
+        let named = rows.iter().filter_map(|row| row.projection_version);
+        let newest = self.newest.as_ref();
+        let newest = newest.map(|newest| (newest.version, newest));
+        let read = Stored::from_safetensors;
+        self.models_of(named, newest, &self.projections, read, tally)
+            .await
+    }
+
+    /// Every classifier that may have predicted the label of one of `rows`, by version.
+    async fn classifiers_of(
+        &self,
+        rows: &[Row],
+        tally: &mut Tally,
+    ) -> BTreeMap<Epoch, Vec<classifier::Stored>> {
+        let named = rows.iter().filter_map(|row| row.classifier_version);
+        let newest = self.newest_classifier.as_ref();
+        let newest = newest.map(|newest| (newest.version, newest));
+        let read = classifier::Stored::from_safetensors;
+        self.models_of(named, newest, &self.classifiers, read, tally)
+            .await
+    }
+
+    async fn models_of<M: Clone>(
+        &self,
+        named: impl Iterator<Item = Epoch>,
+        newest: Option<(Epoch, &M)>,
+        objects: &Versions,
+        read: impl Fn(&[u8]) -> Result<M, StoredError>,
+        tally: &mut Tally,
+    ) -> BTreeMap<Epoch, Vec<M>> {
+        let mut models: BTreeMap<Epoch, Vec<M>> = BTreeMap::new();
+        for version in named {
+            if models.contains_key(&version) {
                 continue;
             }
             let mut there = Vec::new();
-            match &self.newest {
-                Some(newest) if newest.version == version => there.push(newest.clone()),
-                _ => {
-                    for name in self.projections.get(&version).into_iter().flatten() {
-                        there.extend(tally.readable(name, self.earlier(name).await));
+            match newest.filter(|(newest, _)| *newest == version) {
+                Some((_, newest)) => there.push(newest.clone()),
+                None => {
+                    for name in objects.get(&version).into_iter().flatten() {
+                        let bytes = self.tables.objects.get(name).await;
+                        let model = bytes
+                            .map_err(anyhow::Error::from)
+                            .and_then(|bytes| read(&bytes).with_context(|| name.clone()));
+                        there.extend(tally.readable(name, model));
                     }
                 }
             }
-            projections.insert(version, there);
+            models.insert(version, there);
         }
-        projections
-    }
-
-    async fn earlier(&self, name: &str) -> Result<Stored> {
-        let bytes = self.tables.objects.get(name).await?;
-        Stored::from_safetensors(&bytes).with_context(|| name.to_owned())
+        models
     }
 
     /// Sets the verdict: what was read by all workers, and the digests of what was recomputed.
-    pub fn conclude(
-        &self,
-        mut tally: Tally,
-        moments_sha256: Option<String>,
-        projection_sha256: Option<String>,
-    ) {
+    pub fn conclude(&self, mut tally: Tally, recomputed: Digests) {
         tally.add(self.opening.clone());
         let differences = &mut tally.differences;
         differences.sort_unstable_by(|a, b| (&a.object, &a.what).cmp(&(&b.object, &b.what)));
@@ -271,8 +319,7 @@ impl Verification {
             commit: self.commit,
             epoch: self.state.epoch,
             tally,
-            moments_sha256,
-            projection_sha256,
+            digests: recomputed,
         });
     }
 
@@ -285,7 +332,23 @@ impl Verification {
     }
 }
 
-/// Rows of a file, and what may have reduced them.
+/// The objects of a folder of models by version; of the version that the last commit names, its own only.
+async fn versions(
+    tables: &Tables,
+    folder: &str,
+    newest: Option<(Epoch, &String)>,
+) -> Result<Versions> {
+    let mut versions = Versions::new();
+    for name in tables.objects.list(folder).await? {
+        if let Some(version) = version_of(&name) {
+            versions.entry(version).or_default().push(name);
+        }
+    }
+    versions.extend(newest.map(|(version, object)| (version, vec![object.clone()])));
+    Ok(versions)
+}
+
+/// Rows of a file, and the models that may have made what they hold.
 pub struct Opened {
     /// The file.
     pub file: String,
@@ -293,8 +356,10 @@ pub struct Opened {
     pub rows: Vec<Row>,
     /// The projections that the rows name, as far as they are still there.
     pub projections: BTreeMap<Epoch, Vec<Stored>>,
-    /// Whether the table shows scaled features.
-    pub scaled: bool,
+    /// The classifiers that they name, as far as they are still there.
+    pub classifiers: BTreeMap<Epoch, Vec<classifier::Stored>>,
+    /// What the table shows.
+    pub form: Form,
 }
 
 /// Holds the number of records in a file against the log's.

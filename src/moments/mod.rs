@@ -44,6 +44,7 @@ pub use digest::{combine, part_digest};
 pub use grid::{FRACTION_BITS, GridError, MAX_ABS, quantise};
 pub use parts::{Layout, MAX_WIDTH, Part, Sums, WidthError};
 pub use state::{LabelSums, Moments, MomentsError};
+pub use statistics::Group;
 
 /// The most rows that the sums hold, and that one [`Accumulator`] takes between two drains: see the module's bounds.
 pub const MAX_ROWS: u64 = u32::MAX as u64;

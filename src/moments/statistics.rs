@@ -11,6 +11,17 @@ const SQUARE_EXPONENT: i32 = 2 * STEP_EXPONENT;
 /// Side of the tiles in which a triangle is mirrored; two tiles of f64 fit the first-level cache.
 const TILE: usize = 32;
 
+/// The rows of one label, or those of none.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group<'a> {
+    /// The label.
+    pub label: Option<&'a str>,
+    /// How many rows.
+    pub n: u64,
+    /// Their mean feature vector minus that of all rows \[d\]: each entry the nearest f64 to the exact difference.
+    pub deviation: Vec<f64>,
+}
+
 impl LabelSums {
     /// The label's mean feature vector \[d\]: each entry the nearest f64 to the exact mean.
     pub fn mean(&self) -> Vec<f64> {
@@ -78,6 +89,37 @@ impl Moments {
                 quotient.of(deviation) * scale[row] * scale[column]
             }
         }))
+    }
+
+    /// All rows by label, in the order of labels; those without one, if there are any, come last.
+    pub fn groups(&self) -> Vec<Group<'_>> {
+        let mut rest: Vec<i128> = (0..self.width()).map(|column| self.sum(column)).collect();
+        let mut n_rest = self.n();
+        let mut groups = Vec::new();
+        for (name, label) in self.labels() {
+            n_rest -= label.n();
+            rest.iter_mut()
+                .zip(&label.sums)
+                .for_each(|(rest, sum)| *rest -= sum);
+            groups.push(self.group(Some(name), label.n(), &label.sums));
+        }
+        if n_rest > 0 {
+            groups.push(self.group(None, n_rest, &rest));
+        }
+        groups
+    }
+
+    /// Σx/n of a group and of all have n·n as their denominator, which fits u64; the numerators stay below 2^96.
+    fn group<'a>(&self, label: Option<&'a str>, n: u64, sums: &[i128]) -> Group<'a> {
+        let quotient = Quotient::new(self.n() * n, STEP_EXPONENT);
+        let difference = |(column, &sum): (usize, &i128)| {
+            quotient.of(i128::from(self.n()) * sum - i128::from(n) * self.sum(column))
+        };
+        Group {
+            label,
+            n,
+            deviation: sums.iter().enumerate().map(difference).collect(),
+        }
     }
 
     fn need_rows(&self, needed: u64) -> Result<(), MomentsError> {

@@ -22,7 +22,7 @@ use super::stage::Tombstone;
 use super::{Control, Cut, Epoch, FileChange, Host as _, Key, Placed, Round, Tasks, Which, kafka};
 use crate::event::Version;
 use crate::job::Job;
-use crate::job::state::{FileList, JobState, encode_tombstones};
+use crate::job::state::{FileList, JobState, Prequential, encode_tombstones};
 use crate::table::state::STATE;
 
 /// Worker 0's view of what is committed.
@@ -53,7 +53,7 @@ pub struct Inputs<'scope> {
     pub files: StreamVec<'scope, Round, FileChange>,
     /// Removals and returns.
     pub tombstones: StreamVec<'scope, Round, Tombstone>,
-    /// Moments and projection.
+    /// Moments and models.
     pub published: StreamVec<'scope, Round, Published>,
 }
 
@@ -161,7 +161,9 @@ impl Ledger {
         let before = job.tables.summary().await?;
         let (mut main, mut rejects) = (FileList::default(), FileList::default());
         let mut added = 0;
+        let mut tested = Prequential::default();
         for change in &files {
+            tested.add(change.prequential);
             if let (Which::Main, None, Some(file)) = (
                 change.placed.slot.which,
                 &change.replaces,
@@ -184,11 +186,15 @@ impl Ledger {
         state.offsets.extend(cut.offsets);
         state.moments = published.moments;
         state.projection = published.projection;
+        state.classifier = published.classifier;
+        state.prequential.add(tested);
         state.tombstones = object;
         state.rejects_commit = rejects;
         let summary = job.tables.commit(state, main).await?;
         job.metrics.committed.record(start.elapsed());
         job.committed(state, &summary);
+        job.metrics
+            .predicted(tested.correct, tested.tested - tested.correct);
         let projection = state.projection.as_ref();
         tracing::info!(
             epoch = state.epoch,
@@ -203,6 +209,9 @@ impl Ledger {
             components = projection.map(|projection| projection.components),
             explained = projection.map(|projection| projection.explained()),
             drift_rad = projection.and_then(|projection| projection.drift_rad),
+            labels = state.classifier.as_ref().map(|named| named.labels),
+            tested = tested.tested,
+            accuracy = tested.accuracy(),
             took_ms = start.elapsed().as_millis() as u64,
             "committed"
         );

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::event::Version;
+use crate::job::state::Prequential;
 use crate::table::{DataFile, Record, Reject, Row};
 
 pub mod clock;
@@ -33,6 +34,7 @@ pub mod extract;
 pub mod kafka;
 pub mod latest;
 pub mod mint;
+pub mod models;
 pub mod moments;
 pub mod project;
 pub mod reproject;
@@ -300,6 +302,8 @@ pub struct FileChange {
     pub placed: Placed,
     /// The file that goes.
     pub replaces: Option<String>,
+    /// How well its new rows were predicted.
+    pub prequential: Prequential,
 }
 
 /// A record that edits can find and stamp.

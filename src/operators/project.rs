@@ -1,11 +1,14 @@
-//! The projection of an epoch: running totals, standardisation, principal components.
+//! The models of an epoch: running totals, standardisation, principal components, discriminants of the labels.
 //!
 //! Worker 0 adds the epoch's sums to the totals of the live rows, fits on a thread of the runtime (extraction goes on meanwhile), puts moments and
-//! projection beside the table, and sends the projection to every worker. An epoch that changes no sum keeps the
-//! projection it has, unless the options of the fit are others than it was fitted by.
+//! models beside the table, and sends every worker what the epoch's rows are to be written under: its own projection, and the
+//! classifier of the commit *before*, which has not learnt them. An epoch that changes no sum keeps the models it has, unless the options
+//! of the fit are others than they were fitted by; a classifier that is newly enabled waits for the next change.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -17,36 +20,33 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Broadcast;
 
+use super::models::ModelFiles;
 use super::{Cut, Epoch, Round, Tasks};
+use crate::classifier::{self, ClassifierError};
 use crate::job::Job;
-use crate::job::state::{MomentsRef, ProjectionRef, encode_moments};
+use crate::job::state::{ClassifierRef, MomentsRef, ProjectionRef, encode_moments};
 use crate::moments::{Moments, Part, Sums};
 use crate::projection::{self, Stored};
-use crate::table::state::{PROJECTIONS, STATE};
+use crate::table::state::{CLASSIFIERS, PROJECTIONS, STATE};
 
 /// The change of a part's total, as `moments` has it.
 pub type Delta = (Part, Round, Sums);
 
-/// The projection under which an epoch's new rows are reduced.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Projected {
-    /// Its safetensors; `None` where there are too few rows for one.
-    pub projection: Option<Vec<u8>>,
-}
-
-/// What the commit says of moments and projection.
+/// What the commit says of moments and models.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Published {
     /// The moments' object.
     pub moments: Option<MomentsRef>,
     /// The projection's object.
     pub projection: Option<ProjectionRef>,
+    /// The classifier's object.
+    pub classifier: Option<ClassifierRef>,
 }
 
 /// The outputs of [`project`], at the epoch's lower round.
 pub struct Projections<'scope> {
     /// At every worker.
-    pub projected: StreamVec<'scope, Round, Projected>,
+    pub models: StreamVec<'scope, Round, ModelFiles>,
     /// At worker 0.
     pub published: StreamVec<'scope, Round, Published>,
 }
@@ -55,15 +55,25 @@ pub struct Projections<'scope> {
 pub struct State {
     moments: Moments,
     projection: Option<Stored>,
+    classifier: Option<classifier::Stored>,
     published: Published,
 }
 
+/// A state, and the classifier of the state before.
+type Fit = (State, Option<classifier::Stored>);
+
 impl State {
     /// What the last commit published.
-    pub fn new(moments: Moments, projection: Option<Stored>, published: Published) -> Self {
+    pub fn new(
+        moments: Moments,
+        projection: Option<Stored>,
+        classifier: Option<classifier::Stored>,
+        published: Published,
+    ) -> Self {
         State {
             moments,
             projection,
+            classifier,
             published,
         }
     }
@@ -78,14 +88,13 @@ pub fn project<'scope>(
 ) -> Projections<'scope> {
     let scope = cuts.scope();
     let mut builder = OperatorBuilder::new("Project".to_owned(), scope);
-    let mut tasks: Tasks<State> =
-        Tasks::new(scope.worker(), &builder.operator_info().address, &job);
+    let mut tasks: Tasks<Fit> = Tasks::new(scope.worker(), &builder.operator_info().address, &job);
     let mut deltas = builder.new_input(deltas, Exchange::new(|_: &Delta| 0));
     let mut cuts = builder.new_input(cuts, Pipeline);
-    let (projected_out, projected) = builder.new_output();
+    let (models_out, models) = builder.new_output();
     let (published_out, published) = builder.new_output();
-    let mut projected_out =
-        OutputBuilder::<_, CapacityContainerBuilder<Vec<Projected>>>::from(projected_out);
+    let mut models_out =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<ModelFiles>>>::from(models_out);
     let mut published_out =
         OutputBuilder::<_, CapacityContainerBuilder<Vec<Published>>>::from(published_out);
     builder.build(move |_| {
@@ -106,19 +115,21 @@ pub fn project<'scope>(
                         .map(|cut| (*time.time(), ([time.retain(0), time.retain(1)], cut.epoch))),
                 );
             });
-            let mut give = |state: &State, at: &[Capability<Round>; 2]| match state.projected() {
-                Ok(projected) => {
-                    projected_out.activate().session(&at[0]).give(projected);
-                    published_out
-                        .activate()
-                        .session(&at[1])
-                        .give(state.published.clone());
+            let mut give = |state: &State,
+                            before: Option<&classifier::Stored>,
+                            at: &[Capability<Round>; 2]| {
+                match ModelFiles::new(state.projection.as_ref(), before) {
+                    Ok(models) => {
+                        models_out.activate().session(&at[0]).give(models);
+                        let published = state.published.clone();
+                        published_out.activate().session(&at[1]).give(published);
+                    }
+                    Err(error) => job.failure.set(error),
                 }
-                Err(error) => job.failure.set(error),
             };
-            if let Some(fitted) = tasks.finished() {
+            if let Some((fitted, before)) = tasks.finished() {
                 if let Some(at) = fitting.take() {
-                    give(&fitted, &at);
+                    give(&fitted, before.as_ref(), &at);
                 }
                 state = Some(fitted);
             }
@@ -134,56 +145,62 @@ pub fn project<'scope>(
             if let Some(entry) = due.first_entry().filter(|entry| sealed(entry.key())) {
                 let (round, (at, epoch)) = entry.remove_entry();
                 let deltas = waiting.remove(&round).unwrap_or_default();
-                if !deltas.is_empty() || current.fitted_otherwise(&job.projection_options) {
+                if !deltas.is_empty() || current.fitted_otherwise(&job) {
                     fitting = Some(at);
                     let job = job.clone();
                     tasks.spawn(async move { current.fit(&job, epoch, deltas).await });
                     return;
                 }
-                give(&current, &at);
+                give(&current, current.classifier.as_ref(), &at);
             }
             state = Some(current);
         }
     });
     Projections {
-        projected: projected.broadcast(),
+        models: models.broadcast(),
         published,
     }
 }
 
 impl State {
-    /// Whether there is a projection, and one by other options.
-    fn fitted_otherwise(&self, options: &projection::Options) -> bool {
-        let named = self.published.projection.as_ref();
-        named.is_some_and(|named| named.options != *options)
-    }
-
-    fn projected(&self) -> anyhow::Result<Projected> {
-        let projection = self
-            .projection
+    /// Whether there is a model that was fitted by other options than the job's.
+    fn fitted_otherwise(&self, job: &Job) -> bool {
+        let Published {
+            projection,
+            classifier,
+            ..
+        } = &self.published;
+        projection
             .as_ref()
-            .map(Stored::to_safetensors)
-            .transpose()?;
-        Ok(Projected { projection })
+            .is_some_and(|named| named.options != job.projection_options)
+            || classifier
+                .as_ref()
+                .is_some_and(|named| Some(&named.options) != job.classifier_options.as_ref())
     }
 
-    /// Takes in an epoch's sums, fits its projection, and puts both into the store.
+    /// Takes in an epoch's sums, fits its models, and puts all of it into the store.
     async fn fit(
         self,
         job: &Arc<Job>,
         epoch: Epoch,
         deltas: Vec<(Part, Sums)>,
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<Fit> {
         let start = Instant::now();
-        let options = job.projection_options.clone();
-        let fit_options = options.clone();
-        let fitted =
-            tokio::task::spawn_blocking(move || Fitted::new(self, epoch, deltas, &fit_options));
+        let (options, classes) = (
+            job.projection_options.clone(),
+            job.classifier_options.clone(),
+        );
+        let fitted = tokio::task::spawn_blocking({
+            let (options, classes) = (options.clone(), classes.clone());
+            move || Fitted::new(self, epoch, deltas, &options, classes.as_ref())
+        });
         let Fitted {
             moments,
             moments_file,
             projection,
-            projection_file,
+            classifier,
+            before,
+            files,
         } = fitted.await??;
         let objects = &job.tables.objects;
         let label = format!("moments-{epoch:010}");
@@ -196,21 +213,21 @@ impl State {
                 sha256: moments.sha256(),
                 n: moments.n(),
             }),
-            projection: None,
+            ..Published::default()
         };
-        if let (Some(stored), Some(file)) = (&projection, projection_file) {
-            let label = format!("{epoch:010}");
-            let object = objects
-                .put(PROJECTIONS, label, "safetensors", file.into())
-                .await?;
-            published.projection = Some(ProjectionRef::new(object, stored, options));
+        let label = format!("{epoch:010}");
+        if let (Some(stored), Some(file)) = (&projection, files.projection) {
+            let object = objects.put(PROJECTIONS, &label, "safetensors", file.into());
+            published.projection = Some(ProjectionRef::new(object.await?, stored, options));
+        }
+        if let (Some(stored), Some(file), Some(options)) = (&classifier, files.classifier, classes)
+        {
+            let object = objects.put(CLASSIFIERS, &label, "safetensors", file.into());
+            published.classifier = Some(ClassifierRef::new(object.await?, stored, options));
         }
         job.metrics.projected.record(start.elapsed());
-        Ok(State {
-            moments,
-            projection,
-            published,
-        })
+        let state = State::new(moments, projection, classifier, published);
+        Ok((state, before))
     }
 }
 
@@ -219,7 +236,9 @@ struct Fitted {
     moments: Moments,
     moments_file: Vec<u8>,
     projection: Option<Stored>,
-    projection_file: Option<Vec<u8>>,
+    classifier: Option<classifier::Stored>,
+    before: Option<classifier::Stored>,
+    files: ModelFiles,
 }
 
 impl Fitted {
@@ -228,34 +247,71 @@ impl Fitted {
         version: Epoch,
         deltas: Vec<(Part, Sums)>,
         options: &projection::Options,
+        classes: Option<&classifier::Options>,
     ) -> anyhow::Result<Self> {
         let moments = state.moments.apply(deltas)?;
-        let projection = match moments.n() {
-            0 | 1 => None,
-            _ => {
-                let projection = projection::fit(&moments, options)?;
-                let drift = state.projection.as_ref().and_then(|previous| {
-                    let drift = projection::drift(&previous.projection, &projection);
-                    // It informs; nothing depends on it.
-                    drift
-                        .inspect_err(|error| tracing::warn!(%error, "no drift"))
-                        .ok()
-                });
-                Some(Stored {
-                    version,
-                    drift,
-                    projection,
-                })
-            }
-        };
+        // Beside each other: a commit does not wait for one after the other.
+        let (projection, classifier) = thread::scope(|scope| {
+            let classifier = scope.spawn(|| classify(&moments, version, classes?));
+            let projection = reduce(&moments, version, options, state.projection.as_ref());
+            (projection, classifier.join())
+        });
+        let projection = projection?;
+        let classifier = classifier.unwrap_or_else(|panic| resume_unwind(panic));
         Ok(Fitted {
             moments_file: encode_moments(&moments)?,
-            projection_file: projection
-                .as_ref()
-                .map(Stored::to_safetensors)
-                .transpose()?,
+            files: ModelFiles::new(projection.as_ref(), classifier.as_ref())?,
             moments,
             projection,
+            classifier,
+            before: state.classifier,
         })
+    }
+}
+
+/// The projection of these rows; none of fewer than two.
+fn reduce(
+    moments: &Moments,
+    version: Epoch,
+    options: &projection::Options,
+    before: Option<&Stored>,
+) -> anyhow::Result<Option<Stored>> {
+    if moments.n() < 2 {
+        return Ok(None);
+    }
+    let projection = projection::fit(moments, options)?;
+    let drift = before.and_then(|before| {
+        let drift = projection::drift(&before.projection, &projection);
+        // It informs; nothing depends on it.
+        drift
+            .inspect_err(|error| tracing::warn!(%error, "no drift"))
+            .ok()
+    });
+    Ok(Some(Stored {
+        version,
+        drift,
+        projection,
+    }))
+}
+
+/// The classifier of these rows. That there is none is no failure: other rows may have one again.
+fn classify(
+    moments: &Moments,
+    version: Epoch,
+    options: &classifier::Options,
+) -> Option<classifier::Stored> {
+    match classifier::fit(moments, options) {
+        Ok(classifier) => Some(classifier::Stored {
+            version,
+            classifier,
+        }),
+        Err(error @ ClassifierError::TooFewLabels(_)) => {
+            tracing::debug!(%error, "no classifier");
+            None
+        }
+        Err(error) => {
+            tracing::warn!(%error, "no classifier");
+            None
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Rewriting rows under one projection: groups of files to merged files, and the one commit that swaps them.
+//! Rewriting rows under the newest models: groups of files to merged files, and the one commit that swaps them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,44 +11,43 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use super::write::write_reduced;
+use super::models::{ModelFiles, Models};
+use super::write::write_rows;
 use super::{Host, Round, Tasks};
 use crate::job::Tables;
 use crate::job::state::{FileList, JobState};
-use crate::projection::Stored;
 use crate::table::DataFile;
 
 /// Files that become one, with their number.
 pub type Group = (usize, Vec<DataFile>);
 
-/// Rewrites each group as one file, its rows sorted by path and reduced by `projection`, a safetensors file, or not reduced where
-/// there is none.
+/// Rewrites each group as one file, its rows sorted by path and under `models`.
 pub fn regroup<'scope, H: Host>(
     host: Arc<H>,
     groups: StreamVec<'scope, Round, Group>,
-    projection: StreamVec<'scope, Round, Option<Vec<u8>>>,
+    models: StreamVec<'scope, Round, ModelFiles>,
 ) -> StreamVec<'scope, Round, FileList> {
     let scope = groups.scope();
     let mut builder = OperatorBuilder::new("Regroup".to_owned(), scope);
     let mut tasks: Tasks<FileList> =
         Tasks::new(scope.worker(), &builder.operator_info().address, &host);
     let mut groups = builder.new_input(groups, Exchange::new(|(number, _): &Group| *number as u64));
-    let mut projection = builder.new_input(projection, Pipeline);
+    let mut models = builder.new_input(models, Pipeline);
     let (output, lists) = builder.new_output();
     let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<FileList>>>::from(output);
     builder.build(move |_| {
         let mut queue: VecDeque<(Capability<Round>, Vec<DataFile>)> = VecDeque::new();
         let mut running: Option<Capability<Round>> = None;
-        let mut reduce_by = None;
+        let mut under = None;
         move |_frontiers| {
             groups.for_each(|time, data| {
                 queue.extend(data.drain(..).map(|(_, files)| (time.retain(0), files)))
             });
-            projection.for_each(|_, data| {
-                for file in data.drain(..) {
-                    match file.as_deref().map(Stored::from_safetensors).transpose() {
-                        Ok(stored) => reduce_by = Some(stored.map(Arc::new)),
-                        Err(error) => host.failure().set(error.into()),
+            models.for_each(|_, data| {
+                for files in data.drain(..) {
+                    match Models::open(&files) {
+                        Ok(models) => under = Some(Arc::new(models)),
+                        Err(error) => host.failure().set(error),
                     }
                 }
             });
@@ -58,31 +57,28 @@ pub fn regroup<'scope, H: Host>(
                 output.activate().session(&at).give(list);
             }
             if running.is_none()
-                && let Some(projection) = &reduce_by
+                && let Some(models) = &under
                 && let Some((at, files)) = queue.pop_front()
             {
                 running = Some(at);
-                let (host, projection) = (host.clone(), projection.clone());
-                tasks.spawn(async move { merge(host.tables(), files, projection).await });
+                let (host, models) = (host.clone(), models.clone());
+                tasks.spawn(async move { merge(host.tables(), files, models).await });
             }
         }
     });
     lists
 }
 
-async fn merge(
-    tables: &Tables,
-    files: Vec<DataFile>,
-    projection: Option<Arc<Stored>>,
-) -> Result<FileList> {
+async fn merge(tables: &Tables, files: Vec<DataFile>, models: Arc<Models>) -> Result<FileList> {
     let mut rows = Vec::new();
     for file in &files {
         rows.extend(tables.rows.read(file).await?);
     }
     rows.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    let adds = vec![write_reduced(&tables.rows, rows, projection).await?];
+    // The models have learnt these rows: how well they tell them is no test.
+    let (file, _) = write_rows(&tables.rows, rows, models).await?;
     Ok(FileList {
-        adds,
+        adds: vec![file],
         removes: files.into_iter().map(|file| file.name).collect(),
     })
 }

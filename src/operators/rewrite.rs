@@ -20,6 +20,7 @@ use super::{
     Amend, Amendment, Cut, Edit, FileChange, Key, Placed, Round, Slot, Tasks, Which, key_of,
 };
 use crate::job::Job;
+use crate::job::state::Prequential;
 use crate::table::{DataFile, DataFiles, Row};
 
 /// The outputs of [`rewrite`], at the epoch's lower round.
@@ -187,6 +188,7 @@ async fn amend<R: Amend>(
         FileChange {
             placed,
             replaces: Some(file.name),
+            prequential: Prequential::default(),
         },
     ))
 }

@@ -276,6 +276,9 @@ mod tests {
             reduced_features: None,
             scaled_features: None,
             projection_version: None,
+            predicted_label: None,
+            confidence: None,
+            classifier_version: None,
             content: None,
         }))
     }

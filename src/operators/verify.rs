@@ -1,5 +1,5 @@
-//! Recomputing what a commit published: the moments of its files' rows, the projection of the moments, the reduced
-//! features of the rows.
+//! Recomputing what a commit published: the moments of its files' rows, the models of the moments, the reduced features and
+//! predicted labels of the rows.
 //!
 //! Every worker reads its share of the files whole, which checks every byte against the digest in the name, and sums the
 //! stored features. The sums are consolidated by part over all workers, as those of an epoch are, and compared on worker 0.
@@ -17,8 +17,9 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::{Round, Tasks};
+use crate::classifier;
 use crate::job::state::JobState;
-use crate::job::{Check, Opened, Tally, Verification};
+use crate::job::{Check, Digests, Opened, Tally, Verification};
 use crate::moments::{Accumulator, Moments, Part, Sums, quantise};
 use crate::projection::{Stored, fit};
 use crate::table::Row;
@@ -120,16 +121,22 @@ impl Recount {
 
     /// Sums the rows of a file, and reduces them again.
     fn take_in(&mut self, opened: &Opened, tally: &mut Tally) {
-        let (mut unsummed, mut unlike) = (Vec::new(), Vec::new());
+        let (mut unsummed, mut unlike, mut unlabelled) = (Vec::new(), Vec::new(), Vec::new());
+        let scaled = opened.form.shows::<Row>("scaled_features");
         for row in &opened.rows {
             if let Err(error) = self.sum(row) {
                 unsummed.push(format!("{}: {error}", row.path));
                 continue;
             }
-            match reduced_alike(row, &opened.projections, opened.scaled) {
+            match reduced_alike(row, &opened.projections, scaled) {
                 Some(true) => tally.reduced_checked += 1,
                 Some(false) => unlike.push(row.path.clone()),
                 None => tally.reduced_unchecked += 1,
+            }
+            match predicted_alike(row, opened) {
+                Some(true) => tally.predicted_checked += 1,
+                Some(false) => unlabelled.push(row.path.clone()),
+                None => tally.predicted_unchecked += 1,
             }
         }
         let file = &opened.file;
@@ -144,6 +151,14 @@ impl Recount {
             let what = format!(
                 "{file}: reduced_features of {count} rows are not what the projection they name makes of their features, \
                  first {first}"
+            );
+            tally.differs(file, what);
+        }
+        if let Some(first) = unlabelled.first() {
+            let count = unlabelled.len();
+            let what = format!(
+                "{file}: predicted labels of {count} rows are not what the classifier they name makes of their features, first \
+                 {first}"
             );
             tally.differs(file, what);
         }
@@ -188,6 +203,26 @@ fn reduced_alike(
     }))
 }
 
+/// Whether the row's predicted label and its confidence, as far as the table shows them, are, bit for bit, what its classifier makes
+/// of its features. `None`: there is no such classifier any more.
+fn predicted_alike(row: &Row, opened: &Opened) -> Option<bool> {
+    let Some(version) = row.classifier_version else {
+        return Some(row.predicted_label.is_none() && row.confidence.is_none());
+    };
+    let there = opened.classifiers.get(&version);
+    let there = there.filter(|there| !there.is_empty())?;
+    let shows = |own| opened.form.shows::<Row>(own);
+    let (label, confidence) = (shows("predicted_label"), shows("confidence"));
+    Some(there.iter().any(|stored| {
+        stored.classifier.width() == row.features.len() && {
+            let wanted = stored.classifier.classify(&row.features);
+            row.predicted_label.as_deref() == label.then_some(wanted.label)
+                && row.confidence.map(f32::to_bits)
+                    == confidence.then_some(wanted.confidence.to_bits())
+        }
+    }))
+}
+
 /// Compares the sums of all rows with what was published, at worker 0.
 pub fn conclude<'scope>(
     verification: Arc<Verification>,
@@ -225,7 +260,7 @@ pub fn conclude<'scope>(
 
 fn judge(verification: &Verification, parts: Vec<(Part, Sums)>, mut tally: Tally) -> Result<()> {
     if tally.incomplete {
-        verification.conclude(tally, None, None);
+        verification.conclude(tally, Digests::default());
         return Ok(());
     }
     let state = &verification.state;
@@ -243,8 +278,12 @@ fn judge(verification: &Verification, parts: Vec<(Part, Sums)>, mut tally: Tally
         );
         tally.differs(object, what);
     }
-    let projection = refit(&verification.state, &moments, &mut tally)?;
-    verification.conclude(tally, Some(sha256), projection);
+    let recomputed = Digests {
+        moments_sha256: Some(sha256),
+        projection_sha256: refit(state, &moments, &mut tally)?,
+        classifier_sha256: refit_classifier(state, &moments, &mut tally),
+    };
+    verification.conclude(tally, recomputed);
     Ok(())
 }
 
@@ -268,6 +307,28 @@ fn refit(state: &JobState, moments: &Moments, tally: &mut Tally) -> Result<Optio
         tally.differs(&named.object, what);
     }
     Ok(Some(sha256))
+}
+
+/// The sha256 of the classifier fitted from `moments` as the published one was; none where none was published.
+fn refit_classifier(state: &JobState, moments: &Moments, tally: &mut Tally) -> Option<String> {
+    let named = state.classifier.as_ref()?;
+    let sha256 = match classifier::fit(moments, &named.options) {
+        Ok(classifier) => classifier.sha256(),
+        Err(error) => {
+            let what = format!("{}: the rows have no classifier: {error}", named.object);
+            tally.differs(&named.object, what);
+            return None;
+        }
+    };
+    if sha256 != named.sha256 {
+        let what = format!(
+            "{}: the rows' classifier has sha256 {sha256}, the commit names {} (bits are equal on one kind of CPU only: \
+             was this one the job's?)",
+            named.object, named.sha256
+        );
+        tally.differs(&named.object, what);
+    }
+    Some(sha256)
 }
 
 /// Which parts of two states differ, in words.

@@ -1,4 +1,4 @@
-//! New rows to data files: reduce under the epoch's projection, encode, put.
+//! New rows to data files: reduce under the epoch's projection, predict by the classifier before it, encode, put.
 //!
 //! Every worker writes its own rows, on the runtime, as whole Parquet files. A file is not part of a table until a commit
 //! names it, so a crash between leaves only an orphan for `vacuum`.
@@ -13,31 +13,31 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use super::project::Projected;
+use super::models::{ModelFiles, Models};
 use super::{Batch, FileChange, Placed, Round, SharedBatch, Tasks};
 use crate::job::Job;
-use crate::projection::Stored;
+use crate::job::state::Prequential;
 use crate::table::{DataFile, DataFiles, Row};
 
 #[derive(Default)]
 struct Waiting {
     at: Option<Capability<Round>>,
     batches: Vec<SharedBatch>,
-    projected: Option<Projected>,
+    models: Option<ModelFiles>,
 }
 
-/// Writes each batch once the projection of its epoch is there.
+/// Writes each batch once the models of its epoch are there.
 pub fn write<'scope>(
     job: Arc<Job>,
     batches: StreamVec<'scope, Round, SharedBatch>,
-    projected: StreamVec<'scope, Round, Projected>,
+    models: StreamVec<'scope, Round, ModelFiles>,
 ) -> StreamVec<'scope, Round, FileChange> {
     let scope = batches.scope();
     let mut builder = OperatorBuilder::new("Write".to_owned(), scope);
     let mut tasks: Tasks<Vec<FileChange>> =
         Tasks::new(scope.worker(), &builder.operator_info().address, &job);
     let mut batches = builder.new_input(batches, Pipeline);
-    let mut projected = builder.new_input(projected, Pipeline);
+    let mut models = builder.new_input(models, Pipeline);
     let (output, files) = builder.new_output();
     let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<FileChange>>>::from(output);
     builder.build(move |_| {
@@ -49,8 +49,8 @@ pub fn write<'scope>(
                 epoch.at.get_or_insert_with(|| time.retain(0));
                 epoch.batches.append(data);
             });
-            projected.for_each(|time, data| {
-                epochs.entry(*time.time()).or_default().projected = data.drain(..).next();
+            models.for_each(|time, data| {
+                epochs.entry(*time.time()).or_default().models = data.drain(..).next();
             });
             while let Some(files) = tasks.finished() {
                 let Some(at) = writing.take() else {
@@ -71,7 +71,7 @@ pub fn write<'scope>(
                 if let Some(at) = epoch.at {
                     writing = Some(at);
                     let job = job.clone();
-                    tasks.spawn(async move { put(&job, epoch.batches, epoch.projected).await });
+                    tasks.spawn(async move { put(&job, epoch.batches, epoch.models).await });
                 }
             }
         }
@@ -82,20 +82,20 @@ pub fn write<'scope>(
 async fn put(
     job: &Arc<Job>,
     batches: Vec<SharedBatch>,
-    projected: Option<Projected>,
+    models: Option<ModelFiles>,
 ) -> anyhow::Result<Vec<FileChange>> {
-    let projection = match projected.and_then(|projected| projected.projection) {
-        Some(file) => Some(Arc::new(Stored::from_safetensors(&file)?)),
-        None => None,
-    };
+    let models = Arc::new(Models::open(&models.unwrap_or_default())?);
     let mut files = Vec::new();
     for batch in batches {
-        let (slot, file) = match Arc::unwrap_or_clone(batch) {
+        let (slot, (file, prequential)) = match Arc::unwrap_or_clone(batch) {
             Batch::Rows(slot, rows) => (
                 slot,
-                write_reduced(&job.tables.rows, rows, projection.clone()).await?,
+                write_rows(&job.tables.rows, rows, models.clone()).await?,
             ),
-            Batch::Rejects(slot, rejects) => (slot, job.tables.rejects.write(rejects).await?),
+            Batch::Rejects(slot, rejects) => {
+                let file = job.tables.rejects.write(rejects).await?;
+                (slot, (file, Prequential::default()))
+            }
         };
         files.push(FileChange {
             placed: Placed {
@@ -103,33 +103,23 @@ async fn put(
                 file: Some(file),
             },
             replaces: None,
+            prequential,
         });
     }
     Ok(files)
 }
 
-/// Writes `rows` as one file, reduced by `projection`, or not at all where there is none.
-pub async fn write_reduced(
+/// Writes `rows` as one file under `models`; how often their labels were predicted.
+pub async fn write_rows(
     files: &DataFiles<Row>,
     mut rows: Vec<Row>,
-    projection: Option<Arc<Stored>>,
-) -> anyhow::Result<DataFile> {
-    let scaled = files.form().shows::<Row>("scaled_features");
-    let reduced = tokio::task::spawn_blocking(move || {
-        for row in &mut rows {
-            reduce(row, projection.as_deref(), scaled);
-        }
-        rows
+    models: Arc<Models>,
+) -> anyhow::Result<(DataFile, Prequential)> {
+    let form = files.form().clone();
+    let completed = tokio::task::spawn_blocking(move || {
+        let tested = models.complete(&mut rows, &form);
+        (rows, tested)
     });
-    Ok(files.write(reduced.await?).await?)
-}
-
-/// Fills in what `projection` makes of the row's features.
-fn reduce(row: &mut Row, projection: Option<&Stored>, scaled: bool) {
-    let of = projection.map(|stored| &stored.projection);
-    row.reduced_features = of.map(|projection| projection.reduced(&row.features));
-    row.scaled_features = of
-        .filter(|_| scaled)
-        .map(|projection| projection.scaled(&row.features));
-    row.projection_version = projection.map(|stored| stored.version);
+    let (rows, tested) = completed.await?;
+    Ok((files.write(rows).await?, tested))
 }

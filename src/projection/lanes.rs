@@ -9,7 +9,7 @@ const LANES: usize = 16;
 ///
 /// # Panics
 /// In tests, if the lengths differ.
-pub(super) fn dot<T: Copy>(a: &[f64], b: &[T]) -> f64
+pub(crate) fn dot<T: Copy>(a: &[f64], b: &[T]) -> f64
 where
     f64: From<T>,
 {

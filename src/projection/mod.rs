@@ -18,7 +18,10 @@ mod stored;
 pub use drift::{Drift, drift};
 pub use fit::{Components, Options, fit};
 pub use model::Projection;
-pub use stored::{Stored, StoredError};
+pub use stored::Stored;
+
+pub use crate::tensors::StoredError;
+pub(crate) use lanes::dot;
 
 /// Why there is no projection, or no drift.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! The projection as a file: safetensors, so that numpy, PyTorch and Rust read it without us; and its hash.
+//! The projection as a file, and its hash.
 //!
 //! | tensor (f64) | shape | |
 //! |---|---|---|
@@ -7,48 +7,16 @@
 //! | `explained_variance`, `explained_variance_ratio` | \[k\] | |
 //! | `drift.angles_rad`, `drift.rotation`, `drift.shift` | see [`Drift`] | absent in a first projection |
 //!
-//! The metadata entry `eigenflow.projection` is a JSON object with the rest. It is one entry because safetensors writes several
-//! in random order, and equal projections must be equal bytes.
+//! The metadata entry `eigenflow.projection` is a JSON object with the rest.
 
 use super::model::Fitted;
 use super::{Drift, Projection};
+use crate::tensors::{StoredError, Tensor, Tensors, encode, le_bytes};
 use ndarray::Array2;
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
 
 const METADATA_KEY: &str = "eigenflow.projection";
-
-/// Why bytes are no stored projection.
-#[derive(Debug, thiserror::Error)]
-pub enum StoredError {
-    /// Not the container format.
-    #[error(
-        "the projection is no safetensors file ({0}): restore it from a copy, or go back to an older version of the table"
-    )]
-    Container(#[from] safetensors::SafeTensorError),
-    /// The container of something else.
-    #[error("the safetensors file has no {METADATA_KEY} entry: it is no projection of eigenflow")]
-    Foreign,
-    /// Our entry, but not readable.
-    #[error("the {METADATA_KEY} entry is damaged or of another release ({0}): run verify")]
-    Metadata(#[from] serde_json::Error),
-    /// A tensor of another type or shape than the others imply.
-    #[error("tensor {name} is {found}, not {expected}: the projection is damaged; run verify")]
-    Tensor {
-        /// Which tensor.
-        name: &'static str,
-        /// Its type and shape.
-        found: String,
-        /// What it should be.
-        expected: String,
-    },
-    /// NaN, an infinity, or a negative deviation.
-    #[error("tensor {0} holds an impossible value: the projection is damaged; run verify")]
-    Value(&'static str),
-}
 
 /// A published projection: with its version, and the drift from the one before.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,13 +55,7 @@ impl Stored {
     /// # Errors
     /// If the bytes are no projection, or not a whole and finite one.
     pub fn from_safetensors(bytes: &[u8]) -> Result<Self, StoredError> {
-        let (_, header) = SafeTensors::read_metadata(bytes)?;
-        let entry = header
-            .metadata()
-            .as_ref()
-            .and_then(|entries| entries.get(METADATA_KEY));
-        let metadata: Metadata = serde_json::from_str(entry.ok_or(StoredError::Foreign)?)?;
-        let tensors = Tensors(SafeTensors::deserialize(bytes)?);
+        let (metadata, tensors): (Metadata, _) = Tensors::open(METADATA_KEY, bytes)?;
 
         let mean = tensors.vector("mean", None)?;
         let explained_variance = tensors.vector("explained_variance", None)?;
@@ -114,13 +76,13 @@ impl Stored {
             centred: metadata.centred,
             whitened: metadata.whitened,
         };
-        let drift = match tensors.0.tensor("drift.rotation") {
-            Ok(_) => Some(Drift {
+        let drift = match tensors.has("drift.rotation") {
+            true => Some(Drift {
                 angles_rad: tensors.vector("drift.angles_rad", None)?,
                 rotation: tensors.matrix("drift.rotation", (None, Some(k)))?,
                 shift: tensors.vector("drift.shift", Some(k))?,
             }),
-            Err(_) => None,
+            false => None,
         };
         Ok(Self {
             version: metadata.version,
@@ -143,38 +105,23 @@ impl Projection {
         let fitted = &self.fitted;
         let (width, k) = (self.width(), self.n_components());
         let components = fitted.components.iter().copied().collect::<Vec<_>>();
-        let mut tensors = vec![
-            ("mean", vec![width], le_bytes(&fitted.mean)),
-            ("std", vec![width], le_bytes(&fitted.std)),
-            ("components", vec![k, width], le_bytes(&components)),
-            (
-                "explained_variance",
-                vec![k],
-                le_bytes(&fitted.explained_variance),
-            ),
+        let rotation = drift.map(|drift| drift.rotation.iter().copied().collect::<Vec<_>>());
+        let mut tensors: Vec<Tensor<'_>> = vec![
+            ("mean", vec![width], &fitted.mean),
+            ("std", vec![width], &fitted.std),
+            ("components", vec![k, width], &components),
+            ("explained_variance", vec![k], &fitted.explained_variance),
             (
                 "explained_variance_ratio",
                 vec![k],
-                le_bytes(&fitted.explained_variance_ratio),
+                &fitted.explained_variance_ratio,
             ),
         ];
-        if let Some(drift) = drift {
-            let rotation = drift.rotation.iter().copied().collect::<Vec<_>>();
-            tensors.push((
-                "drift.angles_rad",
-                vec![drift.angles_rad.len()],
-                le_bytes(&drift.angles_rad),
-            ));
-            tensors.push((
-                "drift.rotation",
-                drift.rotation.shape().to_vec(),
-                le_bytes(&rotation),
-            ));
-            tensors.push((
-                "drift.shift",
-                vec![drift.shift.len()],
-                le_bytes(&drift.shift),
-            ));
+        if let Some((drift, rotation)) = drift.zip(rotation.as_ref()) {
+            let angles = &drift.angles_rad;
+            tensors.push(("drift.angles_rad", vec![angles.len()], angles));
+            tensors.push(("drift.rotation", drift.rotation.shape().to_vec(), rotation));
+            tensors.push(("drift.shift", vec![drift.shift.len()], &drift.shift));
         }
         let metadata = Metadata {
             version,
@@ -184,12 +131,7 @@ impl Projection {
             centred: fitted.centred,
             whitened: fitted.whitened,
         };
-        let entry = HashMap::from([(METADATA_KEY.to_owned(), serde_json::to_string(&metadata)?)]);
-        let views = tensors.iter().map(|(name, shape, bytes)| {
-            Ok((*name, TensorView::new(Dtype::F64, shape.clone(), bytes)?))
-        });
-        let views = views.collect::<Result<Vec<_>, StoredError>>()?;
-        Ok(safetensors::serialize(views, Some(entry))?)
+        encode(METADATA_KEY, &metadata, &tensors)
     }
 
     /// SHA-256 of what the projection is, lower-case hex. Neither version nor drift enter: they tell of history, the
@@ -221,21 +163,7 @@ impl Projection {
     }
 }
 
-fn le_bytes(values: &[f64]) -> Vec<u8> {
-    values
-        .iter()
-        .flat_map(|value| value.to_le_bytes())
-        .collect()
-}
-
-/// Tensors that are checked as they are read.
-struct Tensors<'a>(SafeTensors<'a>);
-
 impl Tensors<'_> {
-    fn vector(&self, name: &'static str, len: Option<usize>) -> Result<Vec<f64>, StoredError> {
-        Ok(self.read(name, &[len])?.1)
-    }
-
     fn matrix(
         &self,
         name: &'static str,
@@ -247,39 +175,6 @@ impl Tensors<'_> {
             found: error.to_string(),
             expected: "a matrix".to_owned(),
         })
-    }
-
-    /// Shape and values of a tensor of finite f64 whose axes have the lengths that are given, and no axis the length 0.
-    fn read(
-        &self,
-        name: &'static str,
-        expected: &[Option<usize>],
-    ) -> Result<(Vec<usize>, Vec<f64>), StoredError> {
-        let tensor = self.0.tensor(name)?;
-        let shape = tensor.shape().to_vec();
-        let fits = |(&found, expected): (&usize, &Option<usize>)| {
-            found > 0 && expected.is_none_or(|expected| found == expected)
-        };
-        if tensor.dtype() != Dtype::F64
-            || shape.len() != expected.len()
-            || !shape.iter().zip(expected).all(fits)
-        {
-            let axes = expected
-                .iter()
-                .map(|axis| axis.map_or("any".to_owned(), |len| len.to_string()));
-            return Err(StoredError::Tensor {
-                name,
-                found: format!("{:?} {shape:?}", tensor.dtype()),
-                expected: format!("F64 [{}]", axes.collect::<Vec<_>>().join(", ")),
-            });
-        }
-        let (words, _) = tensor.data().as_chunks::<8>();
-        let values: Vec<f64> = words.iter().map(|word| f64::from_le_bytes(*word)).collect();
-        if values.iter().all(|value| value.is_finite()) {
-            Ok((shape, values))
-        } else {
-            Err(StoredError::Value(name))
-        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use arrow::datatypes::{Int32Type, Int64Type, Schema, TimestampMicrosecondType};
+use arrow::array::{ArrayRef, Float32Array, Int64Array, RecordBatch};
+use arrow::datatypes::{Float32Type, Int32Type, Int64Type, Schema, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use delta_kernel::engine::arrow_conversion::TryIntoArrow;
@@ -75,6 +75,12 @@ pub struct Row {
     pub scaled_features: Option<Vec<f32>>,
     /// The projection that made `reduced_features`.
     pub projection_version: Option<i64>,
+    /// What a classifier made of the features; absent without one, or where the table doesn't show it.
+    pub predicted_label: Option<String>,
+    /// How likely the classifier held that, above 0 and at most 1.
+    pub confidence: Option<f32>,
+    /// The classifier that made `predicted_label`; there where one of the two is shown.
+    pub classifier_version: Option<i64>,
     /// The object's bytes; absent where the table doesn't show them.
     pub content: Option<Bytes>,
 }
@@ -144,7 +150,13 @@ pub enum SchemaError {
 }
 
 impl Record for Row {
-    const OPTIONAL: &[&str] = &["scaled_features", "content"];
+    const OPTIONAL: &[&str] = &[
+        "scaled_features",
+        "predicted_label",
+        "confidence",
+        "classifier_version",
+        "content",
+    ];
 
     fn fields() -> Vec<StructField> {
         let array = || DataType::from(ArrayType::new(DataType::FLOAT, true));
@@ -160,6 +172,9 @@ impl Record for Row {
             StructField::nullable("reduced_features", array()),
             StructField::nullable("scaled_features", array()),
             StructField::nullable("projection_version", DataType::LONG),
+            StructField::nullable("predicted_label", DataType::STRING),
+            StructField::nullable("confidence", DataType::FLOAT),
+            StructField::nullable("classifier_version", DataType::LONG),
             StructField::nullable("content", DataType::BINARY),
         ]
     }
@@ -188,6 +203,13 @@ impl Record for Row {
             Arc::new(Int64Array::from_iter(
                 rows.iter().map(|row| row.projection_version),
             )),
+            strings(rows.iter().map(|row| row.predicted_label.as_deref())),
+            Arc::new(Float32Array::from_iter(
+                rows.iter().map(|row| row.confidence),
+            )),
+            Arc::new(Int64Array::from_iter(
+                rows.iter().map(|row| row.classifier_version),
+            )),
             blobs("content", rows.iter().map(|row| row.content.as_deref()))?,
         ])
     }
@@ -200,14 +222,19 @@ impl Record for Row {
         let height = numbers::<Int32Type>(batch, "height", "int")?;
         let features = floats(batch, "features")?;
         let reduced = floats(batch, "reduced_features")?;
-        let scaled = match batch.column_by_name("scaled_features") {
-            Some(_) => Some(floats(batch, "scaled_features")?),
-            None => None,
-        };
-        let content = match batch.column_by_name("content") {
-            Some(_) => Some(bytes(batch, "content")?),
-            None => None,
-        };
+        let there = |name| batch.column_by_name(name).is_some();
+        let scaled = there("scaled_features").then(|| floats(batch, "scaled_features"));
+        let scaled = scaled.transpose()?;
+        let predicted = there("predicted_label").then(|| texts(batch, "predicted_label"));
+        let predicted = predicted.transpose()?;
+        let confidence = there("confidence")
+            .then(|| numbers::<Float32Type>(batch, "confidence", "float"))
+            .transpose()?;
+        let classifier = there("classifier_version")
+            .then(|| numbers::<Int64Type>(batch, "classifier_version", "long"))
+            .transpose()?;
+        let content = there("content").then(|| bytes(batch, "content"));
+        let content = content.transpose()?;
         let projection = numbers::<Int64Type>(batch, "projection_version", "long")?;
         (0..batch.num_rows())
             .map(|row| {
@@ -229,6 +256,12 @@ impl Record for Row {
                         None => None,
                     },
                     projection_version: projection.get(row),
+                    predicted_label: predicted
+                        .as_ref()
+                        .and_then(|label| label.get(row))
+                        .map(Into::into),
+                    confidence: confidence.as_ref().and_then(|number| number.get(row)),
+                    classifier_version: classifier.as_ref().and_then(|number| number.get(row)),
                     content: content.as_ref().and_then(|content| content.get(row)),
                 })
             })
@@ -299,6 +332,9 @@ mod tests {
             reduced_features: None,
             scaled_features: None,
             projection_version: None,
+            predicted_label: None,
+            confidence: None,
+            classifier_version: None,
             content: None,
         }
     }
@@ -310,6 +346,9 @@ mod tests {
             features: vec![],
             reduced_features: Some(vec![1.5]),
             scaled_features: Some(vec![-0.5, 0.5]),
+            predicted_label: Some("b".into()),
+            confidence: Some(0.75),
+            classifier_version: Some(3),
             content: Some(Bytes::from_static(b"\x00\xFF")),
             projection_version: Some(i64::MAX),
             event_time_ms: 1_700_000_000_123,
@@ -375,7 +414,7 @@ mod tests {
         };
         assert_eq!(
             names(Row::fields()),
-            "path label etag event_time version width height features reduced_features scaled_features projection_version content"
+            "path label etag event_time version width height features reduced_features scaled_features projection_version predicted_label confidence classifier_version content"
         );
         assert_eq!(
             names(Reject::fields()),

@@ -1,8 +1,9 @@
-//! What lies beside a table: the moments that make a restart cheap, the tombstones, the projections.
+//! What lies beside a table: the moments that make a restart cheap, the tombstones, the models.
 //!
 //! ```text
 //!   …/table/_delta_log/…n.json ── job JSON ──> state/<label>-<digest>.parquet
-//!                                         └──> projections/<version>-<digest>.safetensors
+//!                                         ├──> projections/<version>-<digest>.safetensors
+//!                                         └──> classifiers/<version>-<digest>.safetensors
 //! ```
 //!
 //! No private format: exact sums are Parquet decimals, so any engine can check a mean. Objects are written before the
@@ -32,6 +33,8 @@ use crate::storage::{Place, StorageError};
 pub const STATE: &str = "state";
 /// Folder of the projections, beside the table.
 pub const PROJECTIONS: &str = "projections";
+/// Folder of the classifiers, beside the table.
+pub const CLASSIFIERS: &str = "classifiers";
 
 /// The largest absolute value of a sum: what `decimal(38, 0)` holds.
 pub const SUM_MAX: i128 = 10i128.pow(38) - 1;

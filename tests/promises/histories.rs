@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
+use eigenflow::classifier;
 use eigenflow::config::Said;
 use eigenflow::embedded::EmbeddedKafka;
 use eigenflow::event::render;
@@ -217,6 +218,7 @@ fn addresses(count: usize) -> Vec<String> {
 struct Expected {
     moments: String,
     projection: Option<String>,
+    classifier: Option<String>,
     rows: BTreeMap<String, Row>,
     rejects: Vec<String>,
 }
@@ -238,6 +240,9 @@ impl Expected {
             }
         }
         Expected {
+            classifier: classifier::fit(&moments, &classifier::Options::default())
+                .ok()
+                .map(|classifier| classifier.sha256()),
             moments: moments.sha256(),
             projection: projection.map(|projection| projection.sha256()),
             rejects: history.rejects(),
@@ -260,6 +265,13 @@ impl Expected {
             return Err(format!(
                 "projection {projection:?}, expected {:?}",
                 self.projection
+            ));
+        }
+        let classifier = state.classifier.map(|classifier| classifier.sha256);
+        if classifier != self.classifier {
+            return Err(format!(
+                "classifier {classifier:?}, expected {:?}",
+                self.classifier
             ));
         }
         let mut rows = BTreeMap::new();

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod caller;
+mod classes;
 mod commands;
 mod crash;
 mod exactness;

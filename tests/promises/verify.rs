@@ -63,11 +63,11 @@ fn every_flipped_bit_is_found() {
     assert_eq!(clean.tally.reduced_unchecked, 0);
     let state = world.inspect();
     assert_eq!(
-        clean.moments_sha256.as_deref(),
+        clean.digests.moments_sha256.as_deref(),
         state["moments_sha256"].as_str()
     );
     assert_eq!(
-        clean.projection_sha256.as_deref(),
+        clean.digests.projection_sha256.as_deref(),
         state["projection_sha256"].as_str()
     );
 
@@ -162,7 +162,7 @@ fn moments_and_projection_of_other_rows_are_found() {
         );
     }
     assert_ne!(
-        verdict.moments_sha256.as_deref(),
+        verdict.digests.moments_sha256.as_deref(),
         state["moments_sha256"].as_str()
     );
 }

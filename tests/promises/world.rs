@@ -419,6 +419,7 @@ impl World {
 pub struct Published {
     pub moments: Value,
     pub projection: Value,
+    pub classifier: Value,
     pub rows: Vec<Row>,
     pub rejects: Vec<Reject>,
 }
@@ -429,11 +430,13 @@ impl Published {
         // The number of the epoch that made the projection counts cuts, which are free.
         let rows = world.rows().into_values().map(|row| Row {
             projection_version: None,
+            classifier_version: None,
             ..row
         });
         Published {
             moments: state["moments_sha256"].clone(),
             projection: state["projection_sha256"].clone(),
+            classifier: state["classifier_sha256"].clone(),
             rows: rows.collect(),
             rejects: world.rejects().into_values().collect(),
         }

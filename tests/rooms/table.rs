@@ -31,6 +31,9 @@ fn row(name: &str, x: f32) -> Row {
         reduced_features: None,
         scaled_features: None,
         projection_version: None,
+        predicted_label: None,
+        confidence: None,
+        classifier_version: None,
         content: None,
     }
 }

@@ -1,24 +1,26 @@
-//! What `vacuum` may delete: the objects of a job's four folders that nothing retained needs.
+//! What `vacuum` may delete: the objects of a job's five folders that nothing retained needs.
 //!
 //! | folder | stays as long as |
 //! |---|---|
 //! | the table's | a retained version has the file |
 //! | `rejects` | a retained version has the file, or a commit of the main table holds it written ahead |
 //! | `state` | the state of a retained version names it |
-//! | `projections` | the same, or a row of a retained version was reduced by it |
+//! | `projections`, `classifiers` | the same, or a row of a retained version is under it |
 //!
 //! *Retained* is what [`vacuum`] calls so. Whatever a job at work has written and not yet committed is young, and stays.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::{JobState, Tables};
-use crate::job::state::ProjectionRef;
-use crate::job::statistics::projections;
+use crate::job::state::version_of;
+use crate::job::statistics::{Kind, versions};
+use crate::operators::Epoch;
 use crate::storage::Place;
-use crate::table::state::{PROJECTIONS, STATE};
+use crate::table::state::{CLASSIFIERS, PROJECTIONS, STATE};
 use crate::table::vacuum::{self, Swept};
 
 /// A folder that was looked through.
@@ -52,8 +54,20 @@ impl Tables {
             .flat_map(|state| &state.rejects_commit.adds)
             .map(|file| file.name.as_str())
             .collect();
-        let reduced_by = main.files.values().map(|stats| projections(stats));
-        let reduced_by: Vec<_> = reduced_by.collect::<Result<_>>()?;
+        let under = |kind| -> Result<Vec<_>> {
+            let files = main.files.values();
+            let ranges = files.map(|stats| versions(stats, kind));
+            Ok(ranges
+                .collect::<Result<Vec<_>>>()?
+                .into_iter()
+                .flatten()
+                .collect())
+        };
+        let folders = [
+            (STATE, None),
+            (PROJECTIONS, Some(under(Kind::Projection)?)),
+            (CLASSIFIERS, Some(under(Kind::Classifier)?)),
+        ];
 
         let place = self.place.clone();
         let in_main = |name: &str| main.files.contains_key(name);
@@ -66,16 +80,15 @@ impl Tables {
         let swept = swept.await?;
         sweeps.push(Sweep { place, swept });
 
-        for folder in [STATE, PROJECTIONS] {
+        for (folder, ranges) in folders {
             let place = self.place.beside(folder)?;
             let is_named = |name: &str| {
-                let reduces = |version| {
-                    let mut ranges = reduced_by.iter().flatten();
-                    ranges.any(|range| range.contains(&version))
+                let in_use = |ranges: &Vec<RangeInclusive<Epoch>>| {
+                    let holds = |version| ranges.iter().any(|range| range.contains(&version));
+                    version_of(name).is_none_or(holds)
                 };
                 named.contains(format!("{folder}/{name}").as_str())
-                    || (folder == PROJECTIONS
-                        && ProjectionRef::version_of(name).is_none_or(reduces))
+                    || ranges.as_ref().is_some_and(in_use)
             };
             let swept = main.sweep(&place, |_| true, is_named).await?;
             sweeps.push(Sweep { place, swept });
@@ -88,6 +101,7 @@ impl Tables {
 fn objects(state: &JobState) -> impl Iterator<Item = &str> {
     let moments = state.moments.as_ref().map(|moments| &moments.object);
     let projection = state.projection.as_ref().map(|named| &named.object);
-    let named = moments.into_iter().chain(projection);
+    let classifier = state.classifier.as_ref().map(|named| &named.object);
+    let named = moments.into_iter().chain(projection).chain(classifier);
     named.chain(&state.tombstones).map(String::as_str)
 }

@@ -55,6 +55,7 @@ pub struct Metrics {
     pub projected: Stage,
     /// Process 0: commits, from the arrival of the epoch's last part.
     pub committed: Stage,
+    predictions: Counters<1>,
     /// Process 0: the last commit.
     pub published: Published,
     images: By<usize, Counter>,
@@ -163,6 +164,7 @@ impl Default for Metrics {
             settled: set.define("changes", None, &[], "Process 0: changes of the table's keys that the whole job extracted", Counter::default()),
             projected: set.define("project_duration", seconds(), &[], "Process 0: time to fit and store a projection", Stage::default()),
             committed: set.define("commit_duration", seconds(), &[], "Process 0: time of a commit, once all its parts are there", Stage::default()),
+            predictions: set.counters("predictions", ["outcome"], "Process 0: labelled new images by whether the classifier of the commit before knew their label: correct or wrong"),
             published: Published {
                 epoch: set.define("epoch", None, &[], "Process 0: the last committed epoch", Reading::default()),
                 table_version: set.define("table_version", None, &[], "Process 0: version of the table", Reading::default()),
@@ -200,6 +202,15 @@ impl Metrics {
         }
         if matches!(outcome, Outcome::Created | Outcome::Removed) {
             self.hints.inc_by(count);
+        }
+    }
+
+    /// Counts labelled images that were predicted before they were learnt.
+    pub fn predicted(&self, correct: u64, wrong: u64) {
+        for (outcome, count) in [("correct", correct), ("wrong", wrong)] {
+            if count > 0 {
+                self.predictions.of([outcome]).inc_by(count);
+            }
         }
     }
 

@@ -81,6 +81,9 @@ impl Featuriser {
             reduced_features: None,
             scaled_features: None,
             projection_version: None,
+            predicted_label: None,
+            confidence: None,
+            classifier_version: None,
             content: self.shows_content.then(|| upload.bytes.clone()),
         })
     }

@@ -1,6 +1,7 @@
 use super::super::fit::tests::{moments_of, some_rows};
 use super::super::{Options, drift, fit};
 use super::*;
+use safetensors::tensor::TensorView;
 
 fn stored() -> Stored {
     let previous = fit(&moments_of(&some_rows(30, 7)), &Options::default()).unwrap();
@@ -64,7 +65,7 @@ fn damaged_files_are_errors_with_a_name() {
     let foreign = safetensors::serialize(Vec::<(&str, TensorView<'_>)>::new(), None).unwrap();
     assert!(matches!(
         Stored::from_safetensors(&foreign),
-        Err(StoredError::Foreign)
+        Err(StoredError::Foreign(METADATA_KEY))
     ));
 
     let bytes = stored().to_safetensors().unwrap();

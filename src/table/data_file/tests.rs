@@ -27,6 +27,9 @@ fn rows(count: usize, d: usize) -> Vec<Row> {
             reduced_features: (i % 2 == 0).then(|| vec![i as f32; 5]),
             scaled_features: None,
             projection_version: (i % 2 == 0).then_some(3),
+            predicted_label: None,
+            confidence: None,
+            classifier_version: None,
             content: None,
         })
         .collect()

@@ -148,6 +148,9 @@ impl History {
                 reduced_features: None,
                 scaled_features: None,
                 projection_version: None,
+                predicted_label: None,
+                confidence: None,
+                classifier_version: None,
                 content: None,
             };
             Some((path, row))

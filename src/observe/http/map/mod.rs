@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use self::points::{Carry, Change, File, Points, Update};
 use super::stream::News;
 use super::{Site, json, unavailable};
-use crate::job::state::{JobState, ProjectionRef};
+use crate::job::state::{JobState, version_of};
 use crate::job::{Job, read_projection};
 use crate::projection::Stored;
 use crate::table::DataFile;
@@ -210,9 +210,7 @@ async fn carries(
                 if names.is_empty() {
                     let listed = job.tables.objects.list(PROJECTIONS).await?;
                     let listed = listed.into_iter();
-                    names.extend(
-                        listed.filter_map(|name| Some((ProjectionRef::version_of(&name)?, name))),
-                    );
+                    names.extend(listed.filter_map(|name| Some((version_of(&name)?, name))));
                 }
                 // An epoch that was not committed may have left another of the same version; the digest in a name is of its
                 // bytes, not of its commit, so that either is only nearly right.
