@@ -130,9 +130,9 @@ fn a_changed_prediction_is_found() {
     let world = World::new(2);
     arrive(&world, &LABELS, 0..4);
     world.run(Layout::ONE, NAMED);
-    let tables = world.tables();
+    let mut tables = world.tables();
     world.block_on(async {
-        let found = tables.open().await;
+        let found = tables.open_to_rewrite().await;
         let mut state = found.expect("tables").state.expect("a commit");
         let (_, files) = tables.committed().await.expect("a log").expect("a commit");
         let mut rows = tables.rows.read(&files[0]).await.expect("a file");
