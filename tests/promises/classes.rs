@@ -127,12 +127,12 @@ fn a_deleted_class_was_never_there_in_any_layout() {
 
 #[test]
 fn a_changed_prediction_is_found() {
-    let world = World::new(1);
+    let world = World::new(2);
     arrive(&world, &LABELS, 0..4);
     world.run(Layout::ONE, NAMED);
-    let tables = world.tables();
+    let mut tables = world.tables();
     world.block_on(async {
-        let found = tables.open().await;
+        let found = tables.open_to_rewrite().await;
         let mut state = found.expect("tables").state.expect("a commit");
         let (_, files) = tables.committed().await.expect("a log").expect("a commit");
         let mut rows = tables.rows.read(&files[0]).await.expect("a file");
@@ -152,7 +152,7 @@ fn a_changed_prediction_is_found() {
 
 #[test]
 fn files_are_told_by_the_classifier_of_the_table_and_its_own_network() {
-    let world = World::new(1);
+    let world = World::new(2);
     arrive(&world, &LABELS, 0..4);
     world.run(Layout::ONE, "[projection]\ncomponents = 3\n");
     let (new, broken) = (world.path("new.png"), world.path("broken.png"));
@@ -192,7 +192,7 @@ fn files_are_told_by_the_classifier_of_the_table_and_its_own_network() {
         "{error}"
     );
 
-    let without = World::new(1);
+    let without = World::new(2);
     arrive(&without, &LABELS, 0..2);
     without.run(Layout::ONE, "[classifier]\nenabled = false\n");
     let mut command = without.command();
