@@ -18,7 +18,7 @@ const SERVERS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const PORT: u16 = 2101;
 const LAYOUT: Layout = Layout::PROCESSES;
 const SETTINGS: &str = "[publish]\nrows = 8\ninterval_ms = 200\n[projection]\ncomponents = 3\n[log]\nformat = \"human\"\n";
-/// The image at whose GET a disturbance begins: several epochs are published by then, and one is not complete.
+/// The image at whose GET a disturbance begins: its epoch can't be complete.
 const MIDDLE: usize = 30;
 
 /// The hosts of a job.
@@ -203,6 +203,7 @@ fn survive(
     let said = processes.into_iter().map(|process| {
         let output = finish(process);
         let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        println!("{log}");
         assert!(output.status.success(), "{}\n{log}", output.status);
         log
     });
