@@ -33,14 +33,31 @@ pub fn sample(rows: u64) -> u32 {
 }
 
 /// Whether the row of this path belongs to a sample.
-pub fn is_sampled(path: &str, sample: u32) -> bool {
+fn is_sampled(path: &str, sample: u32) -> bool {
     key_of(path).leading_zeros() >= sample
 }
 
-/// A data file's rows of the sample.
+/// A data file's rows of the sample, with the first [`KEPT`] coordinates.
 pub struct File {
-    pub name: Arc<str>,
-    pub rows: Vec<Reduction>,
+    name: Arc<str>,
+    rows: Vec<Reduction>,
+}
+
+impl File {
+    /// Of all its rows. What is not kept takes no memory from here on: a table has many files, all read before the first is
+    /// shown.
+    pub fn new(name: &str, mut rows: Vec<Reduction>, sample: u32) -> Self {
+        rows.retain_mut(|row| {
+            if let Some((_, reduced)) = &mut row.reduced {
+                reduced.truncate(KEPT);
+                reduced.shrink_to_fit();
+            }
+            is_sampled(&row.path, sample)
+        });
+        rows.shrink_to_fit();
+        let name = name.into();
+        File { name, rows }
+    }
 }
 
 /// How reduced features of one projection become another's: `x · rotation + shift`, of the first [`KEPT`].
@@ -296,8 +313,8 @@ impl Points {
             return;
         };
         let at = match self.carries.get(&version) {
-            _ if version == basis => reduced.into_iter().take(KEPT).collect(),
-            Some(carry) => carry.apply(&reduced[..reduced.len().min(KEPT)]),
+            _ if version == basis => reduced.into(),
+            Some(carry) => carry.apply(&reduced),
             None => return,
         };
         let label = self.label(row.label.unwrap_or_default());

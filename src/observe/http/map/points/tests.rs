@@ -45,8 +45,7 @@ fn row(path: &str, label: &str, stored: &Stored, features: [f32; WIDTH]) -> Redu
 }
 
 fn file(name: &str, rows: Vec<Reduction>) -> File {
-    let name = name.into();
-    File { name, rows }
+    File::new(name, rows, 0)
 }
 
 /// A commit of files of these names, of which some are new.
@@ -180,14 +179,10 @@ fn a_large_table_is_sampled_by_its_paths() {
     let rows: Vec<_> = (0..400)
         .map(|i| row(&i.to_string(), "x", &basis, A))
         .collect();
-    let of = |rows: &[Reduction], sample| -> Vec<Reduction> {
-        let kept = rows.iter().filter(|row| is_sampled(&row.path, sample));
-        kept.cloned().collect()
-    };
     let mut points = Points::default();
     let mut see = |sample, read: usize| {
         let unread = points.files(sample).is_empty();
-        let new = unread.then(|| file("f", of(&rows, sample)));
+        let new = unread.then(|| File::new("f", rows.clone(), sample));
         let new: Vec<File> = new.into_iter().collect();
         assert_eq!(new.len(), read);
         points.apply(Update {
@@ -201,4 +196,20 @@ fn a_large_table_is_sampled_by_its_paths() {
     assert!((60..140).contains(&some), "{some}");
     // Back to all of them: they are read again.
     assert_eq!(see(0, 1), 400);
+}
+
+#[test]
+fn of_a_file_only_what_the_map_keeps_is_held() {
+    let wide = |i: usize| Reduction {
+        path: i.to_string(),
+        label: None,
+        reduced: Some((1, vec![i as f32; 10 * KEPT])),
+    };
+    let file = File::new("f", (0..400).map(wide).collect(), 2);
+    assert!((60..140).contains(&file.rows.len()));
+    assert!(file.rows.capacity() < 200);
+    for row in &file.rows {
+        let (_, reduced) = row.reduced.as_ref().unwrap();
+        assert_eq!((reduced.len(), reduced.capacity()), (KEPT, KEPT));
+    }
 }
