@@ -8,7 +8,7 @@
 //! | `/`, `/assets/…` | process 0: the live page |
 //! | `/api/…` | process 0: what the page shows, of all processes |
 //!
-//! Nobody who asks can hold up the job: requests have no body, connections and their silence are bounded, and what costs more
+//! Nobody who asks can hold up the job: requests have no body, connections and their waiting are bounded, and what costs more
 //! than looking up a number is done once for all who ask.
 
 mod admission;
@@ -26,7 +26,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{from_fn_with_state, map_response, map_response_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
@@ -34,7 +34,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::admission::Admission;
-use self::connection::Bounded;
+use self::connection::{Bounded, Room};
 use self::map::Map;
 use self::stream::{News, Teller};
 use self::thumbnail::Thumbnails;
@@ -110,13 +110,14 @@ impl Server {
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
+        let room = Room::new();
         let site = Arc::new(Site {
             health,
             metrics,
             admission: Admission::new(token, address),
             board,
             job: OnceLock::new(),
-            teller: Teller::default(),
+            teller: Teller::new(room.streams_max()),
             map: Arc::default(),
             thumbnails: Thumbnails::default(),
         });
@@ -125,7 +126,10 @@ impl Server {
             // An error is the end of this server, too.
             let _ = ended.wait_for(|ended| *ended).await;
         };
-        let serve = axum::serve(Bounded::new(listener), router(site.clone()));
+        let serve = axum::serve(
+            Bounded::new(listener, room.clone()),
+            router(site.clone(), room),
+        );
         let serving = tokio::spawn(serve.with_graceful_shutdown(end).into_future());
         Ok(Server {
             address,
@@ -157,7 +161,7 @@ impl Server {
     }
 }
 
-fn router(site: Arc<Site>) -> Router {
+fn router(site: Arc<Site>, room: Room) -> Router {
     let admitted = from_fn_with_state(site.clone(), admission::page);
     let api = Router::new()
         .route("/api/state", get(state::answer))
@@ -187,6 +191,7 @@ fn router(site: Arc<Site>) -> Router {
         .merge(api)
         .fallback(async || elsewhere())
         .layer(map_response(admission::guard))
+        .layer(map_response_with_state(room, connection::close_if_full))
         .with_state(site)
 }
 

@@ -11,7 +11,7 @@ use futures::{StreamExt, stream};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::{Receiver, Sender};
 
-use super::{Site, state};
+use super::{Site, state, unavailable};
 
 /// How often the state is told.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -49,26 +49,32 @@ impl News {
 }
 
 /// Tells all who listen.
-pub struct Teller(Sender<News>);
-
-impl Default for Teller {
-    fn default() -> Self {
-        Teller(Sender::new(BACKLOG))
-    }
+pub struct Teller {
+    news: Sender<News>,
+    listeners_max: usize,
 }
 
 impl Teller {
-    pub fn tell(&self, news: News) {
-        // An error says that nobody listens.
-        let _ = self.0.send(news);
+    pub fn new(listeners_max: usize) -> Self {
+        Teller {
+            news: Sender::new(BACKLOG),
+            listeners_max,
+        }
     }
 
-    fn listen(&self) -> Receiver<News> {
-        self.0.subscribe()
+    pub fn tell(&self, news: News) {
+        // An error says that nobody listens.
+        let _ = self.news.send(news);
+    }
+
+    /// `None` if there are as many listeners as there may be.
+    fn listen(&self) -> Option<Receiver<News>> {
+        // Two that come at once may both be let in.
+        (self.news.receiver_count() < self.listeners_max).then(|| self.news.subscribe())
     }
 
     fn is_heard(&self) -> bool {
-        self.0.receiver_count() > 0
+        self.news.receiver_count() > 0
     }
 }
 
@@ -87,7 +93,9 @@ pub async fn tell_each_second(site: Arc<Site>) {
 
 /// The stream: the state at once, then what happens, until the job's end.
 pub async fn answer(State(site): State<Arc<Site>>) -> Response {
-    let listener = site.teller.listen();
+    let Some(listener) = site.teller.listen() else {
+        return unavailable("too many watch: close a page that is no longer looked at");
+    };
     let state = match state::now(&site) {
         Ok(state) => News::State(state.into()),
         Err(refusal) => return refusal.into_response(),
@@ -108,4 +116,18 @@ pub async fn answer(State(site): State<Arc<Site>>) -> Response {
     Sse::new(news.map(|news| Ok::<_, Infallible>(news.event())))
         .keep_alive(KeepAlive::default())
         .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_among_the_listeners_is_free_when_one_has_gone() {
+        let teller = Teller::new(2);
+        let listeners = (teller.listen(), teller.listen());
+        assert!(listeners.0.is_some() && listeners.1.is_some() && teller.listen().is_none());
+        drop(listeners.0);
+        assert!(teller.listen().is_some());
+    }
 }

@@ -1,7 +1,8 @@
 //! `/api/thumbnail`: a small picture of a row's object.
 //!
 //! Only of rows that are on the map, which come from the table: no other path is looked at, wherever it may lead. The object
-//! is fetched and decoded within the limits that the job has for images, a few at a time.
+//! is fetched and decoded within the limits that the job has for images and within its fetch budget, a few at a time. A turn
+//! and its share of the budget end with the work, not with the caller, who may leave while a picture is drawn.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::Cursor;
@@ -12,12 +13,13 @@ use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::map::Map;
 use super::{Site, unavailable};
 use crate::image::{self, Limits, Picture};
 use crate::job::Job;
-use crate::storage::FetchError;
+use crate::storage::{FetchError, Upload};
 
 /// The longer side, in pixels.
 const SIDE_MAX: u32 = 128;
@@ -26,19 +28,21 @@ const QUALITY: u8 = 80;
 const MAKING_MAX: usize = 2;
 /// Pictures that are kept, some kB each.
 const KEPT_MAX: usize = 1024;
+/// What is first set aside for an object, whose size the map does not know.
+const SET_ASIDE_BYTES: u64 = 1 << 20;
 /// The store may take so long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Pictures that were asked for lately.
 pub struct Thumbnails {
-    making: Semaphore,
+    making: Arc<Semaphore>,
     kept: Mutex<Kept>,
 }
 
 impl Default for Thumbnails {
     fn default() -> Self {
         Thumbnails {
-            making: Semaphore::new(MAKING_MAX),
+            making: Arc::new(Semaphore::new(MAKING_MAX)),
             kept: Mutex::default(),
         }
     }
@@ -79,19 +83,18 @@ pub async fn answer(State(site): State<Arc<Site>>, RawQuery(query): RawQuery) ->
     };
     let query = query.unwrap_or_default();
     let path = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "path");
-    let Some((row, path)) =
-        path.and_then(|(_, path)| Some((site.map.row(&path)?, path.into_owned())))
-    else {
+    let path = path.map(|(_, path)| path.into_owned()).unwrap_or_default();
+    let Some((row, path)) = find(site.map.clone(), path).await else {
         return (StatusCode::NOT_FOUND, "no such row\n").into_response();
     };
     if let Some(picture) = site.thumbnails.kept().get(row) {
         return jpeg(picture);
     }
     let made = async {
-        let Ok(_turn) = site.thumbnails.making.acquire().await else {
+        let Ok(turn) = site.thumbnails.making.clone().acquire_owned().await else {
             unreachable!("it is never closed")
         };
-        make(job, &path).await
+        make(job, &path, turn).await
     };
     match tokio::time::timeout(PATIENCE, made).await {
         Ok(Ok(picture)) => {
@@ -117,24 +120,63 @@ fn jpeg(picture: Bytes) -> Response {
     (headers, picture).into_response()
 }
 
-async fn make(job: &Arc<Job>, path: &str) -> Result<Bytes, Response> {
+/// The path with the number of its row, if it has one. The map may be taking in a commit, which nobody else need wait for.
+async fn find(map: Arc<Map>, path: String) -> Option<(u64, String)> {
+    let found = tokio::task::spawn_blocking(move || Some((map.row(&path)?, path)));
+    found.await.ok().flatten()
+}
+
+async fn make(job: &Arc<Job>, path: &str, turn: OwnedSemaphorePermit) -> Result<Bytes, Response> {
     let gone = || (StatusCode::NOT_FOUND, "the object is gone\n").into_response();
     let place = path
         .strip_prefix("s3://")
         .and_then(|path| path.split_once('/'));
     let (bucket, key) = place.ok_or_else(gone)?;
-    let fetched = job.uploads.get(bucket, key, job.image_limits.bytes).await;
-    let upload = match fetched {
-        Ok(upload) => upload,
+    let (upload, budget) = match fetch(job, bucket, key).await {
+        Ok(fetched) => fetched,
         Err(FetchError::NotFound { .. }) => return Err(gone()),
         Err(_) => return Err(unavailable("the store does not give the object")),
     };
     let limits = job.image_limits;
-    let made = tokio::task::spawn_blocking(move || draw(&upload.bytes, &limits)).await;
+    let made = holding((turn, budget), move || draw(&upload.bytes, &limits)).await;
     // The row was readable; the object may have been replaced since by one that is not.
-    made.ok()
-        .flatten()
+    made.flatten()
         .ok_or_else(|| unavailable("the object is no image any more"))
+}
+
+/// The object, with its share of the fetch budget.
+async fn fetch(
+    job: &Arc<Job>,
+    bucket: &str,
+    key: &str,
+) -> Result<(Upload, OwnedSemaphorePermit), FetchError> {
+    let limit_bytes = job.image_limits.bytes;
+    let mut set_aside_bytes = SET_ASIDE_BYTES.min(limit_bytes);
+    loop {
+        let budget = job.fetch_budget(set_aside_bytes).await;
+        match job.uploads.get(bucket, key, set_aside_bytes).await {
+            Ok(upload) => return Ok((upload, budget)),
+            Err(FetchError::TooLarge { bytes, .. })
+                if bytes <= limit_bytes && set_aside_bytes < limit_bytes =>
+            {
+                set_aside_bytes = bytes.max(2 * set_aside_bytes).min(limit_bytes);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What `work` makes beside the runtime; `held` is held until it has ended, whether or not anybody waits for it.
+async fn holding<T: Send + 'static>(
+    held: impl Send + 'static,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let worked = tokio::task::spawn_blocking(move || {
+        let made = work();
+        drop(held);
+        made
+    });
+    worked.await.ok()
 }
 
 /// The picture, scaled to at most [`SIDE_MAX`], as JPEG.
@@ -177,6 +219,25 @@ mod tests {
             assert!(red[0] > 180 && red[1] < 40, "{red:?}");
         }
         assert!(draw(b"no image", &Limits::default()).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_turn_lasts_as_long_as_its_work_although_the_caller_left() {
+        let turns = Arc::new(Semaphore::new(1));
+        let turn = turns.clone().acquire_owned().await.unwrap();
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let (end, ends) = std::sync::mpsc::channel();
+        let making = holding(turn, move || {
+            begun.send(()).unwrap();
+            ends.recv().unwrap();
+        });
+        tokio::select! {
+            _ = making => unreachable!("it waits to be ended"),
+            begun = begins => begun.unwrap(),
+        }
+        assert_eq!(turns.available_permits(), 0);
+        end.send(()).unwrap();
+        drop(turns.acquire().await.unwrap());
     }
 
     #[test]

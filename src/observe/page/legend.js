@@ -3,6 +3,8 @@
 import { byId, count, darkness, el, plural, say } from './dom.js';
 import { swatch } from './marks.js';
 
+const byName = new Intl.Collator().compare;
+
 export class Legend {
   #list = byId('labels');
   #search = byId('search');
@@ -37,7 +39,7 @@ export class Legend {
   changed() {
     const { labels, perLabel, length } = this.#points;
     if (labels.length < this.#rows.length || this.#rows.some(({ name, label }) => labels[label] !== name)) this.#clear();
-    for (let label = this.#rows.length; label < labels.length; label += 1) this.#append(label, labels[label]);
+    this.#append(labels);
     for (const { label, number } of this.#rows) say(number, count(perLabel[label]));
     say(byId('labels-count'), plural(perLabel.filter((n) => n > 0).length, 'label'));
     this.#list.closest('fieldset').hidden = length === 0;
@@ -51,17 +53,26 @@ export class Legend {
     this.#list.replaceChildren();
   }
 
-  #append(label, name) {
+  /** Puts labels that are new where they belong by name; those that are there stay untouched. */
+  #append(labels) {
+    const known = this.#rows.length;
+    if (labels.length === known) return;
+    for (let label = known; label < labels.length; label += 1) this.#rows.push(this.#row(label, labels[label]));
+    let next = null;
+    for (const { label, item } of this.#rows.toSorted((a, b) => byName(b.name, a.name) || b.label - a.label)) {
+      if (label >= known) this.#list.insertBefore(item, next);
+      next = item;
+    }
+  }
+
+  #row(label, name) {
     const box = el('input', { type: 'checkbox', value: label });
     box.checked = true;
     const picture = el('span', {}, swatch(label, darkness.matches));
     const number = el('span', { class: 'number' });
     const line = el('label', {}, box, picture, el('span', { class: 'name' }, name || '(none)'), number);
     const item = el('li', { 'data-label': label }, line);
-    const after = this.#rows.filter((row) => row.name.localeCompare(name) > 0);
-    const next = after.reduce((least, row) => (!least || row.name.localeCompare(least.name) < 0 ? row : least), null);
-    this.#list.insertBefore(item, next?.item ?? null);
-    this.#rows.push({ label, name, item, box, picture, number });
+    return { label, name, item, box, picture, number };
   }
 
   /** Lists the labels that have points and match what is sought. */

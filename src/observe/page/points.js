@@ -10,7 +10,7 @@ export class Points {
 
   clear() {
     this.length = 0;
-    this.commit = -1;
+    this.revision = -1;
     this.of = 0;
     this.labels = [];
     this.perLabel = [];
@@ -23,24 +23,26 @@ export class Points {
   }
 
   /** Takes the whole of them. */
-  replace({ commit, of, labels, points, paths }) {
+  replace({ revision, of, labels, points, paths }) {
     this.clear();
-    this.of = of;
-    this.#add({ commit, labels, points, paths });
+    this.#add({ revision, of, labels, points, paths });
   }
 
   /** Takes the change that a commit made; the indices of what came. One that is known already changes nothing. */
-  change({ commit, labels, remove, add, paths }) {
-    if (commit <= this.commit) return [];
+  change({ revision, of, labels, remove, add, paths }) {
+    if (revision <= this.revision) return [];
     for (const id of remove) this.#remove(id);
-    this.of += add.length - remove.length;
-    return this.#add({ commit, labels, points: add, paths });
+    return this.#add({ revision, of, labels, points: add, paths });
   }
 
-  #add({ commit, labels, points, paths }) {
-    this.commit = commit;
-    this.labels = labels;
-    while (this.perLabel.length < labels.length) this.perLabel.push(0);
+  /** Takes points, and the labels that are new with them. */
+  #add({ revision, of, labels, points, paths }) {
+    this.revision = revision;
+    this.of = of;
+    for (const label of labels) {
+      this.labels.push(label);
+      this.perLabel.push(0);
+    }
     const came = [];
     points.forEach(([id, label, x, y], i) => {
       this.#remove(id);

@@ -35,6 +35,8 @@ use crate::table::state::PROJECTIONS;
 const READS_IN_FLIGHT: usize = 4;
 /// Older projections that are read for one commit's rows; rows of yet more are left out.
 const PROJECTIONS_MAX: usize = 256;
+/// When a read that failed is tried again, unless a commit comes before.
+const AGAIN: Duration = Duration::from_secs(5);
 /// How long the first viewer waits for the table to be read.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -59,7 +61,8 @@ impl Default for Map {
 }
 
 impl Map {
-    /// A number for the row of this path that changes with it; `None` if there is no such row.
+    /// A number for the row of this path that changes with it; `None` if there is no such row. It waits while a commit is taken
+    /// in: not for the runtime's threads.
     pub fn row(&self, path: &str) -> Option<u64> {
         self.points().row(path)
     }
@@ -112,6 +115,7 @@ async fn keep(site: Arc<Site>) {
     let mut commits = board.commits();
     loop {
         let known = commits.borrow_and_update().is_some();
+        let mut failed = false;
         match if known {
             refresh(job, &site.map).await
         } else {
@@ -123,10 +127,16 @@ async fn keep(site: Arc<Site>) {
                     site.teller.tell(news);
                 }
             }
-            Err(error) => tracing::warn!("the page's map waits for the next commit: {error:#}"),
+            Err(error) => {
+                tracing::warn!("the page's map could not be read and will be again: {error:#}");
+                failed = true;
+            }
         }
-        if commits.changed().await.is_err() {
-            return;
+        tokio::select! {
+            changed = commits.changed() => if changed.is_err() {
+                return;
+            },
+            () = tokio::time::sleep(AGAIN), if failed => {}
         }
     }
 }
@@ -175,15 +185,13 @@ async fn refresh(job: &Arc<Job>, map: &Arc<Map>) -> Result<Option<News>> {
     })
 }
 
-/// The rows of `files` that belong to a sample.
+/// What the map keeps of `files`.
 async fn read(job: &Arc<Job>, files: Vec<DataFile>, sample: u32) -> Result<Vec<File>> {
     let one = |file: DataFile| {
         let job = job.clone();
         async move {
-            let mut rows = job.tables.rows.read_reductions(&file).await?;
-            rows.retain(|row| points::is_sampled(&row.path, sample));
-            let name = file.name.into();
-            anyhow::Ok(File { name, rows })
+            let rows = job.tables.rows.read_reductions(&file).await?;
+            anyhow::Ok(File::new(&file.name, rows, sample))
         }
     };
     let reading = stream::iter(files).map(one).buffered(READS_IN_FLIGHT);

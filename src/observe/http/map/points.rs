@@ -15,6 +15,10 @@ use crate::table::Reduction;
 pub const POINTS_MAX: u64 = 100_000;
 /// Samples are drawn so that chance does not take them over the top.
 const SAMPLE_MAX: u64 = POINTS_MAX / 10 * 9;
+/// Labels that are told apart, as they come: they are parts of keys, so that there may be as many as rows. All that come later
+/// are [`OTHER_LABELS`].
+const LABELS_MAX: usize = 4096;
+const OTHER_LABELS: &str = "other labels";
 /// Coordinates that are kept of a row: the first two, and those that may turn into them.
 const KEPT: usize = 32;
 /// Below this cosine a turn of an axis is seen: 8 degrees.
@@ -33,14 +37,31 @@ pub fn sample(rows: u64) -> u32 {
 }
 
 /// Whether the row of this path belongs to a sample.
-pub fn is_sampled(path: &str, sample: u32) -> bool {
+fn is_sampled(path: &str, sample: u32) -> bool {
     key_of(path).leading_zeros() >= sample
 }
 
-/// A data file's rows of the sample.
+/// A data file's rows of the sample, with the first [`KEPT`] coordinates.
 pub struct File {
-    pub name: Arc<str>,
-    pub rows: Vec<Reduction>,
+    name: Arc<str>,
+    rows: Vec<Reduction>,
+}
+
+impl File {
+    /// Of all its rows. What is not kept takes no memory from here on: a table has many files, all read before the first is
+    /// shown.
+    pub fn new(name: &str, mut rows: Vec<Reduction>, sample: u32) -> Self {
+        rows.retain_mut(|row| {
+            if let Some((_, reduced)) = &mut row.reduced {
+                reduced.truncate(KEPT);
+                reduced.shrink_to_fit();
+            }
+            is_sampled(&row.path, sample)
+        });
+        rows.shrink_to_fit();
+        let name = name.into();
+        File { name, rows }
+    }
 }
 
 /// How reduced features of one projection become another's: `x · rotation + shift`, of the first [`KEPT`].
@@ -117,6 +138,7 @@ impl Point {
 pub struct Points {
     points: HashMap<Key, Point>,
     files: HashSet<String>,
+    /// By number; none is ever taken away.
     labels: Vec<String>,
     numbers: HashMap<String, usize>,
     basis: Option<Arc<Stored>>,
@@ -159,7 +181,10 @@ pub enum Change {
 /// As the API has it.
 #[derive(Debug, Default, Serialize)]
 pub struct Delta {
+    revision: u64,
     commit: u64,
+    of: u64,
+    /// Those that are new.
     labels: Vec<String>,
     remove: Vec<u64>,
     add: Vec<(u64, usize, f32, f32)>,
@@ -169,6 +194,7 @@ pub struct Delta {
 /// As the API has it.
 #[derive(Serialize)]
 pub struct All<'a> {
+    revision: u64,
     commit: u64,
     projection_version: i64,
     of: u64,
@@ -224,6 +250,7 @@ impl Points {
         let mut points: Vec<&Point> = self.points.values().collect();
         points.sort_unstable_by_key(|point| point.id);
         All {
+            revision: self.revision,
             commit: self.commit,
             projection_version: self.basis.as_ref().map_or(0, |basis| basis.version),
             of: self.rows,
@@ -252,12 +279,17 @@ impl Points {
             self.files.clear();
         }
         self.points.retain(|key, _| key.leading_zeros() >= sample);
+        let resized = self.rows != rows;
         (self.sample, self.commit, self.rows) = (sample, commit, rows);
+        self.revision += 1;
+        let labels_told = self.labels.len();
         self.carries.extend(carries);
         let version = basis.version;
         self.basis = Some(basis);
         let mut delta = Delta {
+            revision: self.revision,
             commit,
+            of: rows,
             ..Delta::default()
         };
         for File { name, rows } in new {
@@ -277,15 +309,12 @@ impl Points {
         if let Some((newest, carry)) = turned {
             self.turn(newest, &carry);
         } else if !(first || resampled) {
-            if delta.add.is_empty() && delta.remove.is_empty() {
-                self.revision += 1;
+            if delta.add.is_empty() && delta.remove.is_empty() && !resized {
                 return Change::None;
             }
-            delta.labels.clone_from(&self.labels);
-            self.revision += 1;
+            delta.labels = self.labels[labels_told..].to_vec();
             return Change::Some(delta);
         }
-        self.revision += 1;
         Change::All
     }
 
@@ -296,8 +325,8 @@ impl Points {
             return;
         };
         let at = match self.carries.get(&version) {
-            _ if version == basis => reduced.into_iter().take(KEPT).collect(),
-            Some(carry) => carry.apply(&reduced[..reduced.len().min(KEPT)]),
+            _ if version == basis => reduced.into(),
+            Some(carry) => carry.apply(&reduced),
             None => return,
         };
         let label = self.label(row.label.unwrap_or_default());
@@ -328,9 +357,15 @@ impl Points {
         if let Some(number) = self.numbers.get(&label) {
             return *number;
         }
-        self.labels.push(label.clone());
-        self.numbers.insert(label, self.labels.len() - 1);
-        self.labels.len() - 1
+        let label = if self.labels.len() < LABELS_MAX {
+            label
+        } else {
+            OTHER_LABELS.to_owned()
+        };
+        *self.numbers.entry(label).or_insert_with_key(|label| {
+            self.labels.push(label.clone());
+            self.labels.len() - 1
+        })
     }
 
     /// Makes another projection the basis.

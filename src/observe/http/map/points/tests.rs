@@ -45,8 +45,7 @@ fn row(path: &str, label: &str, stored: &Stored, features: [f32; WIDTH]) -> Redu
 }
 
 fn file(name: &str, rows: Vec<Reduction>) -> File {
-    let name = name.into();
-    File { name, rows }
+    File::new(name, rows, 0)
 }
 
 /// A commit of files of these names, of which some are new.
@@ -101,11 +100,30 @@ fn a_commit_tells_only_of_what_it_changed() {
         (delta.remove, delta.add.len(), delta.paths),
         (vec![a], 1, vec!["a".to_owned()])
     );
-    assert_eq!(delta.labels, ["x", "y"]);
+    assert_eq!((delta.labels.len(), delta.revision), (0, 3));
+
+    // Of labels only those that are new.
+    let labelled = vec![file("i", vec![row("c", "z", &basis, A)])];
+    let Change::Some(delta) = commit(&mut points, &["h", "i"], labelled, &basis) else {
+        panic!("a row came")
+    };
+    assert_eq!((delta.labels, delta.add[0].1), (vec!["z".to_owned()], 2));
+    assert_eq!(points.all().labels, ["x", "y", "z"]);
     assert!(matches!(
-        commit(&mut points, &["h"], Vec::new(), &basis),
+        commit(&mut points, &["h", "i"], Vec::new(), &basis),
         Change::None
     ));
+
+    // Rows that are not on the map are counted all the same.
+    let more = Update {
+        rows: 10,
+        ..update(points.commit + 1, &["h", "i"], Vec::new(), &basis)
+    };
+    let Change::Some(delta) = points.apply(more) else {
+        panic!("the table grew")
+    };
+    assert_eq!((delta.of, delta.add.len(), delta.remove.len()), (10, 0, 0));
+    assert_eq!(delta.revision, points.all().revision);
 }
 
 #[test]
@@ -180,14 +198,10 @@ fn a_large_table_is_sampled_by_its_paths() {
     let rows: Vec<_> = (0..400)
         .map(|i| row(&i.to_string(), "x", &basis, A))
         .collect();
-    let of = |rows: &[Reduction], sample| -> Vec<Reduction> {
-        let kept = rows.iter().filter(|row| is_sampled(&row.path, sample));
-        kept.cloned().collect()
-    };
     let mut points = Points::default();
     let mut see = |sample, read: usize| {
         let unread = points.files(sample).is_empty();
-        let new = unread.then(|| file("f", of(&rows, sample)));
+        let new = unread.then(|| File::new("f", rows.clone(), sample));
         let new: Vec<File> = new.into_iter().collect();
         assert_eq!(new.len(), read);
         points.apply(Update {
@@ -201,4 +215,35 @@ fn a_large_table_is_sampled_by_its_paths() {
     assert!((60..140).contains(&some), "{some}");
     // Back to all of them: they are read again.
     assert_eq!(see(0, 1), 400);
+}
+
+#[test]
+fn of_a_file_only_what_the_map_keeps_is_held() {
+    let wide = |i: usize| Reduction {
+        path: i.to_string(),
+        label: None,
+        reduced: Some((1, vec![i as f32; 10 * KEPT])),
+    };
+    let file = File::new("f", (0..400).map(wide).collect(), 2);
+    assert!((60..140).contains(&file.rows.len()));
+    assert!(file.rows.capacity() < 200);
+    for row in &file.rows {
+        let (_, reduced) = row.reduced.as_ref().unwrap();
+        assert_eq!((reduced.len(), reduced.capacity()), (KEPT, KEPT));
+    }
+}
+
+#[test]
+fn labels_are_bounded_whatever_keys_are_uploaded() {
+    let basis = stored(1, 0);
+    let mut points = Points::default();
+    let labelled = |i: usize| row(&format!("{i}"), &format!("label {i}"), &basis, A);
+    let rows = (0..LABELS_MAX + 3).map(labelled).collect();
+    commit(&mut points, &["f"], vec![file("f", rows)], &basis);
+    let labels = &points.labels;
+    assert_eq!(labels.len(), LABELS_MAX + 1);
+    assert_eq!(labels[LABELS_MAX], OTHER_LABELS);
+    let of = |i: usize| points.points[&key_of(&i.to_string())].label;
+    assert_eq!([0, LABELS_MAX - 1].map(of), [0, LABELS_MAX - 1]);
+    assert_eq!([LABELS_MAX, LABELS_MAX + 2].map(of), [LABELS_MAX; 2]);
 }
