@@ -30,7 +30,7 @@ pub struct Vitals {
     pub broker_failures: u64,
     /// The partitions that it reads.
     pub partitions: Vec<(i32, Lag)>,
-    /// What it rejected since the record before, at most [`REFUSED_MAX`], the latest last.
+    /// What it rejected since the record before, at most `REFUSED_MAX`, the latest last.
     pub refused: Vec<Refused>,
     /// What is wrong, in sentences.
     pub troubles: Vec<String>,
