@@ -160,7 +160,10 @@ impl Head {
     fn ends_in(&mut self, bytes: &[u8]) -> bool {
         bytes.iter().any(|byte| match byte {
             b'\r' => false,
-            b'\n' => self.line_is_empty.replace(true) == Some(true),
+            b'\n' => match &mut self.line_is_empty {
+                Some(is_empty) => std::mem::replace(is_empty, true),
+                None => false,
+            },
             _ => {
                 self.line_is_empty = Some(false);
                 false
