@@ -19,7 +19,7 @@ use tokio::runtime::{Handle, Runtime};
 use super::listen::Listen;
 use super::{Failure, free_addresses, log, runtime};
 use crate::backbone::weights::{self, Source};
-use crate::config::{self, Backbone, Config, Log, LogFormat, Weights};
+use crate::config::{self, Backbone, Config, Log, LogFormat, Weights, keys};
 use crate::embedded::{EmbeddedKafka, EmbeddedS3};
 use crate::job::{Job, Layout, Options};
 use crate::storage::Credentials;
@@ -339,8 +339,11 @@ impl Children {
         for process in 1..layout.addresses.len() {
             let mut command = Command::new(&program);
             // What the demo itself doesn't hear.
-            for (name, _) in config::environment().filter(|(name, _)| !settings::is_heard(name)) {
-                command.env_remove(name);
+            let settable = |name: &str| name.starts_with(keys::VARIABLE_PREFIX);
+            for (name, _) in config::environment() {
+                if settable(&name) && !settings::is_heard(&name) {
+                    command.env_remove(name);
+                }
             }
             let child = command
                 .args(["run", "--config"])
