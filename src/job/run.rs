@@ -40,10 +40,9 @@ pub fn run(job: &Arc<Job>, layout: &Layout) -> Result<()> {
     let (ended, ends) = channel();
     let ended = Mutex::new(ended);
     let (shared, workers) = (job.clone(), layout.workers);
-    let Some((allocators, network)) =
-        connect(layout, &job.config.table.uri, || job.stop.load(Relaxed))?
-    else {
-        return Ok(());
+    let gives_up = || job.stop.load(Relaxed) || job.failure.is_set();
+    let Some((allocators, network)) = connect(layout, &job.config.table.uri, gives_up)? else {
+        return job.failure.take().map_or(Ok(()), Err);
     };
     let guards = execute_from(
         allocators,

@@ -1,5 +1,6 @@
 //! Store and broker that stumble: late, torn, refused or absent answers change nothing of what is published.
 
+use std::collections::HashMap;
 use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -16,6 +17,8 @@ const SETTINGS: &str = "[publish]\nrows = 8\ninterval_ms = 200\n[projection]\nco
 const UNAVAILABLE: Fate = Fate::Refused(503, "SlowDown");
 /// The only broker's id.
 const BROKER: i32 = 1;
+/// How often the S3 client asks before it gives up.
+const CLIENT_TRIES: u32 = 3;
 /// One call in so many goes wrong.
 const RARITY: u64 = 6;
 
@@ -90,14 +93,22 @@ fn a_store_that_stumbles_changes_nothing() {
     }
 }
 
+/// All calls from the 20th on meet `fate`, until one object was asked for more often than the client itself tries.
+fn a_burst(fate: Fate) -> impl FnMut(&Call, Moment) -> Fate + Send + 'static {
+    let mut asked = HashMap::<String, u32>::new();
+    move |call, moment| {
+        let over = asked.values().any(|times| *times > CLIENT_TRIES);
+        if over || call.number < 20 || moment == Moment::After {
+            return Fate::Pass;
+        }
+        *asked.entry(call.path.clone()).or_default() += 1;
+        fate
+    }
+}
+
 #[test]
 fn a_burst_of_refusals_is_waited_out() {
-    let expected = undisturbed();
-    // Longer than the client's own three tries.
-    let log = survive("burst", &expected, |call, moment| match call.number {
-        20..60 if moment == Moment::Before => UNAVAILABLE,
-        _ => Fate::Pass,
-    });
+    let log = survive("burst", &undisturbed(), a_burst(UNAVAILABLE));
     // However many images and files wait for the store, it is told once.
     assert_eq!(log.matches("the store is unwell").count(), 1, "{log}");
 }
@@ -105,12 +116,7 @@ fn a_burst_of_refusals_is_waited_out() {
 #[test]
 fn a_clock_that_is_wrong_for_a_while_is_waited_out_and_said() {
     let skewed = Fate::Refused(403, "RequestTimeTooSkewed");
-    let log = survive("skew", &undisturbed(), move |call, moment| {
-        match call.number {
-            20..60 if moment == Moment::Before => skewed,
-            _ => Fate::Pass,
-        }
-    });
+    let log = survive("skew", &undisturbed(), a_burst(skewed));
     let cause = "the clocks of this machine and of the store differ";
     assert!(log.contains(cause), "{log}");
 }

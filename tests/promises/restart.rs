@@ -133,7 +133,7 @@ fn a_lost_process_ends_the_others_within_seconds() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    assert!(start.elapsed() < Duration::from_secs(10));
+    assert!(start.elapsed() < Duration::from_secs(30));
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_process_that_fails_by_an_error_ends_the_others_within_seconds() {
         .map(|child| finish(child).status.code())
         .collect();
     assert_eq!(codes, [Some(1), Some(2)]);
-    assert!(start.elapsed() < Duration::from_secs(20));
+    assert!(start.elapsed() < Duration::from_secs(60));
 }
 
 /// The processes that a supervisor has started.

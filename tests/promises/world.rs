@@ -21,7 +21,7 @@ use tokio::runtime::Runtime;
 use crate::proxy::Proxy;
 
 pub const BUCKET: &str = "landing";
-const TIMEOUT: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Broker and store with an empty table-to-be. Everything ends with it.
 pub struct World {

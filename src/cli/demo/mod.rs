@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -192,8 +192,9 @@ impl Demo {
             ..Options::default()
         };
         let layout = self.layout()?;
-        let _children =
+        let children =
             Children::spawn(&layout, settings, &told.out, credentials, options.until_end)?;
+        let children = Arc::new(Mutex::new(children));
         let listening = self
             .listen
             .start(runtime, &config.observe, layout.process, options)?;
@@ -205,8 +206,9 @@ impl Demo {
         let mut watcher = None;
         let result = listening.run_beside(config, &layout, |job| {
             let (told, job) = (told.clone(), Arc::downgrade(job));
-            let (bar, ended) = (bar.clone(), ended.clone());
-            watcher = Some(std::thread::spawn(move || told.watch(&job, &bar, &ended)));
+            let (bar, ended, children) = (bar.clone(), ended.clone(), children.clone());
+            let watch = move || told.watch(&job, &bar, &ended, &children);
+            watcher = Some(std::thread::spawn(watch));
         });
         ended.store(true, Relaxed);
         let watched = watcher.map(JoinHandle::join).transpose();
@@ -246,10 +248,21 @@ struct Told {
 }
 
 impl Told {
-    /// Shows how far the job is until it has ended, or goes on with all images published.
-    fn watch(&self, job: &Weak<Job>, bar: &ProgressBar, ended: &AtomicBool) -> Result<()> {
+    /// Shows how far the job is until it has ended, or goes on with all images published. It fails if one of `children` does.
+    fn watch(
+        &self,
+        job: &Weak<Job>,
+        bar: &ProgressBar,
+        ended: &AtomicBool,
+        children: &Mutex<Children>,
+    ) -> Result<()> {
         while let Some(job) = job.upgrade().filter(|_| !ended.load(Relaxed)) {
             bar.set_position(job.metrics.settled.get());
+            let mut children = children.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = children.check() {
+                job.failure.set(error);
+            }
+            drop(children);
             if let Some(servers) = &self.servers
                 && self.is_published(&job)
             {
@@ -363,6 +376,16 @@ impl Children {
         }
         Ok(children)
     }
+
+    /// One that dies before it is connected would be waited for in vain.
+    fn check(&mut self) -> Result<()> {
+        for (child, process) in self.0.iter_mut().zip(1..) {
+            if let Some(end) = child.try_wait()?.filter(|end| !end.success()) {
+                bail!("process {process} of the demo ended with {end}; what it said is above");
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Children {
@@ -376,5 +399,24 @@ impl Drop for Children {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_fails_is_told_and_one_that_ends_well_is_not() {
+        let end = |code: &str| {
+            let mut child = Command::new("sh");
+            let mut child = child.args(["-c", code]).spawn().expect("a shell");
+            child.wait().expect("its end");
+            child
+        };
+        assert!(Children(vec![end("exit 0")]).check().is_ok());
+        let failed = Children(vec![end("exit 0"), end("exit 2")]).check();
+        let said = failed.expect_err("a failure").to_string();
+        assert!(said.contains("process 2") && said.contains('2'), "{said}");
     }
 }

@@ -16,7 +16,7 @@ use super::kafka::{Kafka, PLAINTEXT, WAYS};
 use crate::proxy::{Fate, Moment, Proxy};
 use crate::world::{Layout, SMALL_EPOCHS, World, finish, picture, succeed};
 
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Uploads, overwrites and a removal over 3 partitions.
 pub fn history(world: &World) {
