@@ -71,7 +71,7 @@ impl Network {
         source: &Source,
         options: &Options,
     ) -> Result<Self, BackboneError> {
-        let isa = Isa::new(options.family, options.precision)?;
+        let isa = Isa::new(options.chosen_family(), options.precision)?;
         let k = first_kernel(architecture);
         let input = Input::new(isa, options.preprocessing, options.side, k);
         let mut plan = Plan::new(isa, source, &input);
