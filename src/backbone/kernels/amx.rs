@@ -9,41 +9,25 @@
 //! the sum (Intel's manual, TDPBF16PS); the bias at the end. Denormal numbers are zeros, and no register of the CPU
 //! changes how it rounds.
 
+mod registers;
+
+use self::registers::{Factors, ROWS, Shapes, Sums, multiply};
 use super::conv::{Epilogue, Grid, Reading};
 use super::isa::Isa;
 use super::lanes::{Lanes, Task, place};
 use super::micro::PANEL;
-use std::arch::asm;
-use std::arch::x86_64::__cpuid_count;
-use std::sync::OnceLock;
+use std::mem::MaybeUninit;
 
-/// Positions of a tile: rows of a register.
-const ROWS: usize = 16;
-/// Sums of one tile of positions, all outputs of a panel.
-const SUMS: usize = ROWS * PANEL;
+pub(super) use registers::granted;
+
 const LINE_BYTES: usize = 64;
 /// Bytes of inputs and outputs that are worked on with all weights before the next: what stays in a second-level cache.
 const BLOCK_BYTES: usize = 512 << 10;
-
-/// Whether this CPU has tiles of bf16, and this process may use them: the kernel gives the room for them in a thread's
-/// saved state only to processes that ask for it.
-pub(super) fn granted() -> bool {
-    const ARCH_REQ_XCOMP_PERM: libc::c_ulong = 0x1023;
-    const XFEATURE_XTILEDATA: libc::c_ulong = 18;
-    const TILES_AND_BF16: u32 = 1 << 24 | 1 << 22;
-    static GRANTED: OnceLock<bool> = OnceLock::new();
-    *GRANTED.get_or_init(|| {
-        let has = __cpuid_count(7, 0).edx & TILES_AND_BF16 == TILES_AND_BF16;
-        // SAFETY: the call takes two numbers, and changes nothing but what this process may do.
-        has && unsafe {
-            libc::syscall(
-                libc::SYS_arch_prctl,
-                ARCH_REQ_XCOMP_PERM,
-                XFEATURE_XTILEDATA,
-            ) == 0
-        }
-    })
-}
+/// Of maps this small, in pairs of tiles, all sums stay in the nearest cache; then K is walked in parts for all of them, and
+/// a part's weights stay there, too.
+const FEW_PAIRS: usize = 8;
+/// Runs of a part: 16 KiB of weights.
+const PART_RUNS: usize = 8;
 
 /// Up to 16 positions: those from (`y`, `x`) on of a plane that is `pitch` wide.
 #[derive(Clone, Copy)]
@@ -54,10 +38,6 @@ struct Corner {
     /// Positions that the tile before has written.
     written: u32,
 }
-
-/// The shapes of the eight registers, as `ldtilecfg` reads them: sums, inputs, weights.
-#[repr(C, align(64))]
-struct Shapes([u8; 64]);
 
 /// The tiles of one convolution.
 pub(super) struct Tiles {
@@ -86,34 +66,6 @@ pub(super) struct Product<'a> {
     /// Offsets in bytes.
     pub(super) runs: &'a [u32],
     pub(super) epilogue: Epilogue,
-}
-
-/// Sums of two tiles: `[position][output]` each.
-#[repr(align(64))]
-struct Sums([f32; 2 * SUMS]);
-
-/// Memory to bring to the second-level cache meanwhile, lines a run. It may end past its buffer.
-struct Fetch {
-    start: *const u8,
-    lines: usize,
-}
-
-impl Shapes {
-    /// Sums 0 to 3 are rows x 16 f32; inputs 4 and 5 rows x words; weights 6 and 7 words x 16 outputs.
-    fn new(rows: usize, words: usize) -> Self {
-        let mut bytes = [0; 64];
-        bytes[0] = 1;
-        for register in 0..8 {
-            let (rows, row_bytes) = match register {
-                0..4 => (rows, 64),
-                4..6 => (rows, 4 * words),
-                _ => (words, 64),
-            };
-            bytes[16 + 2 * register] = row_bytes as u8;
-            bytes[48 + register] = rows as u8;
-        }
-        Self(bytes)
-    }
 }
 
 impl Tiles {
@@ -171,114 +123,76 @@ impl Tiles {
     /// Computes all outputs.
     ///
     /// # Safety
-    /// Inputs must be readable and outputs writable for the grids this was made for; `runs`, weights and bias must be theirs.
+    /// Inputs must be readable and outputs writable for the grids this was made for; runs, weights and bias must be theirs.
     pub(super) unsafe fn run(&self, product: &Product) {
         let panels = product.bias.len() / PANEL;
         let panel_bytes = product.runs.len() * self.run_bytes;
-        let mut sums = Sums([0.0; 2 * SUMS]);
-        // Weights that the next block of pairs reads again stay where they are.
-        let once = self.pairs.len() <= self.block;
-        // SAFETY: that an `Isa` of tiles exists proves the instructions and the permission; the compiler uses no tiles, so that
-        // they keep shapes and values between these blocks. The caller vouches for what the corners and runs lead to.
+        // SAFETY: that an `Isa` of tiles exists proves that they are granted. The caller vouches for what is reached from the
+        // corners and runs, and that the weights hold `panels` panels. A part's sums are read after they were written.
         unsafe {
-            asm!("ldtilecfg [{}]", in(reg) &self.shapes, options(nostack, preserves_flags));
-            for pairs in self.pairs.chunks(self.block) {
-                let calls = pairs.len() * product.runs.len();
-                let lines = (panel_bytes / LINE_BYTES).div_ceil(calls);
+            self.shapes.enter();
+            for (block, pairs) in self.pairs.chunks(self.block).enumerate() {
                 for panel in 0..panels {
+                    // What the first block has read, the next find in the second-level cache.
+                    let fetches = block == 0 && panel + 1 < panels;
                     let weights = product.weights.as_ptr().add(panel * panel_bytes);
-                    let fetches = once && panel + 1 < panels;
-                    for (i, pair) in pairs.iter().enumerate() {
-                        let skip = i * product.runs.len() * lines * LINE_BYTES;
-                        self.multiply(
-                            pair,
-                            weights,
-                            product,
-                            &mut sums,
-                            Fetch {
-                                start: weights.wrapping_add(panel_bytes + skip),
-                                lines: if fetches { lines } else { 0 },
-                            },
-                        );
+                    self.panel(product, pairs, panel, weights, fetches);
+                }
+            }
+            self.shapes.leave();
+        }
+    }
+
+    /// All sums of some pairs with a panel's weights.
+    unsafe fn panel(
+        &self,
+        product: &Product,
+        pairs: &[[Corner; 2]],
+        panel: usize,
+        mut weights: *const u8,
+        fetches: bool,
+    ) {
+        let mut sums = [const { MaybeUninit::<Sums>::uninit() }; FEW_PAIRS];
+        let (part_runs, places) = match pairs.len() {
+            ..=FEW_PAIRS => (PART_RUNS, FEW_PAIRS),
+            _ => (product.runs.len(), 1),
+        };
+        let lines = (self.run_bytes / LINE_BYTES).div_ceil(pairs.len());
+        let parts = product.runs.len().div_ceil(part_runs);
+        for (part, runs) in product.runs.chunks(part_runs).enumerate() {
+            let part_bytes = runs.len() * self.run_bytes;
+            for (i, pair) in pairs.iter().enumerate() {
+                let sums = &mut sums[i % places];
+                let skip = i * runs.len() * lines * LINE_BYTES;
+                let factors = Factors {
+                    inputs: pair.map(|corner| product.input.wrapping_add(corner.input as usize)),
+                    step: self.step,
+                    weights,
+                    run_bytes: self.run_bytes,
+                    runs,
+                    // What follows in memory is needed next, be it of this panel or not.
+                    fetch: weights.wrapping_add(part_bytes + skip),
+                    fetch_lines: if fetches || part + 1 < parts {
+                        lines
+                    } else {
+                        0
+                    },
+                };
+                // SAFETY: as the caller vouches; the pairs of a block are few, or each has its sums' place for itself.
+                unsafe {
+                    multiply(&factors, sums, part == 0);
+                    if part + 1 == parts {
                         self.isa.enter(Finish {
                             tiles: self,
                             pair,
                             panel,
                             product,
-                            sums: &sums,
+                            sums,
                         });
                     }
                 }
             }
-            asm!("tilerelease", options(nomem, nostack, preserves_flags));
-        }
-    }
-
-    /// The sums of two tiles of positions.
-    #[inline(always)]
-    unsafe fn multiply(
-        &self,
-        pair: &[Corner; 2],
-        weights: *const u8,
-        product: &Product,
-        sums: &mut Sums,
-        fetch: Fetch,
-    ) {
-        let [first, second] = pair.map(|corner| product.input.wrapping_add(corner.input as usize));
-        let runs = product.runs.as_ptr_range();
-        // SAFETY: the caller of `run` vouches for the inputs and weights; the sums are `rows` rows of a panel for each tile.
-        unsafe {
-            asm!(
-                "tilezero tmm0",
-                "tilezero tmm1",
-                "tilezero tmm2",
-                "tilezero tmm3",
-                "2:",
-                "mov {at:e}, dword ptr [{run}]",
-                "add {run}, 4",
-                "add {at}, {input}",
-                "tileloadd tmm6, [{weights} + 1*{pitch}]",
-                "tileloadd tmm4, [{at} + 1*{step}]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{weights} + 1*{pitch} + 64]",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "add {at}, {second}",
-                "tileloadd tmm5, [{at} + 1*{step}]",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                "add {weights}, {run_bytes}",
-                "mov {at}, {lines}",
-                "test {at}, {at}",
-                "jz 4f",
-                "3:",
-                "prefetcht1 [{fetch}]",
-                "add {fetch}, 64",
-                "dec {at}",
-                "jnz 3b",
-                "4:",
-                "cmp {run}, {end}",
-                "jne 2b",
-                "tilestored [{sums} + 1*{pitch}], tmm0",
-                "tilestored [{sums} + 1*{pitch} + 64], tmm1",
-                "tilestored [{sums} + 1*{pitch} + 2048], tmm2",
-                "tilestored [{sums} + 1*{pitch} + 2112], tmm3",
-                at = out(reg) _,
-                run = inout(reg) runs.start => _,
-                end = in(reg) runs.end,
-                input = in(reg) first,
-                second = in(reg) second as isize - first as isize,
-                step = in(reg) self.step,
-                weights = inout(reg) weights => _,
-                run_bytes = in(reg) self.run_bytes,
-                // Bytes of all outputs of a panel: of a word of weights, and of a row of sums.
-                pitch = in(reg) PANEL * 4,
-                fetch = inout(reg) fetch.start => _,
-                lines = in(reg) fetch.lines,
-                sums = in(reg) sums.0.as_mut_ptr(),
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack),
-            );
+            weights = weights.wrapping_add(part_bytes);
         }
     }
 }
@@ -289,24 +203,26 @@ struct Finish<'a> {
     pair: &'a [Corner; 2],
     panel: usize,
     product: &'a Product<'a>,
-    sums: &'a Sums,
+    sums: *const MaybeUninit<Sums>,
 }
 
 impl Task for Finish<'_> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
         let (tiles, to) = (self.tiles, self.tiles.to);
-        for (sums, corner) in self.sums.0.chunks_exact(SUMS).zip(self.pair) {
+        for (tile, corner) in self.pair.iter().enumerate() {
+            let sums = Sums::of(self.sums, tile);
             let (mut row, mut y, mut x) = (0, corner.y as usize, corner.x as usize);
             while row < tiles.rows {
                 let next = tiles.rows.min(row + tiles.pitch - x);
                 let inside = next.min(row + to.width.saturating_sub(x));
                 let first = row.max(corner.written as usize);
                 if first < inside {
-                    // SAFETY: these pixels lie in the output, for which the caller of `Tiles::run` vouches.
+                    // SAFETY: these pixels lie in the output, for which the caller of `Tiles::run` vouches; `multiply` has
+                    // written all sums of the tile's rows.
                     unsafe {
                         let output = self.product.output.add(to.at(y, x + first - row));
-                        self.pixels::<L>(&sums[first * PANEL..inside * PANEL], output);
+                        self.pixels::<L>(sums.add(first * PANEL), inside - first, output);
                     }
                 }
                 (row, y, x) = (next, y + 1, 0);
@@ -318,7 +234,7 @@ impl Task for Finish<'_> {
 impl Finish<'_> {
     /// Neighbouring pixels of one row.
     #[inline(always)]
-    unsafe fn pixels<L: Lanes>(&self, sums: &[f32], output: *mut u8) {
+    unsafe fn pixels<L: Lanes>(&self, sums: *const f32, count: usize, output: *mut u8) {
         let (epilogue, to) = (self.product.epilogue, self.tiles.to);
         for channel in (0..PANEL).step_by(2 * L::WIDTH) {
             // SAFETY: the bias and the sums are a panel's; the output has all blocks of each of the pixels.
@@ -330,10 +246,10 @@ impl Finish<'_> {
                     let (block, byte) = place(self.panel * PANEL + channel + j, L::VALUE_BYTES);
                     output.add(block * to.block_pitch() + byte)
                 });
-                for (i, sums) in sums.chunks_exact(PANEL).enumerate() {
+                for i in 0..count {
                     let places = places.map(|at| at.add(i * 64));
-                    let mut sum = [0, 1]
-                        .map(|j| L::load(sums.as_ptr().add(channel + j * L::WIDTH)).add(bias[j]));
+                    let sums = sums.add(i * PANEL + channel);
+                    let mut sum = [0, 1].map(|j| L::load(sums.add(j * L::WIDTH)).add(bias[j]));
                     if epilogue.accumulate {
                         sum = [0, 1].map(|j| sum[j].add(L::read(places[j])));
                     }

@@ -108,6 +108,7 @@ impl Network {
         mut lap: impl FnMut(&str, f64),
     ) {
         self.input.fill(&mut arena.buffers[0], pixels);
+        lap("pixels", 0.0);
         for step in &self.steps {
             let [input, output] = arena
                 .buffers
