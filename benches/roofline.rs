@@ -51,8 +51,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 layer.name, layer.count
             );
         }
-        let [seconds, flops] =
-            [|t: &LayerTime| t.seconds, |t| t.flops].map(|of| times.iter().map(of).sum::<f64>());
+        let seconds: f64 = times.iter().map(|time| time.seconds).sum();
+        let flops: f64 = times.iter().map(|time| time.flops).sum();
         let percent = 100.0 * flops / seconds / roof;
         println!(
             "| all | | {:.0} | {:.0} | {percent:.0} |",

@@ -16,7 +16,6 @@ use super::conv::{Epilogue, Grid, Reading};
 use super::isa::Isa;
 use super::lanes::{Lanes, Task, place};
 use super::micro::PANEL;
-use std::mem::MaybeUninit;
 
 pub(super) use registers::granted;
 
@@ -152,7 +151,7 @@ impl Tiles {
         mut weights: *const u8,
         fetches: bool,
     ) {
-        let mut sums = [const { MaybeUninit::<Sums>::uninit() }; FEW_PAIRS];
+        let mut sums = [Sums::EMPTY; FEW_PAIRS];
         let (part_runs, places) = match pairs.len() {
             ..=FEW_PAIRS => (PART_RUNS, FEW_PAIRS),
             _ => (product.runs.len(), 1),
@@ -203,7 +202,7 @@ struct Finish<'a> {
     pair: &'a [Corner; 2],
     panel: usize,
     product: &'a Product<'a>,
-    sums: *const MaybeUninit<Sums>,
+    sums: &'a Sums,
 }
 
 impl Task for Finish<'_> {
@@ -211,7 +210,7 @@ impl Task for Finish<'_> {
     unsafe fn run<L: Lanes>(self) {
         let (tiles, to) = (self.tiles, self.tiles.to);
         for (tile, corner) in self.pair.iter().enumerate() {
-            let sums = Sums::of(self.sums, tile);
+            let sums = self.sums.of(tile);
             let (mut row, mut y, mut x) = (0, corner.y as usize, corner.x as usize);
             while row < tiles.rows {
                 let next = tiles.rows.min(row + tiles.pitch - x);

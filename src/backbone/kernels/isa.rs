@@ -148,8 +148,7 @@ impl Isa {
             .ok_or(BackboneError::Unsupported { family, precision })
     }
 
-    /// Whether sums over channels are formed on tiles. Maps are planes there, and no convolution is a Winograd's: its
-    /// transforms would take longer than what they save.
+    /// Whether sums over channels are formed on tiles. Maps are planes there, and every convolution is direct.
     pub(super) fn tiles(self) -> bool {
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         if let Implementation::Amx = self.0 {

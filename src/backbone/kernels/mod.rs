@@ -2,7 +2,8 @@
 //!
 //! Read in this order:
 //! - `lanes`: a register of channels, the one thing that differs between instruction sets; `x86` implements it; `isa` picks.
-//! - `micro`: 14 pixels x 32 outputs, held in registers for the whole of K. All that sums over channels goes through it.
+//! - `micro`: 14 pixels x 32 outputs, held in registers for the whole of K. All that sums over channels goes through it, but
+//!   in bf16 through `amx` where the CPU has tiles.
 //! - `conv`, `winograd` with `transform`: how a convolution becomes tiles of it. `depthwise`, `pool`, `stem`: the rest of a network.
 //! - `source`: weights in, BatchNorm folded. `input`: pixels in. `plan`: layers and the buffers between them; `networks`: which
 //!   layers. `network`: the plan carried out. `dense` and `signs`: what heads compute. `peak`: the micro-kernel by itself, to measure.

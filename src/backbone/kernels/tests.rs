@@ -323,6 +323,26 @@ proptest! {
     }
 }
 
+/// Larger than the second-level cache's share, so that tiles visit them in blocks.
+#[test]
+fn large_maps_are_convolved_as_small_ones() {
+    let case = Case {
+        seed: 11,
+        height: 60,
+        width: 70,
+        cin: 64,
+        cout: 96,
+        k: 1,
+        stride: 1,
+        activation: Activation::Relu,
+        accumulate: true,
+        spare_border: 1,
+    };
+    for (name, isa) in instruction_sets() {
+        check(&name, isa, &case, None, Tolerance::Each(1e-6));
+    }
+}
+
 #[test]
 fn fused_families_agree_bit_for_bit() {
     let both = [Family::Avx512, Family::Avx2].map(|f| Isa::new(f, Precision::F32));

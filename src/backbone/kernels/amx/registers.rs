@@ -75,12 +75,15 @@ impl Shapes {
 
 /// Sums of two tiles, `[position][output]` each.
 #[repr(align(64))]
-pub(super) struct Sums([f32; 2 * SUMS]);
+pub(super) struct Sums([MaybeUninit<f32>; 2 * SUMS]);
 
 impl Sums {
+    /// Room for sums that [`multiply`] is to write.
+    pub(super) const EMPTY: Self = Self([MaybeUninit::uninit(); 2 * SUMS]);
+
     /// Those of one of the two.
-    pub(super) fn of(sums: *const MaybeUninit<Self>, tile: usize) -> *const f32 {
-        sums.cast::<f32>().wrapping_add(tile * SUMS)
+    pub(super) fn of(&self, tile: usize) -> *const f32 {
+        self.0[tile * SUMS..].as_ptr().cast()
     }
 }
 
@@ -106,8 +109,9 @@ pub(super) struct Factors<'a> {
 /// The registers must have shapes for these positions and words. Inputs and weights must be readable; so must the sums
 /// be, but for the first.
 #[inline(always)]
-pub(super) unsafe fn multiply(factors: &Factors, sums: *mut MaybeUninit<Sums>, first: bool) {
+pub(super) unsafe fn multiply(factors: &Factors, sums: &mut Sums, first: bool) {
     let runs = factors.runs.as_ptr_range();
+    let sums = sums.0.as_mut_ptr();
     // Bytes of all outputs of a panel: of a word of weights, and of a position's sums.
     const PITCH: usize = PANEL * 4;
     // SAFETY: the caller vouches for registers, inputs and weights; a prefetch never faults. Rows of sums are as many as
