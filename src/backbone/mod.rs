@@ -70,7 +70,8 @@ pub enum Precision {
     /// Relative error of features about 5e-6.
     #[default]
     F32,
-    /// Up to twice as fast, cosine to f32 features about 0.9997 (MobileNetV2: 0.992); needs AVX512-BF16.
+    /// Five times as fast on AMX, up to twice with AVX512-BF16, and one of them is needed; cosine to f32 features about 0.9997
+    /// (MobileNetV2: 0.992).
     Bf16,
 }
 
@@ -132,8 +133,8 @@ impl FromStr for Pooling {
 /// How a network is computed, whatever its weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Kernels; the fastest of this CPU by default.
-    pub family: Family,
+    /// Kernels; none for the fastest that this CPU has in the precision, the default.
+    pub family: Option<Family>,
     /// Width and height of the input in pixels, a multiple of 32; 224 by default.
     pub side: usize,
     /// Numbers of the convolutions.
@@ -147,12 +148,20 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            family: Family::detect(),
+            family: None,
             side: 224,
             precision: Precision::default(),
             preprocessing: Preprocessing::default(),
             pooling: Pooling::default(),
         }
+    }
+}
+
+impl Options {
+    /// The kernels that compute.
+    pub fn chosen_family(&self) -> Family {
+        self.family
+            .unwrap_or_else(|| Family::detect(self.precision))
     }
 }
 
@@ -179,7 +188,7 @@ pub enum BackboneError {
         "this CPU cannot compute {precision} with {family} kernels: {}",
         match precision {
             Precision::F32 => "choose another family",
-            Precision::Bf16 => "it needs AVX512-BF16; choose precision f32",
+            Precision::Bf16 => "it needs AMX or AVX512-BF16; choose precision f32",
         }
     )]
     Unsupported {

@@ -56,7 +56,6 @@ impl Extraction {
 
 fn load(backbone: &config::Backbone, head: &config::Head, cache: &Path) -> Result<Model> {
     let body = body(backbone, cache)?;
-    let options = Options::default();
     let features = body.spec().features;
     let model = match head {
         config::Head::None => body,
@@ -74,8 +73,13 @@ fn load(backbone: &config::Backbone, head: &config::Head, cache: &Path) -> Resul
                 .iter()
                 .map(|byte| format!("{byte:02x}"))
                 .collect();
-            let head =
-                Head::dense(options.family, features, &bytes, &sha256).with_context(named)?;
+            let head = Head::dense(
+                Options::default().chosen_family(),
+                features,
+                &bytes,
+                &sha256,
+            )
+            .with_context(named)?;
             body.with_head(head)?
         }
     };

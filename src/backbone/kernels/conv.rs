@@ -1,10 +1,13 @@
 //! Direct convolution as a loop of tiles: packed weights, tables of offsets, and the order in which tiles are visited.
 //!
-//! Activations are rows: `[y][block][x][64 bytes]`, a block being 16 f32 or 32 bf16 channels; where a 3x3 reads, a border
+//! Activations are rows: `[y][block][x][64 bytes]`, a block being 16 f32 or 32 bf16 channels (for tiles they are planes:
+//! `[block][y][x][64 bytes]`); where a 3x3 reads, a border
 //! of zeros is stored, which is never written and so never cleared again. A 1x1, a strided 1x1 and a 3x3 then differ only in
 //! the list of runs and the step between pixels: there is no im2col and no pointer per pixel.
 //! The order of loops is panel of 32 outputs, then tiles; while a panel is at work the next one's weights are prefetched.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::amx;
 use super::isa::{Access, Isa};
 use super::memory::Block;
 use super::micro::{BLOCK_WORDS, Kernel, Kernels, PANEL, SEGMENT, Tile};
@@ -16,19 +19,38 @@ pub(super) struct Grid {
     pub(super) height: usize,
     pub(super) width: usize,
     pub(super) border: usize,
+    /// Whether a block's rows lie together, not a row's blocks.
+    pub(super) planes: bool,
 }
 
 impl Grid {
+    /// Room for `channels`, `height`, `width`, with channels filled up to whole panels of outputs.
+    pub(super) fn new(isa: Isa, [channels, height, width]: [usize; 3], border: usize) -> Self {
+        Self {
+            blocks: channels.next_multiple_of(PANEL) / isa.block_channels(),
+            height,
+            width,
+            border,
+            planes: isa.tiles(),
+        }
+    }
+
+    fn line(&self) -> usize {
+        (self.width + 2 * self.border) * 64
+    }
+    fn lines(&self) -> usize {
+        self.height + 2 * self.border
+    }
     /// Bytes from one block of channels to the next.
     pub(super) fn block_pitch(&self) -> usize {
-        (self.width + 2 * self.border) * 64
+        self.line() * if self.planes { self.lines() } else { 1 }
     }
     /// Bytes from one row to the next.
     pub(super) fn row_pitch(&self) -> usize {
-        self.blocks * self.block_pitch()
+        self.line() * if self.planes { 1 } else { self.blocks }
     }
     pub(super) fn bytes(&self) -> usize {
-        (self.height + 2 * self.border) * self.row_pitch()
+        self.blocks * self.lines() * self.line()
     }
     /// The first block of pixel (`y`, `x`), counted from the border's corner.
     pub(super) fn corner_at(&self, y: usize, x: usize) -> usize {
@@ -95,6 +117,23 @@ pub(super) fn to_bf16(x: f32) -> u16 {
     ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
 }
 
+/// Where a convolution reads the first value of each output's inputs, in bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Reading {
+    pub(super) origin: usize,
+    /// From one pixel of the output to the next.
+    pub(super) step: usize,
+    /// From one row of the output to the next.
+    pub(super) row: usize,
+}
+
+/// How the outputs are cut into what is computed at once.
+enum Work {
+    Segments(Vec<Place>),
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Tiles(amx::Tiles),
+}
+
 /// One or two segments of equal length, and the kernel for them.
 struct Place {
     input: [u32; 2],
@@ -118,7 +157,7 @@ pub(super) struct Direct {
     panel_bytes: usize,
     bias: Vec<f32>,
     runs: Vec<u32>,
-    places: Vec<Place>,
+    work: Work,
     /// Bytes of output from one block, and from one panel, to the next.
     output_pitch: usize,
     output_panel: usize,
@@ -159,17 +198,20 @@ impl Direct {
             Access::Strided
         };
         let inset = from.border - pad;
-        let places = places(&isa.kernels(access), to, |y, x| {
-            from.corner_at(y * stride + inset, x * stride + inset)
-        });
+        let reading = Reading {
+            origin: from.corner_at(inset, inset),
+            step: stride * 64,
+            row: stride * from.row_pitch(),
+        };
+        let extents = (from.bytes(), to);
         Self::packed(
             isa,
             folded,
             runs,
             &taps,
-            places,
+            (access, reading),
             epilogue,
-            (from.bytes(), to),
+            extents,
         )
     }
 
@@ -190,12 +232,24 @@ impl Direct {
             .flat_map(|ky| (0..padded).map(move |i| tap(ky, i)))
             .collect();
         let pixel = channels * isa.value_bytes();
-        let kernels = isa.kernels(Access::Interleaved { k, stride });
-        let places = places(&kernels, to, |y, x| stride * (y * row_bytes + x * pixel));
+        let reading = Reading {
+            origin: 0,
+            step: stride * pixel,
+            row: stride * row_bytes,
+        };
         assert!((to.width - 1) * stride * pixel + padded * isa.value_bytes() <= row_bytes);
         let rows = (to.height - 1) * stride + k;
         let extents = (rows * row_bytes, to);
-        Self::packed(isa, folded, runs, &taps, places, epilogue, extents)
+        let access = Access::Interleaved { k, stride };
+        Self::packed(
+            isa,
+            folded,
+            runs,
+            &taps,
+            (access, reading),
+            epilogue,
+            extents,
+        )
     }
 
     fn packed(
@@ -203,7 +257,7 @@ impl Direct {
         folded: &Folded,
         runs: Vec<u32>,
         taps: &[Tap],
-        places: Vec<Place>,
+        (access, reading): (Access, Reading),
         epilogue: Epilogue,
         (input_bytes, to): (usize, Grid),
     ) -> Self {
@@ -212,7 +266,8 @@ impl Direct {
         assert!(folded.bias.len() == folded.cout);
         assert!(input_bytes.max(to.bytes()) <= u32::MAX as usize);
         let per_word = isa.per_word();
-        let panel_words = taps.len() / per_word * PANEL;
+        let words = taps.len() / per_word;
+        let panel_words = words * PANEL;
         let mut weights = Block::zeroed(panels * panel_words * 4);
         for oc in 0..folded.cout {
             for (i, tap) in taps.iter().enumerate() {
@@ -224,12 +279,18 @@ impl Direct {
         }
         let mut bias = folded.bias.clone();
         bias.resize(panels * PANEL, 0.0);
+        let bytes = input_bytes + to.bytes();
+        let work = match isa.tiles() {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            true => Work::Tiles(amx::Tiles::new(isa, words / runs.len(), reading, bytes, to)),
+            _ => Work::Segments(places(&isa.kernels(access), reading, to)),
+        };
         Self {
             weights,
             panel_bytes: panel_words * 4,
             bias,
             runs,
-            places,
+            work,
             output_pitch: to.block_pitch(),
             output_panel: PANEL / isa.block_channels() * to.block_pitch(),
             epilogue,
@@ -241,17 +302,37 @@ impl Direct {
     /// Computes all outputs; `input` and `output` have the grids this convolution was built for.
     pub(super) fn run(&self, input: &[u8], output: &mut [u8]) {
         assert!(input.len() >= self.input_bytes && output.len() >= self.output_bytes);
-        let panels = self.bias.len() / PANEL;
         let (input, output) = (input.as_ptr(), output.as_mut_ptr());
-        let run_lines = (self.panel_bytes / 64).div_ceil(self.places.len() * self.runs.len());
+        match &self.work {
+            // SAFETY: `places` and `runs` lead to pixels of the two grids only, as their constructors show; that the buffers
+            // hold these was asserted.
+            Work::Segments(places) => unsafe { self.by_segments(places, input, output) },
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            // SAFETY: the tiles were made for the two grids, which the buffers hold, as asserted; weights, bias and runs are
+            // those that `packed` made with them.
+            Work::Tiles(tiles) => unsafe {
+                tiles.run(&amx::Product {
+                    input,
+                    output,
+                    weights: &self.weights,
+                    bias: &self.bias,
+                    runs: &self.runs,
+                    epilogue: self.epilogue,
+                });
+            },
+        }
+    }
+
+    unsafe fn by_segments(&self, places: &[Place], input: *const u8, output: *mut u8) {
+        let panels = self.bias.len() / PANEL;
+        let run_lines = (self.panel_bytes / 64).div_ceil(places.len() * self.runs.len());
         for panel in 0..panels {
             // What tiles this few can't fetch on their way would only drive out what they need.
             let fetches = panel + 1 < panels && run_lines <= BLOCK_WORDS;
             let fetch_lines = if fetches { run_lines } else { 0 };
-            for (t, place) in self.places.iter().enumerate() {
-                // SAFETY: `places` and `runs` lead to pixels of the two grids only, as their constructors show; that the
-                // buffers hold these was asserted. The weights hold `panels` panels, the bias 32 values each.
-                // The kernel was made by the `Isa` of this model.
+            for (t, place) in places.iter().enumerate() {
+                // SAFETY: the caller vouches for inputs and outputs. The weights hold `panels` panels, the bias 32 values
+                // each. The kernel was made by the `Isa` of this model.
                 unsafe {
                     let weights = self.weights.as_ptr().add(panel * self.panel_bytes);
                     let skip = t * self.runs.len() * fetch_lines * 64;
@@ -285,7 +366,7 @@ pub(super) fn put_value(to: &mut Block, word: usize, half: usize, per_word: usiz
 }
 
 /// Cuts every row of `to` into segments of nearly equal length and pairs those of equal length, across rows where need be.
-fn places(kernels: &Kernels, to: Grid, input_at: impl Fn(usize, usize) -> usize) -> Vec<Place> {
+fn places(kernels: &Kernels, reading: Reading, to: Grid) -> Vec<Place> {
     let mut places = Vec::new();
     let mut waiting: [Option<Segment>; SEGMENT + 1] = [None; SEGMENT + 1];
     let place = |a: Segment, b: Segment, kernel| Place {
@@ -298,7 +379,7 @@ fn places(kernels: &Kernels, to: Grid, input_at: impl Fn(usize, usize) -> usize)
         for i in 0..count {
             let (x, next) = (i * to.width / count, (i + 1) * to.width / count);
             let segment = Segment {
-                input: input_at(y, x),
+                input: reading.origin + y * reading.row + x * reading.step,
                 output: to.at(y, x),
             };
             match waiting[next - x].take() {

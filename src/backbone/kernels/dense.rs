@@ -3,7 +3,6 @@
 use super::conv::{Activation, Direct, Epilogue, Folded, Grid};
 use super::isa::{Family, Isa};
 use super::memory::Block;
-use super::micro::PANEL;
 use crate::backbone::{BackboneError, Precision};
 
 /// A layer as Keras keeps it: `relu(x · kernel + bias)`.
@@ -38,12 +37,7 @@ impl Dense {
         layers: &[DenseLayer],
     ) -> Result<Self, BackboneError> {
         let isa = Isa::new(family, Precision::F32)?;
-        let vector = |length: usize| Grid {
-            blocks: length.next_multiple_of(PANEL) / isa.block_channels(),
-            height: 1,
-            width: 1,
-            border: 0,
-        };
+        let vector = |length| Grid::new(isa, [length, 1, 1], 0);
         let epilogue = Epilogue {
             accumulate: false,
             activation: Activation::Relu,

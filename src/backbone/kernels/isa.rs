@@ -1,7 +1,10 @@
 //! Which instruction set computes, decided once per model and at run time.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::amx;
 use super::lanes::{Lanes, Portable, Task};
 use super::micro::{BLOCK_WORDS, Kernels};
+use super::winograd;
 #[cfg(target_arch = "x86_64")]
 use super::x86::{Avx2, Avx512, Avx512Bf16};
 use crate::backbone::{BackboneError, Precision};
@@ -10,6 +13,8 @@ use std::fmt;
 /// A family of kernels: one instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
+    /// Tiles of 16 x 16 sums beside 512-bit registers; bf16 only.
+    Amx,
     /// 512-bit registers; bf16 needs AVX512-BF16 besides.
     Avx512,
     /// 256-bit registers and fused multiply-add; f32 only.
@@ -20,11 +25,11 @@ pub enum Family {
 
 impl Family {
     /// All families, the fastest first.
-    pub const ALL: [Self; 3] = [Self::Avx512, Self::Avx2, Self::Portable];
+    pub const ALL: [Self; 4] = [Self::Amx, Self::Avx512, Self::Avx2, Self::Portable];
 
-    /// The fastest family of this CPU.
-    pub fn detect() -> Self {
-        let has = |family: &Self| Isa::new(*family, Precision::F32).is_ok();
+    /// The fastest family of this CPU in a precision; the portable one where there is none.
+    pub fn detect(precision: Precision) -> Self {
+        let has = |family: &Self| Isa::new(*family, precision).is_ok();
         Self::ALL.into_iter().find(has).unwrap_or(Self::Portable)
     }
 }
@@ -32,6 +37,7 @@ impl Family {
 impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
+            Self::Amx => "amx",
             Self::Avx512 => "avx512",
             Self::Avx2 => "avx2",
             Self::Portable => "portable",
@@ -45,6 +51,8 @@ pub(super) struct Isa(Implementation);
 
 #[derive(Clone, Copy)]
 enum Implementation {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Amx,
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
@@ -58,6 +66,12 @@ enum Implementation {
 macro_rules! with_lanes {
     ($isa:expr, $lanes:ident => $body:expr) => {
         match $isa.0 {
+            // Beside tiles, these registers.
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Implementation::Amx => {
+                type $lanes = Avx512Bf16;
+                $body
+            }
             #[cfg(target_arch = "x86_64")]
             Implementation::Avx512 => {
                 type $lanes = Avx512;
@@ -101,6 +115,14 @@ impl Isa {
     /// [`BackboneError::Unsupported`] where this CPU or the family can't.
     pub(super) fn new(family: Family, precision: Precision) -> Result<Self, BackboneError> {
         let found = match (family, precision) {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            (Family::Amx, Precision::Bf16)
+                if is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bf16")
+                    && amx::granted() =>
+            {
+                Some(Implementation::Amx)
+            }
             #[cfg(target_arch = "x86_64")]
             (Family::Avx512, Precision::F32) if is_x86_feature_detected!("avx512f") => {
                 Some(Implementation::Avx512)
@@ -124,6 +146,20 @@ impl Isa {
         found
             .map(Self)
             .ok_or(BackboneError::Unsupported { family, precision })
+    }
+
+    /// Whether sums over channels are formed on tiles. Maps are planes there, and every convolution is direct.
+    pub(super) fn tiles(self) -> bool {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if let Implementation::Amx = self.0 {
+            return true;
+        }
+        false
+    }
+
+    /// The m of Winograd's F(m x m, 3x3) for an output of this many rows; none where a convolution is computed directly.
+    pub(super) fn winograd(self, height: usize) -> Option<usize> {
+        winograd::tile_side(height).filter(|_| !self.tiles())
     }
 
     /// Bytes of a stored activation.

@@ -2,7 +2,8 @@
 //!
 //! Read in this order:
 //! - `lanes`: a register of channels, the one thing that differs between instruction sets; `x86` implements it; `isa` picks.
-//! - `micro`: 14 pixels x 32 outputs, held in registers for the whole of K. All that sums over channels goes through it.
+//! - `micro`: 14 pixels x 32 outputs, held in registers for the whole of K. All that sums over channels goes through it, but
+//!   in bf16 through `amx` where the CPU has tiles.
 //! - `conv`, `winograd` with `transform`: how a convolution becomes tiles of it. `depthwise`, `pool`, `stem`: the rest of a network.
 //! - `source`: weights in, BatchNorm folded. `input`: pixels in. `plan`: layers and the buffers between them; `networks`: which
 //!   layers. `network`: the plan carried out. `dense` and `signs`: what heads compute. `peak`: the micro-kernel by itself, to measure.
@@ -12,6 +13,8 @@
 //! All `unsafe` of the crate is in this folder: raw addresses inside the kernels, behind functions that take slices and
 //! assert their extents.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 mod conv;
 mod dense;
 mod depthwise;
@@ -51,13 +54,20 @@ const REVISION: u32 = 1;
 /// What the bits depend on besides network, precision and weights.
 pub(super) fn identity(options: &Options) -> String {
     let Options {
-        family,
         side,
         pooling,
         preprocessing,
         ..
     } = options;
-    let tiles = [1, 2, 4, 8, 16, 32].map(|scale| winograd::tile_side(side / scale).unwrap_or(1));
+    let family = options.chosen_family();
+    let sums = match family {
+        Family::Amx => "direct".to_owned(),
+        _ => {
+            let sides = [1, 2, 4, 8, 16, 32].map(|scale| side / scale);
+            let tiles = sides.map(|side| winograd::tile_side(side).unwrap_or(1));
+            format!("winograd {tiles:?}")
+        }
+    };
     let formula = preprocessing.formula();
-    format!("kernels {REVISION} {family}, winograd {tiles:?}; side {side}; {formula}; {pooling}")
+    format!("kernels {REVISION} {family}, {sums}; side {side}; {formula}; {pooling}")
 }

@@ -71,7 +71,7 @@ impl Network {
         source: &Source,
         options: &Options,
     ) -> Result<Self, BackboneError> {
-        let isa = Isa::new(options.family, options.precision)?;
+        let isa = Isa::new(options.chosen_family(), options.precision)?;
         let k = first_kernel(architecture);
         let input = Input::new(isa, options.preprocessing, options.side, k);
         let mut plan = Plan::new(isa, source, &input);
@@ -108,6 +108,7 @@ impl Network {
         mut lap: impl FnMut(&str, f64),
     ) {
         self.input.fill(&mut arena.buffers[0], pixels);
+        lap("pixels", 0.0);
         for step in &self.steps {
             let [input, output] = arena
                 .buffers

@@ -4,6 +4,7 @@ use super::Family;
 use super::conv::{Activation, Direct, Epilogue, Folded, Grid};
 use super::isa::Isa;
 use super::memory::Block;
+use super::micro::PANEL;
 use crate::backbone::{BackboneError, Precision};
 use std::time::Instant;
 
@@ -11,22 +12,19 @@ use std::time::Instant;
 const CALLS: usize = 100;
 const ROUNDS: usize = 200;
 
-/// Operations a second on one tile of 14 pixels x 32 outputs with K of 256 words: 14 KiB of input, 32 KiB of weights.
+/// Operations a second on one tile x 32 outputs: 14 pixels with K of 256 words, 14 KiB of input and 32 KiB of weights; on AMX
+/// 32 pixels with K of 128 words, 16 KiB each.
 pub(in crate::backbone) fn peak(precision: Precision) -> Result<f64, BackboneError> {
-    let isa = Isa::new(Family::detect(), precision)?;
-    let grid = |blocks| Grid {
-        blocks,
-        height: 1,
-        width: 14,
-        border: 0,
-    };
-    let (from, to) = (grid(16), grid(32 / isa.block_channels()));
-    let cin = from.blocks * isa.block_channels();
+    let isa = Isa::new(Family::detect(precision), precision)?;
+    let (pixels, blocks) = if isa.tiles() { (32, 8) } else { (14, 16) };
+    let cin = blocks * isa.block_channels();
+    let grid = |channels| Grid::new(isa, [channels, 1, pixels], 0);
+    let (from, to) = (grid(cin), grid(PANEL));
     let folded = Folded {
-        weights: vec![0.0; 32 * cin],
-        bias: vec![0.0; 32],
+        weights: vec![0.0; PANEL * cin],
+        bias: vec![0.0; PANEL],
         cin,
-        cout: 32,
+        cout: PANEL,
         k: 1,
     };
     let epilogue = Epilogue {
@@ -41,5 +39,5 @@ pub(in crate::backbone) fn peak(precision: Precision) -> Result<f64, BackboneErr
         (0..CALLS).for_each(|_| tile.run(&input, &mut output));
         best = best.min(start.elapsed().as_secs_f64() / CALLS as f64);
     }
-    Ok(folded.flops(14) / best)
+    Ok(folded.flops(pixels) / best)
 }

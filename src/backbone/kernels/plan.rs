@@ -8,7 +8,6 @@ use super::conv::{Activation, Direct, Epilogue, Folded, Grid};
 use super::depthwise::Depthwise;
 use super::input::Input;
 use super::isa::Isa;
-use super::micro::PANEL;
 use super::network::{Operator, Step};
 use super::pool::Max2;
 use super::source::Source;
@@ -97,12 +96,12 @@ impl<'a> Plan<'a> {
         bordered: bool,
         role: Role,
     ) -> Maps {
-        let grid = Grid {
-            blocks: channels.next_multiple_of(PANEL) / self.isa.block_channels(),
-            height: side,
-            width: side,
-            border: if bordered { winograd::border(side) } else { 0 },
+        let border = if bordered {
+            winograd::border(self.isa.winograd(side), side)
+        } else {
+            0
         };
+        let grid = Grid::new(self.isa, [channels, side, side], border);
         let known = self.buffers.iter().position(|b| *b == (grid, role));
         let index = known.unwrap_or_else(|| {
             self.buffers.push((grid, role));
@@ -177,7 +176,9 @@ impl<'a> Plan<'a> {
         let folded = self.folded(layer, from.channels, to)?;
         let (grids, stride) = ([from, to].map(|m| self.grid(m)), from.side / to.side);
         let (isa, epilogue, [source, target]) = (self.isa, layer.epilogue, grids);
-        let m = winograd::tile_side(to.side).filter(|_| layer.k == 3 && stride == 1);
+        let m = isa
+            .winograd(to.side)
+            .filter(|_| layer.k == 3 && stride == 1);
         let (algorithm, operator) = match m {
             Some(m) => {
                 let winograd = Winograd::new(isa, &folded, m, epilogue, source, target);

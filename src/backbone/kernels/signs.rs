@@ -45,7 +45,7 @@ impl Signs {
             words[output / OUTPUTS * rows + row][output % OUTPUTS] = word;
         }
         Ok(Self {
-            isa: Isa::new(Family::detect(), Precision::F32)?,
+            isa: Isa::new(Family::detect(Precision::F32), Precision::F32)?,
             outputs,
             words,
         })

@@ -25,10 +25,10 @@ impl Stem {
         let side = input.side();
         assert!(pooled.height * 4 == side && pooled.width * 4 == side);
         let row_grid = Grid {
-            blocks: pooled.blocks,
             height: 1,
             width: side / 2,
             border: 0,
+            ..pooled
         };
         let epilogue = Epilogue {
             accumulate: false,

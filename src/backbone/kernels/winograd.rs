@@ -27,9 +27,9 @@ pub(super) fn tile_side(height: usize) -> Option<usize> {
     }
 }
 
-/// The border that a grid of this many rows needs where a 3x3 reads it: the last tiles reach past the edge.
-pub(super) fn border(height: usize) -> usize {
-    1 + tile_side(height).map_or(0, |m| height.next_multiple_of(m) - height)
+/// The border that a grid of this many rows needs where a 3x3 reads it, by F(m x m, 3x3) the last tiles reach past the edge.
+pub(super) fn border(m: Option<usize>, height: usize) -> usize {
+    1 + m.map_or(0, |m| height.next_multiple_of(m) - height)
 }
 
 /// A 3x3 convolution with stride 1, its weights transformed and packed as `[panel][frequency][word][32 outputs]`.

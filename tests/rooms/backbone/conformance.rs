@@ -124,7 +124,10 @@ fn backbones_with_heads_conform() {
 fn by_family(architecture: Architecture, options: &Options) -> Vec<Vec<f32>> {
     let image = pixels(options.side, 5);
     let on = |family| {
-        let options = Options { family, ..*options };
+        let options = Options {
+            family: Some(family),
+            ..*options
+        };
         let model = Model::random(architecture, 5, &options).ok()?;
         Some(features(&model, &image))
     };

@@ -29,8 +29,8 @@ fn run(isa: Isa, case: &Case, image: &Image, f: &Folded) -> (Grid, Block) {
         case.height.div_ceil(case.stride),
         case.width.div_ceil(case.stride),
     ];
-    let from = grid(isa, image.shape, 1 + case.spare_border);
-    let to = grid(isa, to, case.spare_border);
+    let from = Grid::new(isa, image.shape, 1 + case.spare_border);
+    let to = Grid::new(isa, to, case.spare_border);
     let epilogue = Epilogue {
         accumulate: false,
         activation: case.activation,

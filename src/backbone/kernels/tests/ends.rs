@@ -55,7 +55,7 @@ fn stem_is_convolution_relu_and_maximum() {
             let sums = normalised(Preprocessing::Torchvision, &pixels(side), side)
                 .convolved(&folded, 2, false);
             let want = sums.clone().relu().pooled(3);
-            let to = grid(isa, want.shape, 2);
+            let to = Grid::new(isa, want.shape, 2);
             let stem = Stem::new(isa, &folded, &input, to);
             check_first(&name, isa, &input, (to, &sums, &want), |image, output| {
                 stem.run(image, output, &mut vec![0xff; stem.scratch_bytes()]);
@@ -74,7 +74,7 @@ fn first_3x3_is_the_naive_one_under_every_preprocessing() {
                 let sums = normalised(preprocessing, &pixels(side), side)
                     .convolved(&folded, stride, false);
                 let want = sums.clone().activated(epilogue.activation);
-                let to = grid(isa, want.shape, 1);
+                let to = Grid::new(isa, want.shape, 1);
                 let strides = [stride, input.row_bytes()];
                 let first = Direct::interleaved(isa, &folded, strides, epilogue, to);
                 let name = format!("{name} {preprocessing}");
@@ -91,10 +91,10 @@ fn maxima_and_poolings_are_the_naive_ones() {
     for (name, isa) in instruction_sets() {
         let mut random = random(3);
         let maps = Image::of([64, 6, 10], |_| stored(isa, random()));
-        let from = grid(isa, maps.shape, 2);
+        let from = Grid::new(isa, maps.shape, 2);
         let packed = pack(isa, from, &maps);
 
-        let to = grid(isa, [64, 3, 5], 1);
+        let to = Grid::new(isa, [64, 3, 5], 1);
         let mut output = Block::zeroed(to.bytes());
         Max2 { from, to }.run(isa, &packed, &mut output);
         assert!(

@@ -156,7 +156,7 @@ fn whole_networks_are_the_naive_ones_in_f64() {
         for family in Family::ALL {
             for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16, 0.05)] {
                 let options = Options {
-                    family,
+                    family: Some(family),
                     side,
                     precision,
                     preprocessing,

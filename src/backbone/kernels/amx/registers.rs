@@ -1,0 +1,187 @@
+//! The eight tile registers: leave to use them, their shapes, and the product of one pair of tiles with a panel's weights.
+//!
+//! The compiler knows no tiles without being told to, so their shapes and values last from one piece of assembly to the next.
+
+use super::super::micro::PANEL;
+use std::arch::asm;
+use std::arch::x86_64::__cpuid_count;
+use std::mem::MaybeUninit;
+use std::sync::OnceLock;
+
+/// Positions of a tile at most: rows of a register.
+pub(super) const ROWS: usize = 16;
+/// Sums of one tile of positions: all outputs of a panel.
+pub(super) const SUMS: usize = ROWS * PANEL;
+
+/// Whether this CPU has tiles of bf16 and this process may use them. The kernel gives a thread's saved state the room for
+/// them only in processes that ask for it.
+pub(in super::super) fn granted() -> bool {
+    const ARCH_REQ_XCOMP_PERM: libc::c_ulong = 0x1023;
+    const XFEATURE_XTILEDATA: libc::c_ulong = 18;
+    const TILES_AND_BF16: u32 = 1 << 24 | 1 << 22;
+    static GRANTED: OnceLock<bool> = OnceLock::new();
+    *GRANTED.get_or_init(|| {
+        let has = __cpuid_count(7, 0).edx & TILES_AND_BF16 == TILES_AND_BF16;
+        // SAFETY: the call takes two numbers, and changes nothing but what this process may do.
+        has && unsafe {
+            libc::syscall(
+                libc::SYS_arch_prctl,
+                ARCH_REQ_XCOMP_PERM,
+                XFEATURE_XTILEDATA,
+            ) == 0
+        }
+    })
+}
+
+/// The shapes of the registers, as `ldtilecfg` reads them.
+#[repr(C, align(64))]
+pub(super) struct Shapes([u8; 64]);
+
+impl Shapes {
+    /// 0 to 3: sums, rows x 16 f32; 4 and 5: inputs, rows x words; 6 and 7: weights, words x 16 outputs.
+    pub(super) fn new(rows: usize, words: usize) -> Self {
+        let mut bytes = [0; 64];
+        bytes[0] = 1;
+        for register in 0..8 {
+            let (rows, row_bytes) = match register {
+                0..4 => (rows, 64),
+                4..6 => (rows, 4 * words),
+                _ => (words, 64),
+            };
+            bytes[16 + 2 * register] = row_bytes as u8;
+            bytes[48 + register] = rows as u8;
+        }
+        Self(bytes)
+    }
+
+    /// Gives this thread's registers these shapes, and zeros.
+    ///
+    /// # Safety
+    /// The registers must be [`granted`].
+    pub(super) unsafe fn enter(&self) {
+        // SAFETY: the caller has the registers; their shapes are possible ones: 1 to 16 rows of 4 to 64 bytes.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) self, options(nostack, preserves_flags)) }
+    }
+
+    /// Gives the registers back, so that the thread has nothing of them to save.
+    ///
+    /// # Safety
+    /// As for `enter`.
+    pub(super) unsafe fn leave(&self) {
+        // SAFETY: the caller has the registers.
+        unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) }
+    }
+}
+
+/// Sums of two tiles, `[position][output]` each.
+#[repr(align(64))]
+pub(super) struct Sums([MaybeUninit<f32>; 2 * SUMS]);
+
+impl Sums {
+    /// Room for sums that [`multiply`] is to write.
+    pub(super) const EMPTY: Self = Self([MaybeUninit::uninit(); 2 * SUMS]);
+
+    /// Those of one of the two.
+    pub(super) fn of(&self, tile: usize) -> *const f32 {
+        self.0[tile * SUMS..].as_ptr().cast()
+    }
+}
+
+/// What two tiles of positions and a panel's weights are multiplied over.
+pub(super) struct Factors<'a> {
+    /// The first position of each tile.
+    pub(super) inputs: [*const u8; 2],
+    /// Bytes from one position to the next.
+    pub(super) step: usize,
+    /// `[run][word][32 outputs]`.
+    pub(super) weights: *const u8,
+    pub(super) run_bytes: usize,
+    /// Offsets in bytes from the positions.
+    pub(super) runs: &'a [u32],
+    /// Memory to bring to the second-level cache meanwhile, `fetch_lines` lines a run. It may end past its buffer.
+    pub(super) fetch: *const u8,
+    pub(super) fetch_lines: usize,
+}
+
+/// Adds products to sums; the `first` are added to zero.
+///
+/// # Safety
+/// The registers must have shapes for these positions and words. Inputs and weights must be readable; so must the sums
+/// be, but for the first.
+#[inline(always)]
+pub(super) unsafe fn multiply(factors: &Factors, sums: &mut Sums, first: bool) {
+    let runs = factors.runs.as_ptr_range();
+    let sums = sums.0.as_mut_ptr();
+    // Bytes of all outputs of a panel: of a word of weights, and of a position's sums.
+    const PITCH: usize = PANEL * 4;
+    // SAFETY: the caller vouches for registers, inputs and weights; a prefetch never faults. Rows of sums are as many as
+    // positions, and lie within two tiles of 16.
+    unsafe {
+        if first {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                options(nomem, nostack, preserves_flags),
+            );
+        } else {
+            asm!(
+                "tileloadd tmm0, [{sums} + 1*{pitch}]",
+                "tileloadd tmm1, [{sums} + 1*{pitch} + 64]",
+                "tileloadd tmm2, [{sums} + 1*{pitch} + 2048]",
+                "tileloadd tmm3, [{sums} + 1*{pitch} + 2112]",
+                sums = in(reg) sums,
+                pitch = in(reg) PITCH,
+                options(readonly, nostack, preserves_flags),
+            );
+        }
+        asm!(
+            "2:",
+            "mov {at:e}, dword ptr [{run}]",
+            "add {run}, 4",
+            "add {at}, {input}",
+            "tileloadd tmm6, [{weights} + 1*{pitch}]",
+            "tileloadd tmm4, [{at} + 1*{step}]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm7, [{weights} + 1*{pitch} + 64]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "add {at}, {second}",
+            "tileloadd tmm5, [{at} + 1*{step}]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "add {weights}, {run_bytes}",
+            "mov {at}, {lines}",
+            "test {at}, {at}",
+            "jz 4f",
+            "3:",
+            "prefetcht1 [{fetch}]",
+            "add {fetch}, 64",
+            "dec {at}",
+            "jnz 3b",
+            "4:",
+            "cmp {run}, {end}",
+            "jne 2b",
+            "tilestored [{sums} + 1*{pitch}], tmm0",
+            "tilestored [{sums} + 1*{pitch} + 64], tmm1",
+            "tilestored [{sums} + 1*{pitch} + 2048], tmm2",
+            "tilestored [{sums} + 1*{pitch} + 2112], tmm3",
+            at = out(reg) _,
+            run = inout(reg) runs.start => _,
+            end = in(reg) runs.end,
+            input = in(reg) factors.inputs[0],
+            second = in(reg) factors.inputs[1] as isize - factors.inputs[0] as isize,
+            step = in(reg) factors.step,
+            weights = inout(reg) factors.weights => _,
+            run_bytes = in(reg) factors.run_bytes,
+            pitch = in(reg) PITCH,
+            fetch = inout(reg) factors.fetch => _,
+            lines = in(reg) factors.fetch_lines,
+            sums = in(reg) sums,
+            options(nostack),
+        );
+    }
+}
+
+// Offsets in the assembly: the second tile's sums, and the second half of a panel's outputs.
+const _: () = assert!(SUMS * 4 == 2048 && PANEL * 2 == 64);
