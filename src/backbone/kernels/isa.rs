@@ -3,18 +3,18 @@
 use super::lanes::{Lanes, Portable, Task};
 use super::micro::{BLOCK_WORDS, Kernels};
 #[cfg(target_arch = "x86_64")]
-use super::x86::{Avx2, Avx512, Avx512Bf16};
+use super::x86::{Avx2, Avx2Int8, Avx512, Avx512Bf16, Avx512Int8};
 use crate::backbone::{BackboneError, Precision};
 use std::fmt;
 
 /// A family of kernels: one instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// 512-bit registers; bf16 needs AVX512-BF16 besides.
+    /// 512-bit registers; bf16 needs AVX512-BF16 besides. Without AVX512-VNNI int8 is AVX2's.
     Avx512,
-    /// 256-bit registers and fused multiply-add; f32 only.
+    /// 256-bit registers and fused multiply-add; f32 and int8.
     Avx2,
-    /// Plain Rust, for any machine; f32 only.
+    /// Plain Rust, for any machine; f32 and int8.
     Portable,
 }
 
@@ -50,8 +50,13 @@ enum Implementation {
     #[cfg(target_arch = "x86_64")]
     Avx512Bf16,
     #[cfg(target_arch = "x86_64")]
+    Avx512Int8,
+    #[cfg(target_arch = "x86_64")]
     Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx2Int8,
     Portable,
+    PortableInt8,
 }
 
 /// Evaluates `$body` with `$lanes` as the implementation's type.
@@ -69,12 +74,26 @@ macro_rules! with_lanes {
                 $body
             }
             #[cfg(target_arch = "x86_64")]
+            Implementation::Avx512Int8 => {
+                type $lanes = Avx512Int8;
+                $body
+            }
+            #[cfg(target_arch = "x86_64")]
             Implementation::Avx2 => {
                 type $lanes = Avx2;
                 $body
             }
+            #[cfg(target_arch = "x86_64")]
+            Implementation::Avx2Int8 => {
+                type $lanes = Avx2Int8;
+                $body
+            }
             Implementation::Portable => {
                 type $lanes = Portable;
+                $body
+            }
+            Implementation::PortableInt8 => {
+                type $lanes = Portable<true>;
                 $body
             }
         }
@@ -118,7 +137,22 @@ impl Isa {
             {
                 Some(Implementation::Avx2)
             }
+            #[cfg(target_arch = "x86_64")]
+            (Family::Avx512, Precision::Int8)
+                if is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512vnni") =>
+            {
+                Some(Implementation::Avx512Int8)
+            }
+            // The bits are the same.
+            #[cfg(target_arch = "x86_64")]
+            (Family::Avx512 | Family::Avx2, Precision::Int8)
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") =>
+            {
+                Some(Implementation::Avx2Int8)
+            }
             (Family::Portable, Precision::F32) => Some(Implementation::Portable),
+            (Family::Portable, Precision::Int8) => Some(Implementation::PortableInt8),
             _ => None,
         };
         found
@@ -129,6 +163,11 @@ impl Isa {
     /// Bytes of a stored activation.
     pub(super) fn value_bytes(self) -> usize {
         with_lanes!(self, L => L::VALUE_BYTES)
+    }
+
+    /// Whether activations are bytes and sums integers.
+    pub(super) fn integers(self) -> bool {
+        with_lanes!(self, L => L::INTEGERS)
     }
 
     /// Channels of a pixel in one block of 64 bytes.

@@ -3,6 +3,7 @@
 //! A segment is `P` pixels of one output row. Their inputs lie `STEP` bytes apart (64: neighbours; 128: stride 2), so every
 //! address is one of two bases plus a constant. K is a list of runs: `LEN` consecutive 4-byte words (one f32, or two bf16)
 //! at `base + run`; a run is one tap of one channel block. Weights are read strictly in sequence.
+//! In int8 a word is four bytes and sums are integers, begun with 0; they become f32, times a factor, plus the bias.
 //! The order of summation per output is: bias, then run by run, word by word, whatever the tile and the instruction set.
 //!
 //! AVX-512 holds 14 pixels x 32 outputs in 28 registers. Narrower sets do the tile in parts, each over the whole of K.
@@ -26,6 +27,10 @@ pub(super) struct Tile<'a> {
     pub(super) weights: *const f32,
     /// 32 values.
     pub(super) bias: *const f32,
+    /// 32 values that sums of integers are multiplied with; floats are not.
+    pub(super) factors: *const f32,
+    /// What the residual is multiplied with where it is an integer.
+    pub(super) residual_factor: f32,
     /// Offsets in bytes.
     pub(super) runs: &'a [u32],
     /// Whether what the output holds is added to the sum (the residual).
@@ -147,7 +152,9 @@ unsafe fn part<L: Lanes, const P: usize, const STEP: usize, const LEN: usize, co
     // and all blocks of every output pixel.
     unsafe {
         let bias = tile.bias.add(channel);
-        let mut sums = [[L::load(bias), L::load(bias.add(L::WIDTH))]; 2 * SEGMENT];
+        let bias = [L::load(bias), L::load(bias.add(L::WIDTH))];
+        let start = if L::INTEGERS { [L::splat(0.0); 2] } else { bias };
+        let mut sums = [start; 2 * SEGMENT];
         let mut weights = tile.weights.add(channel);
         let mut fetch = tile.fetch;
         for &run in tile.runs {
@@ -182,6 +189,21 @@ unsafe fn part<L: Lanes, const P: usize, const STEP: usize, const LEN: usize, co
             if WIDE {
                 sum[0].store(to[0].cast());
                 sum[1].store(to[1].cast());
+            } else if L::INTEGERS {
+                let factors = tile.factors.add(channel);
+                let factors = [L::load(factors), L::load(factors.add(L::WIDTH))];
+                let mut sum = [
+                    sum[0].total().mul(factors[0]).add(bias[0]),
+                    sum[1].total().mul(factors[1]).add(bias[1]),
+                ];
+                if tile.accumulate {
+                    let factor = L::splat(tile.residual_factor);
+                    sum = [
+                        sum[0].add(L::read(to[0]).mul(factor)),
+                        sum[1].add(L::read(to[1]).mul(factor)),
+                    ];
+                }
+                L::write_pair(clip(sum), to);
             } else if tile.accumulate {
                 let sum = [sum[0].add(L::read(to[0])), sum[1].add(L::read(to[1]))];
                 L::write_pair(clip(sum), to);

@@ -20,7 +20,7 @@ pub(in crate::backbone) fn peak(precision: Precision) -> Result<f64, BackboneErr
         width: 14,
         border: 0,
     };
-    let (from, to) = (grid(16), grid(32 / isa.block_channels()));
+    let (from, to) = (grid(16), grid(32_usize.div_ceil(isa.block_channels())));
     let cin = from.blocks * isa.block_channels();
     let folded = Folded {
         weights: vec![0.0; 32 * cin],
