@@ -137,6 +137,8 @@ impl fmt::Display for Calibration {
             hash.update(range.to_le_bytes());
         }
         f.write_str("calibration sha256:")?;
-        hash.finalize().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        hash.finalize()
+            .iter()
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }

@@ -155,7 +155,12 @@ fn body(config: &config::Backbone, cache: &Path) -> Result<Model> {
     options.preprocessing = preprocessing.unwrap_or(weights.preprocessing);
     if options.precision == Precision::Int8 {
         let calibration = calibration(&named, &weights, &options, cache)?;
-        return Ok(Model::int8(network, &weights.parameters(), &calibration, &options)?);
+        return Ok(Model::int8(
+            network,
+            &weights.parameters(),
+            &calibration,
+            &options,
+        )?);
     }
     let (bytes, sha256) = (weights.bytes(), &weights.sha256);
     Ok(Model::load(network, bytes, sha256, &options)?)

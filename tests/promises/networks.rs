@@ -70,7 +70,10 @@ fn a_table_in_int8_is_gone_on_with_in_int8_alone() {
     refused(&run(&world, &bytes[..3], &[]));
     let mobilenet = [("NAME", "mobilenet_v2"), ("PRECISION", "int8")];
     let message = refused(&run(&world, &mobilenet, &[]));
-    assert!(message.contains("can't be int8 for mobilenet_v2"), "{message}");
+    assert!(
+        message.contains("can't be int8 for mobilenet_v2"),
+        "{message}"
+    );
 }
 
 #[test]

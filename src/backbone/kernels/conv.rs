@@ -6,8 +6,8 @@
 //! The order of loops is panel of 32 outputs, then tiles; while a panel is at work the next one's weights are prefetched.
 
 use super::isa::{Access, Isa};
-use super::memory::Block;
 use super::lanes::place;
+use super::memory::Block;
 use super::micro::{BLOCK_WORDS, Kernel, Kernels, PANEL, SEGMENT, Tile};
 use super::quantise::{BYTES, Factors};
 

@@ -74,7 +74,9 @@ impl Input {
             return folded;
         };
         let taps = folded.k * folded.k;
-        for (weights, bias) in (folded.weights.chunks_exact_mut(CHANNELS * taps)).zip(&mut folded.bias) {
+        for (weights, bias) in
+            (folded.weights.chunks_exact_mut(CHANNELS * taps)).zip(&mut folded.bias)
+        {
             let mut sum = f64::from(*bias);
             for (weights, line) in weights.chunks_exact_mut(taps).zip(lines) {
                 for weight in weights {

@@ -106,14 +106,27 @@ impl<const INTEGERS: bool> Portable<INTEGERS> {
     }
 }
 
-/// A number between plus and minus 2^22 that is added to this is rounded to nearest even, as instructions round, and the last
-/// bits are the integer.
-const ROUNDING: f32 = (3 << 22) as f32;
+/// The sum with four products of bytes in it; each argument holds the bits of a word.
+#[inline(always)]
+fn dot_bytes(sum: f32, weights: f32, input: f32) -> f32 {
+    let (weights, input) = (weights.to_bits(), input.to_bits());
+    let products = (0..4).map(|i| {
+        let [weight, input] = [weights >> (8 * i), input >> (8 * i)];
+        i32::from(weight as i8) * i32::from(input as u8)
+    });
+    let sum = products.fold(sum.to_bits() as i32, i32::wrapping_add);
+    f32::from_bits(sum as u32)
+}
+
+/// A number from 0 to 255 that is added to this is rounded to nearest even, as instructions round, and the last bits are the
+/// integer.
+const ROUNDING: f32 = (1 << 23) as f32;
 
 // SAFETY (of all blocks here): the caller vouches for the pointers; there are no instructions to have.
 impl<const INTEGERS: bool> Lanes for Portable<INTEGERS> {
     const WIDTH: usize = 4;
-    const PIXELS: usize = 4;
+    // More of the longer products are left in memory by the compiler.
+    const PIXELS: usize = if INTEGERS { 2 } else { 4 };
     const VALUE_BYTES: usize = if INTEGERS { 1 } else { 4 };
     const INTEGERS: bool = INTEGERS;
 
@@ -163,23 +176,13 @@ impl<const INTEGERS: bool> Lanes for Portable<INTEGERS> {
     }
     #[inline(always)]
     unsafe fn dot(self, weights: Self, input: Self) -> Self {
-        if INTEGERS {
-            // Four products and their sum are exact in f32, in which every machine multiplies at once.
-            let mut products = [0.0; 4];
-            for byte in [0, 8, 16, 24] {
-                let weights = (weights.0).map(|w| ((w.to_bits() << (24 - byte)) as i32 >> 24) as f32);
-                let input = (input.0).map(|x| (x.to_bits() >> byte & 0xff) as i32 as f32);
-                products = std::array::from_fn(|i| products[i] + weights[i] * input[i]);
-            }
-            Self(std::array::from_fn(|i| {
-                let products = (products[i] + ROUNDING).to_bits().wrapping_sub(ROUNDING.to_bits());
-                f32::from_bits(self.0[i].to_bits().wrapping_add(products))
-            }))
-        } else {
-            Self(std::array::from_fn(|i| {
+        Self(std::array::from_fn(|i| {
+            if INTEGERS {
+                dot_bytes(self.0[i], weights.0[i], input.0[i])
+            } else {
                 self.0[i] + weights.0[i] * input.0[i]
-            }))
-        }
+            }
+        }))
     }
     #[inline(always)]
     unsafe fn total(self) -> Self {

@@ -98,14 +98,18 @@ unsafe fn enter<
     unsafe { L::enter(Compute::<P, SEGMENTS, STEP, LEN, WIDE>(tile)) }
 }
 
-/// How `total` pixels are done in parts of at most `most`: even counts keep the parts alike.
-const fn split(total: usize, most: usize) -> [usize; 4] {
-    let mut parts = [0; 4];
-    let (mut left, mut i) = (total, 0);
-    while left > 0 {
+/// The most parts of a tile.
+const PARTS: usize = 7;
+
+/// How `total` pixels are done in parts of at most `most`, each its first and its count: even counts keep the parts alike.
+const fn split(total: usize, most: usize) -> [[usize; 2]; PARTS] {
+    let mut parts = [[0; 2]; PARTS];
+    let (mut first, mut i) = (0, 0);
+    while first < total {
+        let left = total - first;
         let even = left.div_ceil(left.div_ceil(most)).next_multiple_of(2);
-        parts[i] = if even > left { left } else { even };
-        left -= parts[i];
+        parts[i] = [first, if even > left { left } else { even }];
+        first += parts[i][1];
         i += 1;
     }
     parts
@@ -116,20 +120,19 @@ impl<const P: usize, const SEGMENTS: usize, const STEP: usize, const LEN: usize,
 {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let [a, b, c, d] = const { split(P * SEGMENTS, L::PIXELS) };
+        // Each part's extent is to be a constant.
+        macro_rules! parts {
+            ($channel:expr, $($i:literal)*) => {$(
+                let [first, count] = const { split(P * SEGMENTS, L::PIXELS)[$i] };
+                if count > 0 {
+                    part::<L, P, STEP, LEN, WIDE>(self.0, $channel, first, count);
+                }
+            )*};
+        }
         for channel in (0..PANEL).step_by(2 * L::WIDTH) {
             // SAFETY: the parts are disjoint and together the tile, for which the caller vouches.
             unsafe {
-                part::<L, P, STEP, LEN, WIDE>(self.0, channel, 0, a);
-                if b > 0 {
-                    part::<L, P, STEP, LEN, WIDE>(self.0, channel, a, b);
-                }
-                if c > 0 {
-                    part::<L, P, STEP, LEN, WIDE>(self.0, channel, a + b, c);
-                }
-                if d > 0 {
-                    part::<L, P, STEP, LEN, WIDE>(self.0, channel, a + b + c, d);
-                }
+                parts!(channel, 0 1 2 3 4 5 6);
             }
         }
     }
@@ -153,7 +156,11 @@ unsafe fn part<L: Lanes, const P: usize, const STEP: usize, const LEN: usize, co
     unsafe {
         let bias = tile.bias.add(channel);
         let bias = [L::load(bias), L::load(bias.add(L::WIDTH))];
-        let start = if L::INTEGERS { [L::splat(0.0); 2] } else { bias };
+        let start = if L::INTEGERS {
+            [L::splat(0.0); 2]
+        } else {
+            bias
+        };
         let mut sums = [start; 2 * SEGMENT];
         let mut weights = tile.weights.add(channel);
         let mut fetch = tile.fetch;
@@ -220,13 +227,17 @@ mod tests {
 
     #[test]
     fn every_tile_is_split_into_parts_that_fit_and_add_up() {
-        for most in [4, 6, 14] {
+        for most in [2, 4, 6, 14] {
             for total in (1..=7).chain([8, 10, 12, 14]) {
                 let parts = split(total, most);
-                assert_eq!(parts.iter().sum::<usize>(), total);
-                assert!(parts.iter().all(|&p| p <= most), "{total} in {parts:?}");
+                let mut next = 0;
+                for [first, count] in parts.into_iter().filter(|part| part[1] > 0) {
+                    assert!(first == next && count <= most, "{total} in {parts:?}");
+                    next += count;
+                }
+                assert_eq!(next, total);
             }
         }
-        assert_eq!(split(14, 6), [6, 4, 4, 0]);
+        assert_eq!(split(14, 6)[..3], [[0, 6], [6, 4], [10, 4]]);
     }
 }

@@ -128,7 +128,9 @@ fn folded(isa: Isa, [cout, cin, k]: [usize; 3], random: &mut impl FnMut() -> f64
 
 fn grid(isa: Isa, [channels, height, width]: [usize; 3], border: usize) -> Grid {
     Grid {
-        blocks: channels.next_multiple_of(PANEL).div_ceil(isa.block_channels()),
+        blocks: channels
+            .next_multiple_of(PANEL)
+            .div_ceil(isa.block_channels()),
         height,
         width,
         border,

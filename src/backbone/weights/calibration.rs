@@ -34,10 +34,12 @@ pub fn load_calibration(path: &Path) -> Result<Option<Calibration>, WeightsError
         Err(cause) => return Err(WeightsError::io(path)(cause)),
     };
     let calibration = Calibration::from_json(&json);
-    calibration.map(Some).map_err(|source| WeightsError::Calibration {
-        path: path.to_owned(),
-        source,
-    })
+    calibration
+        .map(Some)
+        .map_err(|source| WeightsError::Calibration {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 /// Writes a calibration, instead of the one that may be there. It appears whole.

@@ -12,9 +12,7 @@ mod sweep;
 use self::sweep::Sweep;
 use super::Failure;
 use crate::backbone::weights;
-use crate::backbone::{
-    Architecture, BackboneError, Model, Options, Parameters, Precision, bench,
-};
+use crate::backbone::{Architecture, BackboneError, Model, Options, Parameters, Precision, bench};
 use crate::job;
 
 /// What can be measured.

@@ -65,7 +65,12 @@ fn every_family_gives_the_same_features_under_the_same_identity() {
         Model::int8(resnet(18), &WEIGHTS, &calibration, &options).ok()
     });
     let all: Vec<_> = models
-        .map(|model| (model.spec().identity.clone(), features(&model, &pixels(SIDE, 3))))
+        .map(|model| {
+            (
+                model.spec().identity.clone(),
+                features(&model, &pixels(SIDE, 3)),
+            )
+        })
         .collect();
     assert!(all.iter().all(|one| *one == all[0]));
     assert!(all[0].0.contains("; int8; ") && all[0].0.contains(&calibration.to_string()));
@@ -77,7 +82,10 @@ fn a_calibration_comes_back_from_its_file_and_is_part_of_the_identity() {
     let calibration = calibrated(&options, &WEIGHTS);
     assert_eq!(calibration, calibrated(&options, &WEIGHTS));
     let json = calibration.to_json();
-    assert_eq!(calibration, Calibration::from_json(json.as_bytes()).unwrap());
+    assert_eq!(
+        calibration,
+        Calibration::from_json(json.as_bytes()).unwrap()
+    );
     let images = [pixels(SIDE, 1)];
     let other = Calibration::of(resnet(18), &WEIGHTS, &options, images, "another").unwrap();
     let identity = |calibration| {
@@ -85,9 +93,17 @@ fn a_calibration_comes_back_from_its_file_and_is_part_of_the_identity() {
         model.spec().identity.clone()
     };
     assert_ne!(identity(&calibration), identity(&other));
-    for damaged in ["", "{}", &json[1..], &json.replace("conv1\": ", "conv1\": -")] {
+    for damaged in [
+        "",
+        "{}",
+        &json[1..],
+        &json.replace("conv1\": ", "conv1\": -"),
+    ] {
         let refused = Calibration::from_json(damaged.as_bytes());
-        assert!(matches!(refused, Err(BackboneError::Calibration(_))), "{damaged}");
+        assert!(
+            matches!(refused, Err(BackboneError::Calibration(_))),
+            "{damaged}"
+        );
     }
 }
 

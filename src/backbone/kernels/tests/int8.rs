@@ -1,7 +1,7 @@
 //! Integers leave no room for tolerances: every family gives the very bytes of the naive convolution.
 
-use super::super::network::Network;
 use super::super::input::Input;
+use super::super::network::Network;
 use super::super::quantise::{Factors, Levels, Ranges, quantise};
 use super::super::source::Source;
 use super::super::stem::Stem;
@@ -43,7 +43,9 @@ fn integers(case: &Case, random: &mut impl FnMut() -> f64) -> (Image, Folded, Fa
     };
     let spread = 1e-4 / f64::from((case.cin * case.k) as f32).sqrt();
     let factors = Factors {
-        sums: (0..case.cout).map(|_| (spread * (1.5 + random())) as f32).collect(),
+        sums: (0..case.cout)
+            .map(|_| (spread * (1.5 + random())) as f32)
+            .collect(),
         residual: (random() + 1.0) as f32,
     };
     (input, folded, factors)
@@ -108,7 +110,10 @@ fn a_quantised_convolution_is_the_one_in_f64_within_its_steps() {
     for (family, isa) in families() {
         let (from, to) = (grid(isa, input.shape, 1), grid(isa, want.shape, 0));
         let bytes = |image: &Image, levels: Levels, zero: f64| {
-            let values = image.values.iter().map(|v| (v / levels.step + zero).round());
+            let values = image
+                .values
+                .iter()
+                .map(|v| (v / levels.step + zero).round());
             Image {
                 shape: image.shape,
                 values: values.collect(),
@@ -124,7 +129,10 @@ fn a_quantised_convolution_is_the_one_in_f64_within_its_steps() {
             (sum + e * e, worst.max(e.abs()))
         });
         let typical = (sum / want.values.len() as f64).sqrt();
-        assert!(typical <= levels[1].step && worst <= 4.0 * levels[1].step, "{family}: {typical}, {worst}");
+        assert!(
+            typical <= levels[1].step && worst <= 4.0 * levels[1].step,
+            "{family}: {typical}, {worst}"
+        );
     }
 }
 
@@ -133,7 +141,11 @@ fn a_quantised_convolution_is_the_one_in_f64_within_its_steps() {
 fn stem_of_levels_is_that_of_numbers_within_its_steps() {
     for preprocessing in Preprocessing::ALL {
         let side = 64;
-        let scale = if preprocessing == Preprocessing::Caffe { 100.0 } else { 1.0 };
+        let scale = if preprocessing == Preprocessing::Caffe {
+            100.0
+        } else {
+            1.0
+        };
         let mut random = random(5);
         let folded = Folded {
             weights: (0..64 * 147).map(|_| (random() / scale) as f32).collect(),
@@ -159,7 +171,10 @@ fn stem_of_levels_is_that_of_numbers_within_its_steps() {
             let got = unpack(isa, to, 64, &output);
             for (got, want) in got.values.iter().zip(&want.values) {
                 let error = (got * levels[1].step - want).abs() / levels[1].step;
-                assert!(error <= 3.0, "{family} {preprocessing}: off by {error} steps");
+                assert!(
+                    error <= 3.0,
+                    "{family} {preprocessing}: off by {error} steps"
+                );
             }
             output.to_vec()
         });

@@ -163,7 +163,8 @@ fn whole_networks_are_the_naive_ones_in_f64() {
                     preprocessing,
                     pooling: Pooling::Avg,
                 };
-                let Ok(network) = Network::load(architecture, &source, &options, &Ranges::new()) else {
+                let Ok(network) = Network::load(architecture, &source, &options, &Ranges::new())
+                else {
                     continue;
                 };
                 let mut got = vec![0.0; architecture.channels()];
