@@ -83,6 +83,15 @@ impl Architecture {
         }
     }
 
+    /// Whether int8 gives features worth having. MobileNetV2's narrow maps have no activation and channels of very different sizes:
+    /// a step that suits one channel wipes out others.
+    pub fn quantises(&self) -> bool {
+        match self {
+            Self::ResNet(_) | Self::Vgg16 => true,
+            Self::MobileNetV2 => false,
+        }
+    }
+
     /// `v1` or `v1.5` of a residual network: where the stride 2 of a block sits.
     pub fn strides(&self) -> Option<&'static str> {
         match self {

@@ -6,6 +6,7 @@
 //! depend on its neighbours.
 //!
 //! - [`Architecture`]: which network. [`Options`]: how it is computed: [`Preprocessing`], [`Pooling`], [`Precision`], [`Family`].
+//! - [`Calibration`]: how large the outputs of each layer become, which int8 has to know beforehand.
 //! - `model` builds and shares; `forward` is the network as one operation on Candle's tensors; [`kernels`] compute it.
 //! - [`Head`]: what makes wide features narrow behind the network.
 //! - `pixels` is a backbone without weights, for tests and first steps.
@@ -16,6 +17,7 @@
 
 pub mod architecture;
 pub mod bench;
+mod calibration;
 pub mod forward;
 mod head;
 pub mod kernels;
@@ -26,9 +28,10 @@ pub mod reference;
 pub mod weights;
 
 pub use architecture::{Architecture, ResNet, Strides};
+pub use calibration::Calibration;
 pub use head::Head;
 pub use kernels::Family;
-pub use model::Model;
+pub use model::{Model, Parameters};
 pub use preprocessing::Preprocessing;
 
 use serde::{Deserialize, Serialize};
@@ -63,7 +66,7 @@ pub struct Spec {
     pub identity: String,
 }
 
-/// Numbers that activations and weights are stored in. Sums are f32 in each.
+/// Numbers that activations and weights are stored in. Sums are f32, but for int8.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -73,6 +76,9 @@ pub enum Precision {
     /// Five times as fast on AMX, up to twice with AVX512-BF16, and one of them is needed; cosine to f32 features about 0.9997
     /// (MobileNetV2: 0.992).
     Bf16,
+    /// Bytes, and sums of 32 bits; the same features on every CPU, fast where it has AVX512-VNNI. Needs a [`Calibration`]; not for
+    /// MobileNetV2.
+    Int8,
 }
 
 impl fmt::Display for Precision {
@@ -80,6 +86,7 @@ impl fmt::Display for Precision {
         f.write_str(match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
         })
     }
 }
@@ -91,6 +98,7 @@ impl FromStr for Precision {
         match name {
             "f32" => Ok(Self::F32),
             "bf16" => Ok(Self::Bf16),
+            "int8" => Ok(Self::Int8),
             _ => Err(BackboneError::UnknownPrecision(name.into())),
         }
     }
@@ -172,7 +180,7 @@ pub enum BackboneError {
     #[error("unknown network `{0}`: choose one of {names}", names = Architecture::NAMES.join(", "))]
     UnknownNetwork(String),
     /// No such precision.
-    #[error("unknown precision `{0}`: choose f32 or bf16")]
+    #[error("unknown precision `{0}`: choose f32, bf16 or int8")]
     UnknownPrecision(String),
     /// No such preprocessing.
     #[error("unknown preprocessing `{0}`: choose torchvision, caffe or tf")]
@@ -187,7 +195,7 @@ pub enum BackboneError {
     #[error(
         "this CPU cannot compute {precision} with {family} kernels: {}",
         match precision {
-            Precision::F32 => "choose another family",
+            Precision::F32 | Precision::Int8 => "choose another family",
             Precision::Bf16 => "it needs AMX or AVX512-BF16; choose precision f32",
         }
     )]
@@ -197,6 +205,21 @@ pub enum BackboneError {
         /// The precision asked for.
         precision: Precision,
     },
+    /// A network that bytes can't hold.
+    #[error(
+        "{0} has no int8: its narrow maps have channels of very different sizes, which one step for all would wipe out; choose \
+         precision f32 or bf16"
+    )]
+    NotInIntegers(String),
+    /// A layer whose range is not known.
+    #[error(
+        "int8 needs to know how large the outputs of `{0}` become: make a calibration of these very weights, as `eigenflow weights \
+         calibrate` does"
+    )]
+    Uncalibrated(String),
+    /// A calibration that is none, or of something else.
+    #[error("the calibration {0}: make another by `eigenflow weights calibrate`")]
+    Calibration(String),
     /// The weights are no safetensors file.
     #[error("the weights are not a whole safetensors file; fetch them again: {0}")]
     Malformed(#[source] safetensors::SafeTensorError),

@@ -2,14 +2,50 @@
 
 use super::forward::{Forward, fill, take};
 use super::head::Headed;
-use super::kernels::{self, Arena, Network, Source};
+use super::kernels::{self, Arena, Network, Ranges, Source};
 use super::pixels::{self, Pixels};
-use super::{Architecture, Backbone, BackboneError, Head, Options, ResNet, Spec, check_lengths};
+use super::{
+    Architecture, Backbone, BackboneError, Calibration, Head, Options, Precision, ResNet, Spec,
+    check_lengths,
+};
 use candle_core::{DType, Device, Tensor};
+use std::fmt;
 use std::sync::Arc;
 
 /// The largest input side: offsets inside a layer's buffer are 32 bits wide.
 pub const SIDE_MAX: usize = 2048;
+
+/// The numbers of a network.
+#[derive(Clone, Copy, Debug)]
+pub enum Parameters<'a> {
+    /// A file of f32 tensors with torchvision's names.
+    Safetensors {
+        /// The file.
+        bytes: &'a [u8],
+        /// Its hash in hex, as the caller verified it.
+        sha256: &'a str,
+    },
+    /// Random ones, of this seed.
+    Random(u64),
+}
+
+impl Parameters<'_> {
+    pub(super) fn source(&self) -> Result<Source<'_>, BackboneError> {
+        match self {
+            Self::Safetensors { bytes, .. } => Source::parse(bytes),
+            Self::Random(seed) => Ok(Source::Random(*seed)),
+        }
+    }
+}
+
+impl fmt::Display for Parameters<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Safetensors { sha256, .. } => write!(f, "sha256:{sha256}"),
+            Self::Random(seed) => write!(f, "random:{seed}"),
+        }
+    }
+}
 
 /// A network with its weights packed for this CPU; or none, for the pixels themselves. Cheap to clone: weights are shared.
 #[derive(Clone)]
@@ -34,7 +70,7 @@ impl Model {
         }
     }
 
-    /// A network without its classifier, from `bytes` of safetensors with torchvision's names in f32. `weights_sha256` is the
+    /// A network without its classifier, in f32 or bf16, from `bytes` of safetensors with torchvision's names in f32. `weights_sha256` is the
     /// bytes' hash, as the caller verified it; it becomes part of the identity.
     ///
     /// # Errors
@@ -45,8 +81,9 @@ impl Model {
         weights_sha256: &str,
         options: &Options,
     ) -> Result<Self, BackboneError> {
-        let weights = format!("sha256:{weights_sha256}");
-        Self::build(architecture, &Source::parse(bytes)?, &weights, options)
+        let sha256 = weights_sha256;
+        let parameters = Parameters::Safetensors { bytes, sha256 };
+        Self::build(architecture, &parameters, options, None)
     }
 
     /// A network whose weights are random numbers from `seed`, the same on every machine: for trying things out where no
@@ -59,15 +96,34 @@ impl Model {
         seed: u64,
         options: &Options,
     ) -> Result<Self, BackboneError> {
-        let weights = format!("random:{seed}");
-        Self::build(architecture, &Source::Random(seed), &weights, options)
+        Self::build(architecture, &Parameters::Random(seed), options, None)
+    }
+
+    /// A network in int8, whose layers have the ranges of `calibration`; they become part of the identity, the family does not, as all
+    /// give the same bits. `options.precision` is not looked at.
+    ///
+    /// # Errors
+    /// Those of [`Model::load`]; [`BackboneError::NotInIntegers`]; [`BackboneError::Calibration`] if it is of other weights or
+    /// another preprocessing.
+    pub fn int8(
+        architecture: Architecture,
+        parameters: &Parameters,
+        calibration: &Calibration,
+        options: &Options,
+    ) -> Result<Self, BackboneError> {
+        calibration.check(parameters, options.preprocessing)?;
+        let options = Options {
+            precision: Precision::Int8,
+            ..*options
+        };
+        Self::build(architecture, parameters, &options, Some(calibration))
     }
 
     fn build(
         architecture: Architecture,
-        source: &Source,
-        weights: &str,
+        parameters: &Parameters,
         options: &Options,
+        calibration: Option<&Calibration>,
     ) -> Result<Self, BackboneError> {
         if let Architecture::ResNet(resnet) = architecture
             && !ResNet::DEPTHS.contains(&resnet.depth)
@@ -80,13 +136,18 @@ impl Model {
         if side == 0 || !side.is_multiple_of(32) || side > SIDE_MAX {
             return Err(BackboneError::Side(side));
         }
-        let network = Network::load(architecture, source, options)?;
-        let computation = kernels::identity(options);
+        let none = Ranges::new();
+        let ranges = calibration.map_or(&none, Calibration::ranges);
+        let network = Network::load(architecture, &parameters.source()?, options, ranges)?;
+        let computation = match calibration {
+            Some(calibration) => format!("{}; {calibration}", kernels::identity(options)),
+            None => kernels::identity(options),
+        };
         let spec = Spec {
             name: architecture.name(),
             features: architecture.features(side, options.pooling),
             side,
-            identity: format!("{architecture}; {precision}; {computation}; {weights}"),
+            identity: format!("{architecture}; {precision}; {computation}; {parameters}"),
         };
         Ok(Self {
             body: spec.clone(),

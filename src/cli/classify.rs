@@ -123,8 +123,10 @@ impl Classify {
         };
         if self.config.is_none() {
             said.set("backbone.name", network_of(identity)?, "the table");
-            if identity.contains("; bf16; ") {
-                said.set("backbone.precision", "bf16", "the table");
+            for precision in ["bf16", "int8"] {
+                if identity.contains(&format!("; {precision}; ")) {
+                    said.set("backbone.precision", precision, "the table");
+                }
             }
         }
         let (backbone, head) = said.resolve_network()?;

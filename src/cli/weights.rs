@@ -1,12 +1,16 @@
 //! `eigenflow weights`.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::Failure;
 use crate::backbone::weights::{self, Listing, Source, State};
+use crate::backbone::{BackboneError, Options};
+use crate::image::{self, Limits, Picture};
+use crate::job;
 
 /// What can be done with weights.
 #[derive(Debug, Subcommand)]
@@ -23,12 +27,31 @@ pub enum Command {
     },
     /// Hashes all cached weights
     Verify,
+    /// Finds how large each layer's outputs become, for precision = "int8"; the first job does, too, on rendered pictures
+    Calibrate(Calibrate),
+}
+
+/// Arguments of `weights calibrate`.
+#[derive(Debug, Args)]
+pub struct Calibrate {
+    /// A name from the list, or a path that ends in .safetensors
+    name: String,
+    /// A folder of images like those to come, with its subfolders; without it rendered pictures
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// How many of them, spread evenly; each takes a good part of a second
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    limit: usize,
+    /// What the job says as backbone.preprocessing, if anything
+    #[arg(long, value_name = "NAME")]
+    preprocessing: Option<String>,
 }
 
 impl Command {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let cache = weights::cache_dir().context("no cache folder")?;
         match self {
+            Command::Calibrate(calibrate) => calibrate.run(&cache),
             Command::List => {
                 weights::list(&cache).iter().for_each(print);
                 Ok(ExitCode::SUCCESS)
@@ -54,6 +77,64 @@ impl Command {
             }
         }
     }
+}
+
+impl Calibrate {
+    fn run(self, cache: &Path) -> Result<ExitCode, Failure> {
+        let usage = |error: BackboneError| Failure::Usage(error.into());
+        let weights = weights::load(&self.name, cache).context("weights calibrate")?;
+        let preprocessing = match &self.preprocessing {
+            Some(name) => name.parse().map_err(usage)?,
+            None => weights.preprocessing,
+        };
+        let options = Options {
+            preprocessing,
+            ..Options::default()
+        };
+        let (network, parameters) = (weights.network, weights.parameters());
+        let calibration = match &self.images {
+            None => job::calibrate(network, &parameters, &options)?,
+            Some(folder) => {
+                let files = files(folder, self.limit)
+                    .with_context(|| format!("--images {}", folder.display()))?;
+                let said = format!("{} files of {}", files.len(), folder.display());
+                let pictures = files.iter().filter_map(|file| picture(file));
+                job::calibrate_on(network, &parameters, &options, pictures, &said)?
+            }
+        };
+        let path = weights::calibration_path(&self.name, cache).map_err(anyhow::Error::from)?;
+        weights::store_calibration(&path, &calibration).map_err(anyhow::Error::from)?;
+        println!("{}: {calibration}", path.display());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// `limit` of a folder's files, evenly spread over their sorted paths.
+fn files(folder: &Path, limit: usize) -> std::io::Result<Vec<PathBuf>> {
+    let (mut folders, mut files) = (vec![folder.to_owned()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            } else {
+                files.push(entry.path());
+            }
+        }
+    }
+    files.sort();
+    let step = files.len().div_ceil(limit.max(1)).max(1);
+    Ok(files.into_iter().step_by(step).collect())
+}
+
+/// The picture in a file; what is none is told and left out.
+fn picture(file: &Path) -> Option<Picture> {
+    let bytes = std::fs::read(file).map_err(|error| error.to_string());
+    let decoded = |bytes: Vec<u8>| image::decode(&bytes, &Limits::default());
+    let picture = bytes.and_then(|bytes| decoded(bytes).map_err(|error| error.to_string()));
+    picture
+        .inspect_err(|error| eprintln!("eigenflow: {}: {error}", file.display()))
+        .ok()
 }
 
 fn print(listing: &Listing) {

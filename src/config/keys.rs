@@ -198,7 +198,7 @@ pub const KEYS: &[Key] = &[
 
     key("backbone", "name", Kind::Choice(&["pixels", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "mobilenet_v2", "vgg16"]), Default("\"resnet50\""), "The network."),
     key("backbone", "weights", Kind::Text, Derived("\"resnet50\""), "Name of cached weights, path of a .safetensors file, or \"random:SEED\"; without it the network's name."),
-    key("backbone", "precision", Kind::Choice(&["f32", "bf16"]), Default("\"f32\""), "Arithmetic of the convolutions."),
+    key("backbone", "precision", Kind::Choice(&["f32", "bf16", "int8"]), Default("\"f32\""), "Arithmetic of the convolutions. int8 gives the same features on every CPU, and calibrates the weights at their first use; the ResNets and vgg16 have it."),
     key("backbone", "preprocessing", Kind::Choice(&["torchvision", "caffe", "tf"]), Derived("\"torchvision\""), "From levels to the network's input: mean and deviation of RGB (torchvision), BGR minus the mean (caffe: Keras' own ResNet50 and VGG16), -1 to 1 (tf: Keras' own MobileNetV2); without it what the weights were made for."),
     key("backbone", "pooling", Kind::Choice(&["avg", "max", "flatten"]), Default("\"avg\""), "From the last maps to features: mean or maximum of each channel, or all of them by row, column, channel as Keras flattens."),
     key("backbone", "input_side", Kind::Count { min: 32, max: 4096 }, Derived("224"), "Side of the square input in pixels; without it the network's own."),

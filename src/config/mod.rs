@@ -219,6 +219,8 @@ pub enum Precision {
     F32,
     /// bfloat16 products, f32 sums.
     Bf16,
+    /// Products of bytes, integer sums.
+    Int8,
 }
 
 /// From the levels of an image to the network's input.

@@ -219,13 +219,21 @@ impl Said {
             let message = format!("must be at least `backbone.input_side`, {side}");
             self.wrong("backbone.crop_resize", &message);
         }
+        let precision = match self.text("backbone.precision").as_str() {
+            "bf16" => Precision::Bf16,
+            "int8" => Precision::Int8,
+            _ => Precision::F32,
+        };
+        if let (Precision::Int8, "mobilenet_v2" | "pixels") = (precision, name.as_str()) {
+            let message = format!(
+                "can't be int8 for {name}: the ResNets and vgg16 have it; choose f32 or bf16"
+            );
+            self.wrong("backbone.precision", &message);
+        }
         Backbone {
             weights: self.weights(&name),
             name,
-            precision: match self.text("backbone.precision").as_str() {
-                "bf16" => Precision::Bf16,
-                _ => Precision::F32,
-            },
+            precision,
             preprocessing: self.optional_text("backbone.preprocessing").map(|name| {
                 match name.as_str() {
                     "caffe" => Preprocessing::Caffe,

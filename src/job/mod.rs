@@ -16,6 +16,7 @@ use crate::projection;
 use crate::storage::{Uploads, Witnesses};
 use state::{JobState, ProjectionRef};
 
+mod calibration;
 mod label;
 mod model;
 mod open;
@@ -30,6 +31,7 @@ mod tables;
 pub mod uploads;
 mod verification;
 
+pub use calibration::{calibrate, calibrate_on, calibration};
 pub use label::Labeller;
 pub use model::Extraction;
 pub use open::{Options, PATIENCE_MS, Rules, open, open_tables, s3_config};

@@ -6,8 +6,11 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
 use super::Contradiction;
+use super::calibration::{calibrate, calibration};
 use crate::backbone::weights;
-use crate::backbone::{Architecture, Head, Model, Options, Pooling, Precision, Preprocessing};
+use crate::backbone::{
+    Architecture, Head, Model, Options, Parameters, Pooling, Precision, Preprocessing,
+};
 use crate::config;
 use crate::image::{Fit, Preprocess};
 use crate::moments::MAX_WIDTH;
@@ -113,6 +116,7 @@ fn body(config: &config::Backbone, cache: &Path) -> Result<Model> {
         precision: match config.precision {
             config::Precision::F32 => Precision::F32,
             config::Precision::Bf16 => Precision::Bf16,
+            config::Precision::Int8 => Precision::Int8,
         },
         pooling: match config.pooling {
             config::Pooling::Avg => Pooling::Avg,
@@ -133,6 +137,11 @@ fn body(config: &config::Backbone, cache: &Path) -> Result<Model> {
         config::Weights::Random(seed) => {
             options.preprocessing = preprocessing.unwrap_or_default();
             let network = Architecture::parse(&config.name)?;
+            if options.precision == Precision::Int8 {
+                let parameters = Parameters::Random(*seed);
+                let calibration = calibrate(network, &parameters, &options)?;
+                return Ok(Model::int8(network, &parameters, &calibration, &options)?);
+            }
             return Ok(Model::random(network, *seed, &options)?);
         }
         config::Weights::Named(name) => name.clone(),
@@ -148,6 +157,15 @@ fn body(config: &config::Backbone, cache: &Path) -> Result<Model> {
         config.name
     );
     options.preprocessing = preprocessing.unwrap_or(weights.preprocessing);
+    if options.precision == Precision::Int8 {
+        let calibration = calibration(&named, &weights, &options, cache)?;
+        return Ok(Model::int8(
+            network,
+            &weights.parameters(),
+            &calibration,
+            &options,
+        )?);
+    }
     let (bytes, sha256) = (weights.bytes(), &weights.sha256);
     Ok(Model::load(network, bytes, sha256, &options)?)
 }

@@ -44,6 +44,7 @@ fn a_table_keeps_to_the_options_of_its_network() {
         ("PREPROCESSING", "tf"),
         ("POOLING", "max"),
         ("FIT", "center-crop"),
+        ("PRECISION", "int8"),
     ] {
         let keys = [small.as_slice(), &[other]].concat();
         let message = refused(&run(&world, &keys, &[]));
@@ -54,6 +55,25 @@ fn a_table_keeps_to_the_options_of_its_network() {
     refused(&run(&world, &small, &head));
     assert_eq!(world.inspect()["epoch"], epoch, "nothing was committed");
     assert_eq!(run(&world, &small, &[]).status.code(), Some(0));
+}
+
+#[test]
+fn a_table_in_int8_is_gone_on_with_in_int8_alone() {
+    let world = world();
+    let bytes = [
+        RESNET.as_slice(),
+        &[("INPUT_SIDE", "32"), ("PRECISION", "int8")],
+    ]
+    .concat();
+    assert_eq!(run(&world, &bytes, &[]).status.code(), Some(0));
+    assert_eq!(run(&world, &bytes, &[]).status.code(), Some(0));
+    refused(&run(&world, &bytes[..3], &[]));
+    let mobilenet = [("NAME", "mobilenet_v2"), ("PRECISION", "int8")];
+    let message = refused(&run(&world, &mobilenet, &[]));
+    assert!(
+        message.contains("can't be int8 for mobilenet_v2"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@
 mod registers;
 
 use self::registers::{Factors, ROWS, Shapes, Sums, multiply};
-use super::conv::{Epilogue, Grid, Reading};
+use super::conv::{Grid, Reading};
 use super::isa::Isa;
 use super::lanes::{Lanes, Task, place};
 use super::micro::PANEL;
@@ -64,7 +64,10 @@ pub(super) struct Product<'a> {
     pub(super) bias: &'a [f32],
     /// Offsets in bytes.
     pub(super) runs: &'a [u32],
-    pub(super) epilogue: Epilogue,
+    /// Add what the output holds.
+    pub(super) accumulate: bool,
+    /// What outputs are clipped to.
+    pub(super) bounds: [f32; 2],
 }
 
 impl Tiles {
@@ -234,11 +237,11 @@ impl Finish<'_> {
     /// Neighbouring pixels of one row.
     #[inline(always)]
     unsafe fn pixels<L: Lanes>(&self, sums: *const f32, count: usize, output: *mut u8) {
-        let (epilogue, to) = (self.product.epilogue, self.tiles.to);
+        let to = self.tiles.to;
         for channel in (0..PANEL).step_by(2 * L::WIDTH) {
             // SAFETY: the bias and the sums are a panel's; the output has all blocks of each of the pixels.
             unsafe {
-                let [floor, ceiling] = [epilogue.floor(), epilogue.ceiling()].map(|v| L::splat(v));
+                let [floor, ceiling] = self.product.bounds.map(|v| L::splat(v));
                 let bias = self.product.bias.as_ptr().add(self.panel * PANEL + channel);
                 let bias = [L::load(bias), L::load(bias.add(L::WIDTH))];
                 let places = [0, L::WIDTH].map(|j| {
@@ -249,7 +252,7 @@ impl Finish<'_> {
                     let places = places.map(|at| at.add(i * 64));
                     let sums = sums.add(i * PANEL + channel);
                     let mut sum = [0, 1].map(|j| L::load(sums.add(j * L::WIDTH)).add(bias[j]));
-                    if epilogue.accumulate {
+                    if self.product.accumulate {
                         sum = [0, 1].map(|j| sum[j].add(L::read(places[j])));
                     }
                     L::write_pair(sum.map(|s| s.max(floor).min(ceiling)), places);

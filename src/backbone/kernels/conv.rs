@@ -1,7 +1,7 @@
 //! Direct convolution as a loop of tiles: packed weights, tables of offsets, and the order in which tiles are visited.
 //!
-//! Activations are rows: `[y][block][x][64 bytes]`, a block being 16 f32 or 32 bf16 channels (for tiles they are planes:
-//! `[block][y][x][64 bytes]`); where a 3x3 reads, a border
+//! Activations are rows: `[y][block][x][64 bytes]`, a block being 16 f32, 32 bf16 or 64 u8 channels (for tiles they are
+//! planes: `[block][y][x][64 bytes]`); where a 3x3 reads, a border
 //! of zeros is stored, which is never written and so never cleared again. A 1x1, a strided 1x1 and a 3x3 then differ only in
 //! the list of runs and the step between pixels: there is no im2col and no pointer per pixel.
 //! The order of loops is panel of 32 outputs, then tiles; while a panel is at work the next one's weights are prefetched.
@@ -9,8 +9,10 @@
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use super::amx;
 use super::isa::{Access, Isa};
+use super::lanes::place;
 use super::memory::Block;
 use super::micro::{BLOCK_WORDS, Kernel, Kernels, PANEL, SEGMENT, Tile};
+use super::quantise::{BYTES, Factors};
 
 /// Shape of one image's activations, with `border` zero pixels on every side.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,7 +29,9 @@ impl Grid {
     /// Room for `channels`, `height`, `width`, with channels filled up to whole panels of outputs.
     pub(super) fn new(isa: Isa, [channels, height, width]: [usize; 3], border: usize) -> Self {
         Self {
-            blocks: channels.next_multiple_of(PANEL) / isa.block_channels(),
+            blocks: channels
+                .next_multiple_of(PANEL)
+                .div_ceil(isa.block_channels()),
             height,
             width,
             border,
@@ -156,12 +160,15 @@ pub(super) struct Direct {
     weights: Block,
     panel_bytes: usize,
     bias: Vec<f32>,
+    factors: Factors,
     runs: Vec<u32>,
     work: Work,
-    /// Bytes of output from one block, and from one panel, to the next.
+    /// Bytes of output from one block to the next, and of one value.
     output_pitch: usize,
-    output_panel: usize,
-    epilogue: Epilogue,
+    value_bytes: usize,
+    accumulate: bool,
+    /// What outputs are clipped to.
+    bounds: [f32; 2],
     /// What the buffers must hold at least, for the tables to stay inside them.
     input_bytes: usize,
     output_bytes: usize,
@@ -262,7 +269,7 @@ impl Direct {
         (input_bytes, to): (usize, Grid),
     ) -> Self {
         let panels = folded.cout.div_ceil(PANEL);
-        assert!(to.blocks * isa.block_channels() == panels * PANEL);
+        assert!(to.blocks == (panels * PANEL).div_ceil(isa.block_channels()));
         assert!(folded.bias.len() == folded.cout);
         assert!(input_bytes.max(to.bytes()) <= u32::MAX as usize);
         let per_word = isa.per_word();
@@ -285,18 +292,37 @@ impl Direct {
             true => Work::Tiles(amx::Tiles::new(isa, words / runs.len(), reading, bytes, to)),
             _ => Work::Segments(places(&isa.kernels(access), reading, to)),
         };
+        let factors = Factors {
+            sums: vec![1.0; panels * PANEL],
+            residual: 1.0,
+        };
         Self {
             weights,
             panel_bytes: panel_words * 4,
             bias,
+            factors,
             runs,
             work,
             output_pitch: to.block_pitch(),
-            output_panel: PANEL / isa.block_channels() * to.block_pitch(),
-            epilogue,
+            value_bytes: isa.value_bytes(),
+            accumulate: epilogue.accumulate,
+            bounds: if isa.integers() {
+                BYTES
+            } else {
+                [epilogue.floor(), epilogue.ceiling()]
+            },
             input_bytes,
             output_bytes: to.bytes(),
         }
+    }
+
+    /// The same with these factors, where it computes in integers.
+    pub(super) fn scaled(mut self, factors: Option<&Factors>) -> Self {
+        if let Some(factors) = factors {
+            self.factors.sums[..factors.sums.len()].copy_from_slice(&factors.sums);
+            self.factors.residual = factors.residual;
+        }
+        self
     }
 
     /// Computes all outputs; `input` and `output` have the grids this convolution was built for.
@@ -317,7 +343,8 @@ impl Direct {
                     weights: &self.weights,
                     bias: &self.bias,
                     runs: &self.runs,
-                    epilogue: self.epilogue,
+                    accumulate: self.accumulate,
+                    bounds: self.bounds,
                 });
             },
         }
@@ -326,27 +353,31 @@ impl Direct {
     unsafe fn by_segments(&self, places: &[Place], input: *const u8, output: *mut u8) {
         let panels = self.bias.len() / PANEL;
         let run_lines = (self.panel_bytes / 64).div_ceil(places.len() * self.runs.len());
+        let [floor, ceiling] = self.bounds;
         for panel in 0..panels {
+            let (block, byte) = place(panel * PANEL, self.value_bytes);
+            let panel_at = block * self.output_pitch + byte;
             // What tiles this few can't fetch on their way would only drive out what they need.
             let fetches = panel + 1 < panels && run_lines <= BLOCK_WORDS;
             let fetch_lines = if fetches { run_lines } else { 0 };
             for (t, place) in places.iter().enumerate() {
-                // SAFETY: the caller vouches for inputs and outputs. The weights hold `panels` panels, the bias 32 values
-                // each. The kernel was made by the `Isa` of this model.
+                // SAFETY: the caller vouches for inputs and outputs. The weights hold `panels` panels, bias and factors 32
+                // values each. The kernel was made by the `Isa` of this model.
                 unsafe {
                     let weights = self.weights.as_ptr().add(panel * self.panel_bytes);
                     let skip = t * self.runs.len() * fetch_lines * 64;
                     (place.kernel)(&Tile {
                         input: place.input.map(|at| input.add(at as usize)),
-                        output: (place.output)
-                            .map(|at| output.add(at as usize + panel * self.output_panel)),
+                        output: place.output.map(|at| output.add(at as usize + panel_at)),
                         output_pitch: self.output_pitch,
                         weights: weights.cast(),
                         bias: self.bias.as_ptr().add(panel * PANEL),
+                        factors: self.factors.sums.as_ptr().add(panel * PANEL),
+                        residual_factor: self.factors.residual,
                         runs: &self.runs,
-                        accumulate: self.epilogue.accumulate,
-                        floor: self.epilogue.floor(),
-                        ceiling: self.epilogue.ceiling(),
+                        accumulate: self.accumulate,
+                        floor,
+                        ceiling,
                         fetch: weights.wrapping_add(self.panel_bytes + skip),
                         fetch_lines,
                     });
@@ -356,12 +387,12 @@ impl Direct {
     }
 }
 
-/// Stores one weight at 4-byte `word`, as f32 or as half `half` of it in bf16.
-pub(super) fn put_value(to: &mut Block, word: usize, half: usize, per_word: usize, value: f32) {
-    if per_word == 1 {
-        to.words_mut()[word] = value;
-    } else {
-        to.halves_mut()[word * 2 + half] = to_bf16(value);
+/// Stores one weight as part `part` of the 4-byte `word`: in f32, bf16, or where it is an integer as i8.
+pub(super) fn put_value(to: &mut Block, word: usize, part: usize, per_word: usize, value: f32) {
+    match per_word {
+        1 => to.words_mut()[word] = value,
+        2 => to.halves_mut()[word * 2 + part] = to_bf16(value),
+        _ => to[word * 4 + part] = value as i8 as u8,
     }
 }
 

@@ -1,6 +1,7 @@
-//! Pixels as the first convolution reads them: numbers of the preprocessing, channels interleaved, padded with zeros.
+//! Pixels as the first convolution reads them: numbers of the preprocessing, channels interleaved, padded with zeros. Or, for
+//! integers, the levels themselves.
 
-use super::conv::to_bf16;
+use super::conv::{Folded, to_bf16};
 use super::isa::Isa;
 use super::memory::Block;
 use crate::backbone::Preprocessing;
@@ -8,7 +9,8 @@ use crate::backbone::Preprocessing;
 /// Channels of an image.
 pub(super) const CHANNELS: usize = 3;
 
-/// The input of a network, for one side: `[side + 2 pad][side + 2 pad + 2][3]` f32 or bf16. The border stays zero.
+/// The input of a network, for one side: `[side + 2 pad][side + 2 pad + 2][3]` f32, bf16 or u8. In u8 these are the image's levels
+/// as they are: the first convolution makes the numbers of them ([`Input::folded`]). The border holds what stands for the number 0.
 pub(super) struct Input {
     side: usize,
     pad: usize,
@@ -17,23 +19,74 @@ pub(super) struct Input {
     colours: [usize; CHANNELS],
     /// The number of each level in each channel, as the bits that are stored.
     numbers: Vec<[u32; CHANNELS]>,
+    /// What a channel's number is of its level: `slope * level + offset`. None where numbers are stored.
+    lines: Option<[Line; CHANNELS]>,
+}
+
+#[derive(Clone, Copy)]
+struct Line {
+    slope: f64,
+    offset: f64,
 }
 
 impl Input {
     /// For images of `side` x `side` and a first convolution of `k` x `k`.
     pub(super) fn new(isa: Isa, preprocessing: Preprocessing, side: usize, k: usize) -> Self {
-        let stored = |number: f64| match isa.value_bytes() {
-            4 => (number as f32).to_bits(),
-            _ => u32::from(to_bf16(number as f32)),
+        let stored = |c, level| match isa.value_bytes() {
+            1 => u32::from(level),
+            2 => u32::from(to_bf16(preprocessing.number(c, level) as f32)),
+            _ => (preprocessing.number(c, level) as f32).to_bits(),
         };
-        let of_level = |level| std::array::from_fn(|c| stored(preprocessing.number(c, level)));
+        let of_level = |level| std::array::from_fn(|c| stored(c, level));
+        let line = |c| {
+            let [offset, end] = [0, 255].map(|level| preprocessing.number(c, level));
+            Line {
+                slope: (end - offset) / 255.0,
+                offset,
+            }
+        };
         Self {
             side,
             pad: k / 2,
             value_bytes: isa.value_bytes(),
             colours: std::array::from_fn(|c| preprocessing.colour(c)),
             numbers: (0..=255).map(of_level).collect(),
+            lines: (isa.integers()).then(|| std::array::from_fn(line)),
         }
+    }
+
+    /// Memory for one image, its border written once and for all.
+    pub(super) fn memory(&self) -> Block {
+        let mut image = Block::zeroed(self.bytes());
+        if let Some(lines) = &self.lines {
+            // The level nearest to the number 0, whose error is less than half a level's.
+            let zeros = lines.map(|line| (-line.offset / line.slope).round() as u8);
+            for pixel in image.chunks_exact_mut(CHANNELS) {
+                pixel.copy_from_slice(&zeros);
+            }
+        }
+        image
+    }
+
+    /// The first convolution of what is stored: of levels, where it is those.
+    pub(super) fn folded(&self, mut folded: Folded) -> Folded {
+        let Some(lines) = &self.lines else {
+            return folded;
+        };
+        let taps = folded.k * folded.k;
+        for (weights, bias) in
+            (folded.weights.chunks_exact_mut(CHANNELS * taps)).zip(&mut folded.bias)
+        {
+            let mut sum = f64::from(*bias);
+            for (weights, line) in weights.chunks_exact_mut(taps).zip(lines) {
+                for weight in weights {
+                    sum += line.offset * f64::from(*weight);
+                    *weight = (line.slope * f64::from(*weight)) as f32;
+                }
+            }
+            *bias = sum as f32;
+        }
+        folded
     }
 
     pub(super) fn side(&self) -> usize {
@@ -57,10 +110,10 @@ impl Input {
     /// Writes an image, `[side, side, 3]` RGB.
     pub(super) fn fill(&self, image: &mut Block, pixels: &[u8]) {
         assert!(pixels.len() == self.side * self.side * CHANNELS);
-        if self.value_bytes == 4 {
-            self.numbers(image.words_mut(), pixels, f32::from_bits);
-        } else {
-            self.numbers(image.halves_mut(), pixels, |bits| bits as u16);
+        match self.value_bytes {
+            1 => self.numbers(&mut image[..], pixels, |bits| bits as u8),
+            2 => self.numbers(image.halves_mut(), pixels, |bits| bits as u16),
+            _ => self.numbers(image.words_mut(), pixels, f32::from_bits),
         }
     }
 

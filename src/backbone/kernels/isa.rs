@@ -6,7 +6,7 @@ use super::lanes::{Lanes, Portable, Task};
 use super::micro::{BLOCK_WORDS, Kernels};
 use super::winograd;
 #[cfg(target_arch = "x86_64")]
-use super::x86::{Avx2, Avx512, Avx512Bf16};
+use super::x86::{Avx2, Avx2Int8, Avx512, Avx512Bf16, Avx512Int8};
 use crate::backbone::{BackboneError, Precision};
 use std::fmt;
 
@@ -15,11 +15,11 @@ use std::fmt;
 pub enum Family {
     /// Tiles of 16 x 16 sums beside 512-bit registers; bf16 only.
     Amx,
-    /// 512-bit registers; bf16 needs AVX512-BF16 besides.
+    /// 512-bit registers; bf16 needs AVX512-BF16 besides. Without AVX512-VNNI int8 is AVX2's.
     Avx512,
-    /// 256-bit registers and fused multiply-add; f32 only.
+    /// 256-bit registers and fused multiply-add; f32 and int8.
     Avx2,
-    /// Plain Rust, for any machine; f32 only.
+    /// Plain Rust, for any machine; f32 and int8.
     Portable,
 }
 
@@ -58,8 +58,13 @@ enum Implementation {
     #[cfg(target_arch = "x86_64")]
     Avx512Bf16,
     #[cfg(target_arch = "x86_64")]
+    Avx512Int8,
+    #[cfg(target_arch = "x86_64")]
     Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx2Int8,
     Portable,
+    PortableInt8,
 }
 
 /// Evaluates `$body` with `$lanes` as the implementation's type.
@@ -83,12 +88,26 @@ macro_rules! with_lanes {
                 $body
             }
             #[cfg(target_arch = "x86_64")]
+            Implementation::Avx512Int8 => {
+                type $lanes = Avx512Int8;
+                $body
+            }
+            #[cfg(target_arch = "x86_64")]
             Implementation::Avx2 => {
                 type $lanes = Avx2;
                 $body
             }
+            #[cfg(target_arch = "x86_64")]
+            Implementation::Avx2Int8 => {
+                type $lanes = Avx2Int8;
+                $body
+            }
             Implementation::Portable => {
                 type $lanes = Portable;
+                $body
+            }
+            Implementation::PortableInt8 => {
+                type $lanes = Portable<true>;
                 $body
             }
         }
@@ -140,7 +159,22 @@ impl Isa {
             {
                 Some(Implementation::Avx2)
             }
+            #[cfg(target_arch = "x86_64")]
+            (Family::Avx512, Precision::Int8)
+                if is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512vnni") =>
+            {
+                Some(Implementation::Avx512Int8)
+            }
+            // The bits are the same.
+            #[cfg(target_arch = "x86_64")]
+            (Family::Avx512 | Family::Avx2, Precision::Int8)
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") =>
+            {
+                Some(Implementation::Avx2Int8)
+            }
             (Family::Portable, Precision::F32) => Some(Implementation::Portable),
+            (Family::Portable, Precision::Int8) => Some(Implementation::PortableInt8),
             _ => None,
         };
         found
@@ -159,12 +193,17 @@ impl Isa {
 
     /// The m of Winograd's F(m x m, 3x3) for an output of this many rows; none where a convolution is computed directly.
     pub(super) fn winograd(self, height: usize) -> Option<usize> {
-        winograd::tile_side(height).filter(|_| !self.tiles())
+        winograd::tile_side(height).filter(|_| !self.tiles() && !self.integers())
     }
 
     /// Bytes of a stored activation.
     pub(super) fn value_bytes(self) -> usize {
         with_lanes!(self, L => L::VALUE_BYTES)
+    }
+
+    /// Whether activations are bytes and sums integers.
+    pub(super) fn integers(self) -> bool {
+        with_lanes!(self, L => L::INTEGERS)
     }
 
     /// Channels of a pixel in one block of 64 bytes.

@@ -6,6 +6,9 @@
 //!
 //! AVX-512 and AVX2 round alike (one fused multiply-add a step, in the same order), so their f32 results are equal bit
 //! for bit. Plain arrays multiply and add in two roundings, as not every machine has a fused instruction.
+//!
+//! In int8, `dot` adds integers, and what follows is one product and one or two additions in f32, each rounded by itself: all three
+//! give the same bits.
 
 /// A kernel with its arguments bound.
 pub(super) trait Task {
@@ -28,6 +31,9 @@ pub(super) trait Lanes: Copy {
     const PIXELS: usize;
     /// Bytes of one stored activation.
     const VALUE_BYTES: usize;
+    /// Whether activations are bytes and the sums of `dot` 32-bit integers, in registers of the same type. All other methods
+    /// see f32.
+    const INTEGERS: bool = false;
 
     /// Runs `task` with the instruction set enabled.
     unsafe fn enter<T: Task>(task: T);
@@ -51,10 +57,15 @@ pub(super) trait Lanes: Copy {
         }
     }
 
-    /// A 4-byte word of input (one f32, or two bf16) in every lane.
+    /// A 4-byte word of input (one f32, two bf16, or four u8) in every lane.
     unsafe fn broadcast(word: *const u8) -> Self;
-    /// `self` + the products of the words of `weights` and `input`.
+    /// `self` + the products of the words of `weights` (of bytes: signed ones) and `input`.
     unsafe fn dot(self, weights: Self, input: Self) -> Self;
+    /// What `dot`s have summed, as f32.
+    #[inline(always)]
+    unsafe fn total(self) -> Self {
+        self
+    }
 
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
@@ -84,22 +95,40 @@ pub(super) const fn place(channel: usize, value_bytes: usize) -> (usize, usize) 
     (channel * value_bytes / 64, channel * value_bytes % 64)
 }
 
-/// Four f32 in plain Rust: as wide as the least vector unit in use (SSE2, NEON).
+/// Four lanes in plain Rust: as wide as the least vector unit in use (SSE2, NEON). With `INTEGERS` activations are bytes.
 #[derive(Clone, Copy)]
-pub(super) struct Portable([f32; 4]);
+pub(super) struct Portable<const INTEGERS: bool = false>([f32; 4]);
 
-impl Portable {
+impl<const INTEGERS: bool> Portable<INTEGERS> {
     #[inline(always)]
     fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
         Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
     }
 }
 
+/// The sum with four products of bytes in it; each argument holds the bits of a word.
+#[inline(always)]
+fn dot_bytes(sum: f32, weights: f32, input: f32) -> f32 {
+    let (weights, input) = (weights.to_bits(), input.to_bits());
+    let products = (0..4).map(|i| {
+        let [weight, input] = [weights >> (8 * i), input >> (8 * i)];
+        i32::from(weight as i8) * i32::from(input as u8)
+    });
+    let sum = products.fold(sum.to_bits() as i32, i32::wrapping_add);
+    f32::from_bits(sum as u32)
+}
+
+/// A number from 0 to 255 that is added to this is rounded to nearest even, as instructions round, and the last bits are the
+/// integer.
+const ROUNDING: f32 = (1 << 23) as f32;
+
 // SAFETY (of all blocks here): the caller vouches for the pointers; there are no instructions to have.
-impl Lanes for Portable {
+impl<const INTEGERS: bool> Lanes for Portable<INTEGERS> {
     const WIDTH: usize = 4;
-    const PIXELS: usize = 4;
-    const VALUE_BYTES: usize = 4;
+    // More of the longer products are left in memory by the compiler.
+    const PIXELS: usize = if INTEGERS { 2 } else { 4 };
+    const VALUE_BYTES: usize = if INTEGERS { 1 } else { 4 };
+    const INTEGERS: bool = INTEGERS;
 
     unsafe fn enter<T: Task>(task: T) {
         // SAFETY: see above.
@@ -121,13 +150,24 @@ impl Lanes for Portable {
     }
     #[inline(always)]
     unsafe fn read(from: *const u8) -> Self {
-        // SAFETY: see above.
-        unsafe { Self::load(from.cast()) }
+        if INTEGERS {
+            // SAFETY: see above.
+            Self(unsafe { from.cast::<[u8; 4]>().read_unaligned() }.map(f32::from))
+        } else {
+            // SAFETY: see above.
+            unsafe { Self::load(from.cast()) }
+        }
     }
     #[inline(always)]
     unsafe fn write(self, to: *mut u8) {
-        // SAFETY: see above.
-        unsafe { self.store(to.cast()) }
+        if INTEGERS {
+            let bytes = self.0.map(|v| (v + ROUNDING).to_bits() as u8);
+            // SAFETY: see above.
+            unsafe { to.cast::<[u8; 4]>().write_unaligned(bytes) }
+        } else {
+            // SAFETY: see above.
+            unsafe { self.store(to.cast()) }
+        }
     }
     #[inline(always)]
     unsafe fn broadcast(word: *const u8) -> Self {
@@ -137,8 +177,20 @@ impl Lanes for Portable {
     #[inline(always)]
     unsafe fn dot(self, weights: Self, input: Self) -> Self {
         Self(std::array::from_fn(|i| {
-            self.0[i] + weights.0[i] * input.0[i]
+            if INTEGERS {
+                dot_bytes(self.0[i], weights.0[i], input.0[i])
+            } else {
+                self.0[i] + weights.0[i] * input.0[i]
+            }
         }))
+    }
+    #[inline(always)]
+    unsafe fn total(self) -> Self {
+        if INTEGERS {
+            Self(self.0.map(|v| v.to_bits() as i32 as f32))
+        } else {
+            self
+        }
     }
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {

@@ -3,6 +3,7 @@
 //! A segment is `P` pixels of one output row. Their inputs lie `STEP` bytes apart (64: neighbours; 128: stride 2), so every
 //! address is one of two bases plus a constant. K is a list of runs: `LEN` consecutive 4-byte words (one f32, or two bf16)
 //! at `base + run`; a run is one tap of one channel block. Weights are read strictly in sequence.
+//! In int8 a word is four bytes and sums are integers, begun with 0; they become f32, times a factor, plus the bias.
 //! The order of summation per output is: bias, then run by run, word by word, whatever the tile and the instruction set.
 //!
 //! AVX-512 holds 14 pixels x 32 outputs in 28 registers. Narrower sets do the tile in parts, each over the whole of K.
@@ -26,6 +27,10 @@ pub(super) struct Tile<'a> {
     pub(super) weights: *const f32,
     /// 32 values.
     pub(super) bias: *const f32,
+    /// 32 values that sums of integers are multiplied with; floats are not.
+    pub(super) factors: *const f32,
+    /// What the residual is multiplied with where it is an integer.
+    pub(super) residual_factor: f32,
     /// Offsets in bytes.
     pub(super) runs: &'a [u32],
     /// Whether what the output holds is added to the sum (the residual).
@@ -93,14 +98,18 @@ unsafe fn enter<
     unsafe { L::enter(Compute::<P, SEGMENTS, STEP, LEN, WIDE>(tile)) }
 }
 
-/// How `total` pixels are done in parts of at most `most`: even counts keep the parts alike.
-const fn split(total: usize, most: usize) -> [usize; 4] {
-    let mut parts = [0; 4];
-    let (mut left, mut i) = (total, 0);
-    while left > 0 {
+/// The most parts of a tile.
+const PARTS: usize = 7;
+
+/// How `total` pixels are done in parts of at most `most`, each its first and its count: even counts keep the parts alike.
+const fn split(total: usize, most: usize) -> [[usize; 2]; PARTS] {
+    let mut parts = [[0; 2]; PARTS];
+    let (mut first, mut i) = (0, 0);
+    while first < total {
+        let left = total - first;
         let even = left.div_ceil(left.div_ceil(most)).next_multiple_of(2);
-        parts[i] = if even > left { left } else { even };
-        left -= parts[i];
+        parts[i] = [first, if even > left { left } else { even }];
+        first += parts[i][1];
         i += 1;
     }
     parts
@@ -111,20 +120,19 @@ impl<const P: usize, const SEGMENTS: usize, const STEP: usize, const LEN: usize,
 {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let [a, b, c, d] = const { split(P * SEGMENTS, L::PIXELS) };
+        // Each part's extent is to be a constant.
+        macro_rules! parts {
+            ($channel:expr, $($i:literal)*) => {$(
+                let [first, count] = const { split(P * SEGMENTS, L::PIXELS)[$i] };
+                if count > 0 {
+                    part::<L, P, STEP, LEN, WIDE>(self.0, $channel, first, count);
+                }
+            )*};
+        }
         for channel in (0..PANEL).step_by(2 * L::WIDTH) {
             // SAFETY: the parts are disjoint and together the tile, for which the caller vouches.
             unsafe {
-                part::<L, P, STEP, LEN, WIDE>(self.0, channel, 0, a);
-                if b > 0 {
-                    part::<L, P, STEP, LEN, WIDE>(self.0, channel, a, b);
-                }
-                if c > 0 {
-                    part::<L, P, STEP, LEN, WIDE>(self.0, channel, a + b, c);
-                }
-                if d > 0 {
-                    part::<L, P, STEP, LEN, WIDE>(self.0, channel, a + b + c, d);
-                }
+                parts!(channel, 0 1 2 3 4 5 6);
             }
         }
     }
@@ -147,7 +155,13 @@ unsafe fn part<L: Lanes, const P: usize, const STEP: usize, const LEN: usize, co
     // and all blocks of every output pixel.
     unsafe {
         let bias = tile.bias.add(channel);
-        let mut sums = [[L::load(bias), L::load(bias.add(L::WIDTH))]; 2 * SEGMENT];
+        let bias = [L::load(bias), L::load(bias.add(L::WIDTH))];
+        let start = if L::INTEGERS {
+            [L::splat(0.0); 2]
+        } else {
+            bias
+        };
+        let mut sums = [start; 2 * SEGMENT];
         let mut weights = tile.weights.add(channel);
         let mut fetch = tile.fetch;
         for &run in tile.runs {
@@ -182,6 +196,21 @@ unsafe fn part<L: Lanes, const P: usize, const STEP: usize, const LEN: usize, co
             if WIDE {
                 sum[0].store(to[0].cast());
                 sum[1].store(to[1].cast());
+            } else if L::INTEGERS {
+                let factors = tile.factors.add(channel);
+                let factors = [L::load(factors), L::load(factors.add(L::WIDTH))];
+                let mut sum = [
+                    sum[0].total().mul(factors[0]).add(bias[0]),
+                    sum[1].total().mul(factors[1]).add(bias[1]),
+                ];
+                if tile.accumulate {
+                    let factor = L::splat(tile.residual_factor);
+                    sum = [
+                        sum[0].add(L::read(to[0]).mul(factor)),
+                        sum[1].add(L::read(to[1]).mul(factor)),
+                    ];
+                }
+                L::write_pair(clip(sum), to);
             } else if tile.accumulate {
                 let sum = [sum[0].add(L::read(to[0])), sum[1].add(L::read(to[1]))];
                 L::write_pair(clip(sum), to);
@@ -198,13 +227,17 @@ mod tests {
 
     #[test]
     fn every_tile_is_split_into_parts_that_fit_and_add_up() {
-        for most in [4, 6, 14] {
+        for most in [2, 4, 6, 14] {
             for total in (1..=7).chain([8, 10, 12, 14]) {
                 let parts = split(total, most);
-                assert_eq!(parts.iter().sum::<usize>(), total);
-                assert!(parts.iter().all(|&p| p <= most), "{total} in {parts:?}");
+                let mut next = 0;
+                for [first, count] in parts.into_iter().filter(|part| part[1] > 0) {
+                    assert!(first == next && count <= most, "{total} in {parts:?}");
+                    next += count;
+                }
+                assert_eq!(next, total);
             }
         }
-        assert_eq!(split(14, 6), [6, 4, 4, 0]);
+        assert_eq!(split(14, 6)[..3], [[0, 6], [6, 4], [10, 4]]);
     }
 }

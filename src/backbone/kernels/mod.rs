@@ -5,7 +5,7 @@
 //! - `micro`: 14 pixels x 32 outputs, held in registers for the whole of K. All that sums over channels goes through it, but
 //!   in bf16 through `amx` where the CPU has tiles.
 //! - `conv`, `winograd` with `transform`: how a convolution becomes tiles of it. `depthwise`, `pool`, `stem`: the rest of a network.
-//! - `source`: weights in, BatchNorm folded. `input`: pixels in. `plan`: layers and the buffers between them; `networks`: which
+//! - `source`: weights in, BatchNorm folded; `quantise`: these as bytes, for int8. `input`: pixels in. `plan`: layers and the buffers between them; `networks`: which
 //!   layers. `network`: the plan carried out. `dense` and `signs`: what heads compute. `peak`: the micro-kernel by itself, to measure.
 //!
 //! What holds: no thread, no lock, no allocation while an image runs; sums are formed in one order that depends on the shape of
@@ -28,6 +28,7 @@ mod networks;
 mod peak;
 mod plan;
 mod pool;
+mod quantise;
 mod signs;
 mod source;
 mod stem;
@@ -43,19 +44,23 @@ pub(super) use dense::{Dense, DenseArena, DenseLayer};
 pub use isa::Family;
 pub(super) use network::{Arena, Network};
 pub(super) use peak::peak;
+pub(super) use quantise::Ranges;
 pub(super) use signs::Signs;
 pub(super) use source::{Source, tensor};
 
-use super::Options;
+use super::{Options, Precision};
 
 /// Raised by every change of these kernels that alters bits.
 const REVISION: u32 = 1;
+/// The same for those of integers.
+const REVISION_OF_INTEGERS: u32 = 1;
 
 /// What the bits depend on besides network, precision and weights.
 pub(super) fn identity(options: &Options) -> String {
     let Options {
         side,
         pooling,
+        precision,
         preprocessing,
         ..
     } = options;
@@ -68,6 +73,11 @@ pub(super) fn identity(options: &Options) -> String {
             format!("winograd {tiles:?}")
         }
     };
+    let kernels = match precision {
+        Precision::F32 | Precision::Bf16 => format!("kernels {REVISION} {family}, {sums}"),
+        // Of every family.
+        Precision::Int8 => format!("kernels of integers {REVISION_OF_INTEGERS}"),
+    };
     let formula = preprocessing.formula();
-    format!("kernels {REVISION} {family}, {sums}; side {side}; {formula}; {pooling}")
+    format!("{kernels}; side {side}; {formula}; {pooling}")
 }

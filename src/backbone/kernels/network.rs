@@ -8,6 +8,7 @@ use super::memory::Block;
 use super::networks::first_kernel;
 use super::plan::Plan;
 use super::pool::{Max2, Pool};
+use super::quantise::Ranges;
 use super::source::Source;
 use super::stem::Stem;
 use super::winograd::Winograd;
@@ -34,6 +35,7 @@ impl Operator {
 }
 
 pub(super) struct Step {
+    /// Where it has weights their name, and the algorithm.
     pub(super) name: String,
     pub(super) flops: f64,
     pub(super) operator: Operator,
@@ -42,59 +44,76 @@ pub(super) struct Step {
     pub(super) output: usize,
 }
 
+impl Step {
+    /// The name of its weights, if it has any.
+    fn layer(&self) -> Option<&str> {
+        let (layer, _algorithm) = self.name.split_once(' ')?;
+        Some(layer)
+    }
+}
+
 /// Folded and packed weights with the order of their use. Immutable; workers share it.
 pub(in crate::backbone) struct Network {
     isa: Isa,
     input: Input,
     steps: Vec<Step>,
-    /// The first holds the input.
+    /// Those behind the input's.
     buffers_bytes: Vec<usize>,
     scratch_bytes: usize,
     /// The buffer that is pooled to features, and its shape.
     last: (usize, Grid),
     pooling: Pooling,
+    /// What a unit of the last maps is, where they are integers.
+    unit: Option<f32>,
 }
 
 /// All memory that one image at a time needs.
 pub(in crate::backbone) struct Arena {
+    /// The first holds the input.
     buffers: Vec<Block>,
     scratch: Block,
 }
 
 impl Network {
-    /// Reads, folds and packs the weights of `architecture` for inputs of a side that is a multiple of 32.
+    /// Reads, folds and packs the weights of `architecture` for inputs of a side that is a multiple of 32. In int8 every layer needs
+    /// its range.
     ///
     /// # Errors
-    /// Of [`Isa::new`], and those of a missing, misshapen or non-finite tensor.
+    /// Of [`Isa::new`], those of a missing, misshapen or non-finite tensor, and of a missing range.
     pub(in crate::backbone) fn load(
         architecture: Architecture,
         source: &Source,
         options: &Options,
+        ranges: &Ranges,
     ) -> Result<Self, BackboneError> {
         let isa = Isa::new(options.chosen_family(), options.precision)?;
+        if isa.integers() && !architecture.quantises() {
+            return Err(BackboneError::NotInIntegers(architecture.name()));
+        }
         let k = first_kernel(architecture);
         let input = Input::new(isa, options.preprocessing, options.side, k);
-        let mut plan = Plan::new(isa, source, &input);
-        let last = Plan::buffer(plan.network(architecture)?);
+        let mut plan = Plan::new(isa, source, &input, ranges);
+        let maps = plan.network(architecture)?;
+        let (last, unit) = (Plan::buffer(maps), plan.step(maps));
         let (steps, grids) = plan.finish();
         let scratch = steps.iter().map(|step| step.operator.scratch_bytes());
-        let buffers = std::iter::once(input.bytes()).chain(grids.iter().map(Grid::bytes));
         Ok(Self {
             isa,
             scratch_bytes: scratch.max().unwrap_or(0),
-            buffers_bytes: buffers.collect(),
+            buffers_bytes: grids.iter().map(Grid::bytes).collect(),
             input,
             steps,
             last: (last, grids[last - 1]),
             pooling: options.pooling,
+            unit: unit.map(|unit| unit as f32),
         })
     }
 
     /// The memory of one worker.
     pub(in crate::backbone) fn arena(&self) -> Arena {
-        let zeroed = |bytes: &usize| Block::zeroed(*bytes);
+        let zeroed = self.buffers_bytes.iter().map(|bytes| Block::zeroed(*bytes));
         Arena {
-            buffers: self.buffers_bytes.iter().map(zeroed).collect(),
+            buffers: std::iter::once(self.input.memory()).chain(zeroed).collect(),
             scratch: Block::zeroed(self.scratch_bytes),
         }
     }
@@ -109,6 +128,40 @@ impl Network {
     ) {
         self.input.fill(&mut arena.buffers[0], pixels);
         lap("pixels", 0.0);
+        self.maps(arena, |step, _| lap(&step.name, step.flops));
+        let (last, from) = self.last;
+        Pool {
+            pooling: self.pooling,
+            from,
+            input: &arena.buffers[last],
+            features,
+        }
+        .run(self.isa);
+        if let Some(unit) = self.unit {
+            features.iter_mut().for_each(|feature| *feature *= unit);
+        }
+        lap("pooling", 0.0);
+    }
+
+    /// Runs one image for what lies between: `seen` is told each layer's name and all its outputs, with zeros among them where
+    /// borders and channels behind the last are. The network computes in f32.
+    pub(in crate::backbone) fn show(
+        &self,
+        arena: &mut Arena,
+        pixels: &[u8],
+        mut seen: impl FnMut(&str, &[f32]),
+    ) {
+        assert!(self.isa.value_bytes() == 4);
+        self.input.fill(&mut arena.buffers[0], pixels);
+        self.maps(arena, |step, output| {
+            if let Some(layer) = step.layer() {
+                seen(layer, output.words_mut());
+            }
+        });
+    }
+
+    /// Carries out all steps on the pixels in the first buffer; `done` is told each with what it wrote.
+    fn maps(&self, arena: &mut Arena, mut done: impl FnMut(&Step, &mut Block)) {
         for step in &self.steps {
             let [input, output] = arena
                 .buffers
@@ -121,16 +174,7 @@ impl Network {
                 Operator::Depthwise(depthwise) => depthwise.run(input, output),
                 Operator::Max2(maximum) => maximum.run(self.isa, input, output),
             }
-            lap(&step.name, step.flops);
+            done(step, output);
         }
-        let (last, from) = self.last;
-        Pool {
-            pooling: self.pooling,
-            from,
-            input: &arena.buffers[last],
-            features,
-        }
-        .run(self.isa);
-        lap("pooling", 0.0);
     }
 }

@@ -10,10 +10,12 @@ use super::input::Input;
 use super::isa::Isa;
 use super::network::{Operator, Step};
 use super::pool::Max2;
+use super::quantise::{Factors, Levels, Ranges, quantise};
 use super::source::Source;
 use super::stem::Stem;
 use super::winograd::{self, Winograd};
 use crate::backbone::BackboneError;
+use std::collections::BTreeMap;
 
 pub(super) const RELU: Epilogue = ending(Activation::Relu);
 pub(super) const RELU6: Epilogue = ending(Activation::Relu6);
@@ -69,16 +71,28 @@ pub(super) struct Plan<'a> {
     steps: Vec<Step>,
     /// Those behind the input's.
     buffers: Vec<(Grid, Role)>,
+    ranges: &'a Ranges,
+    /// What the bytes of each buffer stand for behind the last step so far; empty where activations are floats.
+    levels: BTreeMap<usize, Levels>,
 }
 
 impl<'a> Plan<'a> {
-    pub(super) fn new(isa: Isa, source: &'a Source<'a>, input: &'a Input) -> Self {
+    /// `ranges` are not looked at unless `isa` computes in integers.
+    pub(super) fn new(
+        isa: Isa,
+        source: &'a Source<'a>,
+        input: &'a Input,
+        ranges: &'a Ranges,
+    ) -> Self {
+        let image = isa.integers().then_some((IMAGE, Levels::IMAGE));
         Self {
             isa,
             source,
             input,
             steps: Vec::new(),
             buffers: Vec::new(),
+            ranges,
+            levels: image.into_iter().collect(),
         }
     }
 
@@ -119,6 +133,11 @@ impl<'a> Plan<'a> {
         maps.buffer
     }
 
+    /// What a unit of a byte of these maps is, in integers.
+    pub(super) fn step(&self, maps: Maps) -> Option<f64> {
+        self.levels.get(&maps.buffer).map(|levels| levels.step)
+    }
+
     fn grid(&self, maps: Maps) -> Grid {
         self.buffers[maps.buffer - IMAGE - 1].0
     }
@@ -127,6 +146,25 @@ impl<'a> Plan<'a> {
         let shape = [to.channels, cin, layer.k];
         self.source
             .folded(&layer.conv, layer.norm.as_deref(), shape)
+    }
+
+    /// The same as `isa` computes it from buffer to buffer: in integers, or as it is, which no factors change.
+    fn scaled(
+        &mut self,
+        layer: &Layer,
+        folded: Folded,
+        [from, to]: [usize; 2],
+    ) -> Result<(Folded, Option<Factors>), BackboneError> {
+        if !self.isa.integers() {
+            return Ok((folded, None));
+        }
+        let range = self.ranges.get(&layer.conv);
+        let range = range.ok_or_else(|| BackboneError::Uncalibrated(layer.conv.clone()))?;
+        let levels = Levels::of(*range, layer.epilogue.activation);
+        let held = layer.epilogue.accumulate.then(|| self.levels[&to]);
+        let (folded, factors) = quantise(&folded, [self.levels[&from], levels], held);
+        self.levels.insert(to, levels);
+        Ok((folded, Some(factors)))
     }
 
     fn push(&mut self, name: String, folded: &Folded, operator: Operator, [from, to]: [usize; 2]) {
@@ -143,8 +181,10 @@ impl<'a> Plan<'a> {
 
     /// The 7x7 of a ResNet on the image, with the maximum behind it. It halves the side twice.
     pub(super) fn stem(&mut self, layer: &Layer, to: Maps) -> Result<(), BackboneError> {
-        let folded = self.folded(layer, 3, to)?;
+        let folded = self.input.folded(self.folded(layer, 3, to)?);
+        let (folded, factors) = self.scaled(layer, folded, [IMAGE, to.buffer])?;
         let stem = Stem::new(self.isa, &folded, self.input, self.grid(to));
+        let stem = stem.scaled(factors.as_ref());
         self.steps.push(Step {
             name: format!("{} 7x7/2 and maximum", layer.conv),
             flops: folded.flops(4 * to.side * to.side),
@@ -157,11 +197,13 @@ impl<'a> Plan<'a> {
 
     /// The first convolution of the other networks, on the image.
     pub(super) fn first(&mut self, layer: &Layer, to: Maps) -> Result<(), BackboneError> {
-        let folded = self.folded(layer, 3, to)?;
+        let folded = self.input.folded(self.folded(layer, 3, to)?);
+        let (folded, factors) = self.scaled(layer, folded, [IMAGE, to.buffer])?;
         let stride = self.input.side() / to.side;
         let strides = [stride, self.input.row_bytes()];
         let grid = self.grid(to);
         let direct = Direct::interleaved(self.isa, &folded, strides, layer.epilogue, grid);
+        let direct = direct.scaled(factors.as_ref());
         let name = format!("{} {2}x{2}/{1}", layer.conv, stride, layer.k);
         self.push(name, &folded, Operator::Direct(direct), [IMAGE, to.buffer]);
         Ok(())
@@ -174,6 +216,7 @@ impl<'a> Plan<'a> {
         [from, to]: [Maps; 2],
     ) -> Result<(), BackboneError> {
         let folded = self.folded(layer, from.channels, to)?;
+        let (folded, factors) = self.scaled(layer, folded, [from.buffer, to.buffer])?;
         let (grids, stride) = ([from, to].map(|m| self.grid(m)), from.side / to.side);
         let (isa, epilogue, [source, target]) = (self.isa, layer.epilogue, grids);
         let m = isa
@@ -186,6 +229,7 @@ impl<'a> Plan<'a> {
             }
             None => {
                 let direct = Direct::blocked(isa, &folded, stride, epilogue, source, target);
+                let direct = direct.scaled(factors.as_ref());
                 (
                     format!("{0}x{0}/{stride}", layer.k),
                     Operator::Direct(direct),
@@ -221,6 +265,9 @@ impl<'a> Plan<'a> {
 
     /// The 2x2 maximum, which halves the side.
     pub(super) fn maximum(&mut self, [from, to]: [Maps; 2]) {
+        if let Some(levels) = self.levels.get(&from.buffer) {
+            self.levels.insert(to.buffer, *levels);
+        }
         let operator = Operator::Max2(Max2 {
             from: self.grid(from),
             to: self.grid(to),

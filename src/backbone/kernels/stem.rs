@@ -5,6 +5,7 @@ use super::conv::{Activation, Direct, Epilogue, Folded, Grid};
 use super::input::Input;
 use super::isa::Isa;
 use super::pool::MaxRow;
+use super::quantise::Factors;
 
 /// Rows of the convolution's output that one pooled row needs.
 const RING: usize = 3;
@@ -40,6 +41,14 @@ impl Stem {
             row: Direct::interleaved(isa, folded, [2, input.row_bytes()], epilogue, row_grid),
             row_grid,
             pooled,
+        }
+    }
+
+    /// The same with these factors, where it computes in integers.
+    pub(super) fn scaled(self, factors: Option<&Factors>) -> Self {
+        Self {
+            row: self.row.scaled(factors),
+            ..self
         }
     }
 

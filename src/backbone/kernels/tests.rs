@@ -2,6 +2,7 @@
 
 mod depthwise;
 mod ends;
+mod int8;
 mod networks;
 
 use super::conv::{Activation, Direct, Epilogue, Folded, Grid, to_bf16};
@@ -135,10 +136,10 @@ fn pack(isa: Isa, grid: Grid, image: &Image) -> Block {
     let [_, h, w] = image.shape;
     for (i, &value) in image.values.iter().enumerate() {
         let at = offset(isa, grid, i / w / h, i / w % h, i % w);
-        if isa.value_bytes() == 4 {
-            block[at..at + 4].copy_from_slice(&(value as f32).to_le_bytes());
-        } else {
-            block[at..at + 2].copy_from_slice(&to_bf16(value as f32).to_le_bytes());
+        match isa.value_bytes() {
+            1 => block[at] = value as u8,
+            2 => block[at..at + 2].copy_from_slice(&to_bf16(value as f32).to_le_bytes()),
+            _ => block[at..at + 4].copy_from_slice(&(value as f32).to_le_bytes()),
         }
     }
     block
@@ -153,15 +154,15 @@ fn unpack(isa: Isa, grid: Grid, channels: usize, block: &[u8]) -> Image {
             i % shape[2],
         );
         let at = &block[offset(isa, grid, c, y, x)..];
-        f64::from(if isa.value_bytes() == 4 {
-            f32::from_le_bytes(at[..4].try_into().unwrap())
-        } else {
-            from_bf16(u16::from_le_bytes(at[..2].try_into().unwrap()))
+        f64::from(match isa.value_bytes() {
+            1 => f32::from(at[0]),
+            2 => from_bf16(u16::from_le_bytes(at[..2].try_into().unwrap())),
+            _ => f32::from_le_bytes(at[..4].try_into().unwrap()),
         })
     })
 }
 
-/// All kernels of this CPU; the portable ones are among them everywhere.
+/// All kernels of floats on this CPU; the portable ones are among them everywhere.
 fn instruction_sets() -> Vec<(String, Isa)> {
     let precisions = [Precision::F32, Precision::Bf16];
     let all = Family::ALL

@@ -183,6 +183,8 @@ impl Winograd {
                         output_pitch: self.row(),
                         weights: weights.cast(),
                         bias: NO_BIAS.as_ptr(),
+                        factors: NO_BIAS.as_ptr(),
+                        residual_factor: 0.0,
                         runs: &self.runs,
                         accumulate: false,
                         floor: f32::NEG_INFINITY,

@@ -1,4 +1,4 @@
-//! [`Lanes`] on x86-64: AVX-512 in f32 and bf16, AVX2 with FMA.
+//! [`Lanes`] on x86-64: AVX-512 in f32 and bf16, AVX2 with FMA; both in bytes (`int8`).
 //!
 //! Plain intrinsics: from the generic kernels LLVM makes the loops one would write by hand (no spills, loads folded into
 //! the multiply-adds as broadcasts).
@@ -85,6 +85,10 @@ macro_rules! arithmetic {
         }
     };
 }
+
+mod int8;
+
+pub(super) use int8::{Avx2Int8, Avx512Int8};
 
 /// Activations stored as f32 are read, written and multiplied as they are.
 macro_rules! stored_as_f32 {

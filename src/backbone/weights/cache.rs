@@ -130,7 +130,8 @@ impl Slot {
     }
 }
 
-fn place(mut file: NamedTempFile, path: &Path) -> Result<(), WeightsError> {
+/// Gives a written file its name.
+pub(super) fn place(mut file: NamedTempFile, path: &Path) -> Result<(), WeightsError> {
     file.flush()
         .and_then(|()| file.as_file().sync_all())
         .and_then(|()| file.persist(path).map(drop).map_err(|failed| failed.error))

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::pickle::PickleError;
+use crate::backbone::BackboneError;
 
 /// Why weights could not be fetched, converted, found or trusted.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +112,14 @@ pub enum WeightsError {
         path: PathBuf,
         /// What is wrong with it.
         cause: String,
+    },
+    /// The file beside the weights that int8 needs.
+    #[error("{}: {source}", path.display())]
+    Calibration {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and the cure.
+        source: BackboneError,
     },
     /// The file system said no.
     #[error("{}: {source}", path.display())]

@@ -15,6 +15,7 @@
 
 mod archive;
 mod cache;
+mod calibration;
 mod catalogue;
 mod convert;
 mod error;
@@ -35,9 +36,10 @@ use std::path::{Path, PathBuf};
 use cache::{Slot, record_now};
 use hash::sha256;
 
-use super::{Architecture, Preprocessing};
+use super::{Architecture, Parameters, Preprocessing};
 
 pub use cache::{Record, cache_dir};
+pub use calibration::{calibration_path, load_calibration, store_calibration};
 pub use catalogue::{CATALOGUE, Client, Conversion, Entry, Origin, Package, find};
 pub use error::WeightsError;
 pub use hub::DEFAULT_ENDPOINT;
@@ -60,6 +62,14 @@ impl Weights {
     /// The safetensors file: f32 tensors in torchvision's naming.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Bytes and hash, for [`Model::int8`](super::Model::int8).
+    pub fn parameters(&self) -> Parameters<'_> {
+        Parameters::Safetensors {
+            bytes: &self.bytes,
+            sha256: &self.sha256,
+        }
     }
 }
 

@@ -12,7 +12,8 @@ mod sweep;
 use self::sweep::Sweep;
 use super::Failure;
 use crate::backbone::weights;
-use crate::backbone::{Architecture, BackboneError, Model, Options, Precision, bench};
+use crate::backbone::{Architecture, BackboneError, Model, Options, Parameters, Precision, bench};
+use crate::job;
 
 /// What can be measured.
 #[derive(Debug, Subcommand)]
@@ -32,7 +33,7 @@ pub struct Extract {
     /// The network of random weights
     #[arg(long, default_value = "resnet50", value_name = "NAME")]
     network: String,
-    /// Arithmetic: f32 or bf16
+    /// Arithmetic: f32, bf16 or int8
     #[arg(long, default_value = "f32")]
     precision: String,
     /// Side of the square input in pixels
@@ -79,6 +80,9 @@ impl Extract {
         };
         let Some(file) = &self.model else {
             let network = Architecture::parse(&self.network).map_err(usage)?;
+            if precision == Precision::Int8 {
+                return int8(network, &Parameters::Random(1), &options);
+            }
             return Model::random(network, 1, &options).map_err(usage);
         };
         let cache = weights::cache_dir().context("no cache folder")?;
@@ -87,6 +91,9 @@ impl Extract {
             preprocessing: weights.preprocessing,
             ..options
         };
+        if precision == Precision::Int8 {
+            return int8(weights.network, &weights.parameters(), &options);
+        }
         Model::load(weights.network, weights.bytes(), &weights.sha256, &options).map_err(usage)
     }
 
@@ -114,6 +121,16 @@ impl Extract {
         println!("sum {:.2} ms: {:.1} images/s", seconds * 1e3, 1.0 / seconds);
         Ok(())
     }
+}
+
+/// Calibrated for this once.
+fn int8(
+    network: Architecture,
+    parameters: &Parameters,
+    options: &Options,
+) -> Result<Model, Failure> {
+    let calibration = job::calibrate(network, parameters, options).map_err(Failure::Usage)?;
+    Model::int8(network, parameters, &calibration, options).map_err(usage)
 }
 
 fn usage(error: BackboneError) -> Failure {

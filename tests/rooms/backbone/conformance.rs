@@ -4,7 +4,8 @@ use super::{cosine, dot, extract, features, of_side, pixels, relative_l2, resnet
 use crate::support::allocated_bytes;
 use candle_core::{DType, Device, Tensor};
 use eigenflow::backbone::{
-    Architecture, BackboneError, Family, Head, Model, Options, Pooling, Precision, Strides,
+    Architecture, BackboneError, Calibration, Family, Head, Model, Options, Parameters, Pooling,
+    Precision, Strides,
 };
 
 /// Side of the suite's images: the last maps have four pixels.
@@ -75,6 +76,16 @@ fn network_conforms(architecture: Architecture, pooling: Pooling) {
             }
             Err(_) => eprintln!("SKIPPED: no {precision} on this CPU"),
         }
+    }
+    if architecture.quantises() {
+        let options = Options {
+            pooling,
+            ..of_side(SIDE)
+        };
+        let (weights, images) = (Parameters::Random(1), [pixels(SIDE, 0)]);
+        let calibration = Calibration::of(architecture, &weights, &options, images, "a pattern");
+        let model = Model::int8(architecture, &weights, &calibration.unwrap(), &options);
+        conforms(&model.unwrap());
     }
 }
 

@@ -1,6 +1,7 @@
 //! Backbones as their users see them: right, repeatable, sharing weights, and clear about what is wrong.
 
 mod conformance;
+mod int8;
 mod pytorch;
 mod timing;
 mod weights;

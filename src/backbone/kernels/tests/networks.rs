@@ -1,6 +1,7 @@
 //! Whole networks against the papers' descriptions, written down a second time and in f64.
 
 use super::super::network::Network;
+use super::super::quantise::Ranges;
 use super::super::source::Source;
 use super::depthwise::filtered;
 use super::ends::{normalised, pixels};
@@ -162,7 +163,8 @@ fn whole_networks_are_the_naive_ones_in_f64() {
                     preprocessing,
                     pooling: Pooling::Avg,
                 };
-                let Ok(network) = Network::load(architecture, &source, &options) else {
+                let Ok(network) = Network::load(architecture, &source, &options, &Ranges::new())
+                else {
                     continue;
                 };
                 let mut got = vec![0.0; architecture.channels()];

@@ -1,0 +1,258 @@
+//! Integers leave no room for tolerances: every family gives the very bytes of the naive convolution.
+
+use super::super::input::Input;
+use super::super::network::Network;
+use super::super::quantise::{Factors, Levels, Ranges, quantise};
+use super::super::source::Source;
+use super::super::stem::Stem;
+use super::ends::pixels;
+use super::*;
+use crate::backbone::{Architecture, Options, Pooling, Preprocessing, Strides};
+
+/// Every way to compute in bytes on this CPU.
+fn families() -> Vec<(Family, Isa)> {
+    let isa = |family| Some((family, Isa::new(family, Precision::Int8).ok()?));
+    Family::ALL.into_iter().filter_map(isa).collect()
+}
+
+/// What a sum becomes, as `quantise` specifies it.
+fn byte(sum: f64, factor: f32, bias: f32, residual: Option<f32>) -> f64 {
+    let scaled = sum as f32 * factor + bias;
+    let number = residual.map_or(scaled, |residual| scaled + residual);
+    f64::from(number.clamp(0.0, 255.0).round_ties_even())
+}
+
+fn integers(case: &Case, random: &mut impl FnMut() -> f64) -> (Image, Folded, Factors) {
+    let input = Image::of([case.cin, case.height, case.width], |i| match i % 7 {
+        // The extremes, whose products are the largest.
+        0 => 255.0,
+        _ => (random() * 127.0 + 128.0).floor(),
+    });
+    let folded = Folded {
+        weights: (0..case.cout * case.cin * case.k * case.k)
+            .map(|i| match i % 5 {
+                0 => 127.0,
+                1 => -127.0,
+                _ => (random() * 127.0).round() as f32,
+            })
+            .collect(),
+        bias: vec![0.0; case.cout],
+        cin: case.cin,
+        cout: case.cout,
+        k: case.k,
+    };
+    let spread = 1e-4 / f64::from((case.cin * case.k) as f32).sqrt();
+    let factors = Factors {
+        sums: (0..case.cout)
+            .map(|_| (spread * (1.5 + random())) as f32)
+            .collect(),
+        residual: (random() + 1.0) as f32,
+    };
+    (input, folded, factors)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn bytes_are_the_naive_ones_on_every_family_and_shape(case in case()) {
+        let mut random = random(case.seed);
+        let (input, folded, factors) = integers(&case, &mut random);
+        let bias: Vec<f32> = (0..case.cout).map(|_| (100.0 * random()) as f32).collect();
+        let sums = input.convolved(&folded, case.stride, false);
+        let held = Image::of(sums.shape, |_| (random() * 127.0 + 128.0).floor());
+        let area = sums.shape[1] * sums.shape[2];
+        let want = Image::of(sums.shape, |i| {
+            let residual = case.accumulate.then(|| held.values[i] as f32 * factors.residual);
+            byte(sums.values[i], factors.sums[i / area], bias[i / area], residual)
+        });
+        let folded = Folded { bias, ..folded };
+        for (family, isa) in families() {
+            let from = Grid::new(isa, input.shape, case.k / 2 + case.spare_border);
+            let to = Grid::new(isa, want.shape, case.spare_border);
+            let epilogue = Epilogue { accumulate: case.accumulate, activation: case.activation };
+            let direct = Direct::blocked(isa, &folded, case.stride, epilogue, from, to);
+            let mut output = pack(isa, to, &held);
+            direct.scaled(Some(&factors)).run(&pack(isa, from, &input), &mut output);
+            let got = unpack(isa, to, case.cout, &output);
+            assert!(got.values == want.values, "{family}, {case:?}");
+            assert!(*pack(isa, to, &want) == *output, "{family} wrote elsewhere, {case:?}");
+        }
+    }
+}
+
+/// Largest steps of weights and outputs: what a quantised result may be off.
+#[test]
+fn a_quantised_convolution_is_the_one_in_f64_within_its_steps() {
+    let mut random = random(11);
+    let case = [64, 9, 11];
+    let input = Image::of(case, |_| random().max(0.0));
+    let held = Image::of([32, 9, 11], |_| 2.0 * random());
+    let folded = Folded {
+        weights: (0..32 * 64 * 9).map(|_| random() as f32 / 16.0).collect(),
+        bias: (0..32).map(|_| random() as f32).collect(),
+        cin: 64,
+        cout: 32,
+        k: 3,
+    };
+    let want = input.convolved(&folded, 1, false).plus(&held).relu();
+    let most = want.values.iter().fold(0.0, |a: f64, b| a.max(*b));
+    let levels = [
+        Levels::of(1.0, Activation::Relu),
+        Levels::of(most as f32, Activation::Relu),
+        Levels::of(2.0, Activation::None),
+    ];
+    let (quantised, factors) = quantise(&folded, [levels[0], levels[1]], Some(levels[2]));
+    let epilogue = Epilogue {
+        accumulate: true,
+        activation: Activation::Relu,
+    };
+    for (family, isa) in families() {
+        let (from, to) = (
+            Grid::new(isa, input.shape, 1),
+            Grid::new(isa, want.shape, 0),
+        );
+        let bytes = |image: &Image, levels: Levels, zero: f64| {
+            let values = image
+                .values
+                .iter()
+                .map(|v| (v / levels.step + zero).round());
+            Image {
+                shape: image.shape,
+                values: values.collect(),
+            }
+        };
+        let mut output = pack(isa, to, &bytes(&held, levels[2], 128.0));
+        let direct = Direct::blocked(isa, &quantised, 1, epilogue, from, to);
+        let input = pack(isa, from, &bytes(&input, levels[0], 0.0));
+        direct.scaled(Some(&factors)).run(&input, &mut output);
+        let got = unpack(isa, to, 32, &output);
+        let errors = (got.values.iter().zip(&want.values)).map(|(g, w)| g * levels[1].step - w);
+        let (sum, worst) = errors.fold((0.0, 0.0), |(sum, worst): (f64, f64), e| {
+            (sum + e * e, worst.max(e.abs()))
+        });
+        let typical = (sum / want.values.len() as f64).sqrt();
+        assert!(
+            typical <= levels[1].step && worst <= 4.0 * levels[1].step,
+            "{family}: {typical}, {worst}"
+        );
+    }
+}
+
+/// The levels of an image go in as they are: mean and deviation are the weights'.
+#[test]
+fn stem_of_levels_is_that_of_numbers_within_its_steps() {
+    for preprocessing in Preprocessing::ALL {
+        let side = 64;
+        let scale = if preprocessing == Preprocessing::Caffe {
+            100.0
+        } else {
+            1.0
+        };
+        let mut random = random(5);
+        let folded = Folded {
+            weights: (0..64 * 147).map(|_| (random() / scale) as f32).collect(),
+            bias: (0..64).map(|_| random() as f32).collect(),
+            cin: 3,
+            cout: 64,
+            k: 7,
+        };
+        let sums = super::ends::normalised(preprocessing, &pixels(side), side)
+            .convolved(&folded, 2, false)
+            .relu();
+        let want = sums.pooled(3);
+        let most = want.values.iter().fold(0.0, |a: f64, b| a.max(*b));
+        let levels = [Levels::IMAGE, Levels::of(most as f32, Activation::Relu)];
+        let mut outputs = families().into_iter().map(|(family, isa)| {
+            let input = Input::new(isa, preprocessing, side, 7);
+            let (quantised, factors) = quantise(&input.folded(clone(&folded)), levels, None);
+            let to = Grid::new(isa, want.shape, 1);
+            let stem = Stem::new(isa, &quantised, &input, to).scaled(Some(&factors));
+            let (mut image, mut output) = (input.memory(), Block::zeroed(to.bytes()));
+            input.fill(&mut image, &pixels(side));
+            stem.run(&image, &mut output, &mut vec![0xff; stem.scratch_bytes()]);
+            let got = unpack(isa, to, 64, &output);
+            for (got, want) in got.values.iter().zip(&want.values) {
+                let error = (got * levels[1].step - want).abs() / levels[1].step;
+                assert!(
+                    error <= 3.0,
+                    "{family} {preprocessing}: off by {error} steps"
+                );
+            }
+            output.to_vec()
+        });
+        let first = outputs.next().expect("there is a portable family");
+        assert!(outputs.all(|output| output == first));
+    }
+}
+
+fn clone(folded: &Folded) -> Folded {
+    Folded {
+        weights: folded.weights.clone(),
+        bias: folded.bias.clone(),
+        ..*folded
+    }
+}
+
+#[test]
+fn whole_networks_give_the_same_bits_on_every_family_and_point_where_f32_does() {
+    let resnet = Architecture::resnet;
+    for (architecture, side, pooling) in [
+        (resnet(18, Strides::V15), 64, Pooling::Avg),
+        (resnet(50, Strides::V1), 32, Pooling::Max),
+        (resnet(50, Strides::V15), 96, Pooling::Avg),
+        (Architecture::Vgg16, 32, Pooling::Flatten),
+    ] {
+        let source = Source::Random(3);
+        let options = |family, precision| Options {
+            family,
+            side,
+            precision,
+            preprocessing: Preprocessing::Torchvision,
+            pooling,
+        };
+        let image = pixels(side);
+        let features = |network: &Network| {
+            let mut features = vec![0.0; architecture.features(side, pooling)];
+            network.forward(&mut network.arena(), &image, &mut features, |_, _| ());
+            features
+        };
+        let mut ranges = Ranges::new();
+        let floats = options(Some(Family::Portable), Precision::F32);
+        let floats = Network::load(architecture, &source, &floats, &ranges).unwrap();
+        floats.show(&mut floats.arena(), &image, |layer, outputs| {
+            let most = outputs.iter().fold(0.0, |most: f32, v| most.max(v.abs()));
+            ranges.insert(layer.to_owned(), most);
+        });
+        let want = features(&floats);
+        let mut first: Option<Vec<f32>> = None;
+        for (family, _) in families() {
+            let options = options(Some(family), Precision::Int8);
+            let network = Network::load(architecture, &source, &options, &ranges).unwrap();
+            let got = features(&network);
+            let dot = |a: &[f32], b: &[f32]| -> f64 {
+                a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum()
+            };
+            let cosine = dot(&got, &want) / (dot(&got, &got) * dot(&want, &want)).sqrt();
+            println!("{architecture} {pooling} {family}: cosine {cosine:.5}");
+            assert!(cosine > 0.99, "{architecture} {pooling} {family}: {cosine}");
+            let first = first.get_or_insert_with(|| got.clone());
+            assert!(got == *first, "{architecture} {pooling} on {family}");
+        }
+    }
+}
+
+#[test]
+fn a_layer_without_a_range_and_a_network_without_integers_are_refused() {
+    let options = Options {
+        side: 32,
+        precision: Precision::Int8,
+        ..Options::default()
+    };
+    let refused = |architecture| {
+        let loaded = Network::load(architecture, &Source::Random(1), &options, &Ranges::new());
+        loaded.err().expect("a refusal").to_string()
+    };
+    assert!(refused(Architecture::resnet(18, Strides::V15)).contains("`conv1`"));
+    assert!(refused(Architecture::MobileNetV2).contains("mobilenet_v2 has no int8"));
+}
