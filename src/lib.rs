@@ -17,9 +17,10 @@
 //! - [`moments`]: exact sums of features, as a group
 //! - [`projection`]: standardisation, principal components, drift
 //! - [`classifier`]: labels from features, by linear discriminant analysis of the moments
+//! - [`clusters`]: k-means of reduced features, whoever has the rows
 //! - [`table`]: rows as Parquet, commits as Delta Lake
 //!
-//! These eight know nothing of dataflows or Kafka, and of each other only that `table` uses `storage`, and that the two models are fitted
+//! These nine know nothing of dataflows or Kafka, and of each other only that `table` uses `storage`, and that the two models are fitted
 //! from `moments`. They can be used alone.
 //!
 //! - [`operators`]: the timely and differential operators, one a file
@@ -33,6 +34,7 @@
 pub mod backbone;
 pub mod classifier;
 pub mod cli;
+pub mod clusters;
 pub mod config;
 #[path = "../dataflows/mod.rs"]
 pub mod dataflows;
