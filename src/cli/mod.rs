@@ -20,19 +20,24 @@ use crate::table::CommitError;
 
 mod bench;
 mod classify;
+mod cluster;
 mod demo;
 mod events;
 mod export;
+mod eye;
 mod inspect;
 mod listen;
 mod log;
 mod reconcile;
+mod replacing;
 mod replay;
 mod reproject;
 mod run;
+mod similar;
 mod supervise;
 mod vacuum;
 mod verify;
+mod view;
 mod weights;
 
 /// Images in an object store, as an always up-to-date, exact table of PCA-reduced CNN features.
@@ -64,6 +69,10 @@ enum Command {
     Reproject(reproject::Reproject),
     /// Tells the labels of image files by a table's classifier
     Classify(classify::Classify),
+    /// Finds clusters of a table's images by k-means, and how far they are its labels
+    Cluster(cluster::Cluster),
+    /// Finds the images of a table that are most like an image
+    Similar(similar::Similar),
     /// Writes the table's rows to a file of another format
     Export(export::Export),
     /// Deletes what no recent version of a table names
@@ -186,6 +195,8 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Verify(verify) => verify.run(),
         Command::Reproject(reproject) => reproject.run(),
         Command::Classify(classify) => classify.run(),
+        Command::Cluster(cluster) => cluster.run(),
+        Command::Similar(similar) => similar.run(),
         Command::Export(export) => export.run(),
         Command::Vacuum(vacuum) => vacuum.run(),
         Command::Weights(command) => command.run(),
