@@ -27,6 +27,7 @@
 //! - [`dataflows`]: the graphs, wiring only
 //! - [`job`]: what the operators of a process share; opening, running, resuming
 //! - [`config`], [`observe`], [`cli`]: what is said, counted and asked
+//! - [`report`]: a version of a table as one HTML file
 //! - [`embedded`], [`pictures`]: the demo's servers and images
 
 #![warn(missing_docs)]
@@ -47,6 +48,7 @@ pub mod observe;
 pub mod operators;
 pub mod pictures;
 pub mod projection;
+pub mod report;
 #[cfg(test)]
 #[path = "../tests/shared/mod.rs"]
 mod shared;

@@ -31,6 +31,7 @@ mod log;
 mod reconcile;
 mod replacing;
 mod replay;
+mod report;
 mod reproject;
 mod run;
 mod similar;
@@ -73,6 +74,8 @@ enum Command {
     Cluster(cluster::Cluster),
     /// Finds the images of a table that are most like an image
     Similar(similar::Similar),
+    /// Writes a table as one HTML file to look at: maps with thumbnails, clusters, classifier, drift, rejects
+    Report(report::ReportCommand),
     /// Writes the table's rows to a file of another format
     Export(export::Export),
     /// Deletes what no recent version of a table names
@@ -197,6 +200,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Classify(classify) => classify.run(),
         Command::Cluster(cluster) => cluster.run(),
         Command::Similar(similar) => similar.run(),
+        Command::Report(report) => report.run(),
         Command::Export(export) => export.run(),
         Command::Vacuum(vacuum) => vacuum.run(),
         Command::Weights(command) => command.run(),
