@@ -17,15 +17,17 @@
 //! - [`moments`]: exact sums of features, as a group
 //! - [`projection`]: standardisation, principal components, drift
 //! - [`classifier`]: labels from features, by linear discriminant analysis of the moments
+//! - [`clusters`]: k-means of reduced features, whoever has the rows
 //! - [`table`]: rows as Parquet, commits as Delta Lake
 //!
-//! These eight know nothing of dataflows or Kafka, and of each other only that `table` uses `storage`, and that the two models are fitted
+//! These nine know nothing of dataflows or Kafka, and of each other only that `table` uses `storage`, and that the two models are fitted
 //! from `moments`. They can be used alone.
 //!
 //! - [`operators`]: the timely and differential operators, one a file
 //! - [`dataflows`]: the graphs, wiring only
 //! - [`job`]: what the operators of a process share; opening, running, resuming
 //! - [`config`], [`observe`], [`cli`]: what is said, counted and asked
+//! - [`report`]: a version of a table as one HTML file
 //! - [`embedded`], [`pictures`]: the demo's servers and images
 
 #![warn(missing_docs)]
@@ -33,6 +35,7 @@
 pub mod backbone;
 pub mod classifier;
 pub mod cli;
+pub mod clusters;
 pub mod config;
 #[path = "../dataflows/mod.rs"]
 pub mod dataflows;
@@ -45,6 +48,7 @@ pub mod observe;
 pub mod operators;
 pub mod pictures;
 pub mod projection;
+pub mod report;
 #[cfg(test)]
 #[path = "../tests/shared/mod.rs"]
 mod shared;

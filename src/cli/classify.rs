@@ -7,12 +7,11 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Failure, StoreArguments, runtime};
-use crate::backbone::{Architecture, Backbone, weights};
+use super::eye::Eye;
+use super::view::ViewArguments;
+use super::{Failure, runtime};
 use crate::classifier::{Classifier, Prediction};
-use crate::config::{self, Said, keys};
-use crate::image::{self, Limits, Resizer};
-use crate::job::{self, Contradiction, Extraction};
+use crate::job;
 
 /// Arguments of `classify`.
 #[derive(Debug, Args)]
@@ -33,7 +32,7 @@ pub struct Classify {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    store: StoreArguments,
+    view: ViewArguments,
 }
 
 /// What is told of an image.
@@ -63,19 +62,7 @@ impl From<Prediction<'_>> for Likely {
 impl Classify {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let (identity, classifier) = runtime()?.block_on(self.classifier())?;
-        let extraction = self.extraction(&identity)?;
-        if extraction.identity != identity {
-            return Err(Failure::Usage(anyhow::anyhow!(
-                "the table was made with the backbone {identity}, here it would be {}: their features can't be compared. Give the \
-                 job's file by --config, or ask on a machine like the job's",
-                extraction.identity
-            )));
-        }
-        let mut eye = Eye {
-            backbone: extraction.model.worker(),
-            resizer: Resizer::default(),
-            extraction,
-        };
+        let mut eye = Eye::new(&identity, self.config.as_deref())?;
         let (mut answers, mut unreadable) = (Vec::new(), 0);
         for path in &self.images {
             match eye.features(path) {
@@ -99,11 +86,11 @@ impl Classify {
         }
     }
 
-    /// The identity of the table's network, and its newest classifier.
+    /// The identity of the table's network, and its classifier.
     async fn classifier(&self) -> Result<(String, Classifier)> {
         let mut tables =
-            job::open_tables(&self.table, &self.store.config(), job::PATIENCE_MS).await?;
-        let found = tables.open_existing().await?;
+            job::open_tables(&self.table, &self.view.store(), job::PATIENCE_MS).await?;
+        let found = tables.open_existing_at(self.view.version).await?;
         let state = found
             .state
             .context("the table is there, but no job has committed to it yet")?;
@@ -113,28 +100,6 @@ impl Classify {
              commit of its job that changes them",
         )?;
         Ok((state.backbone, stored.classifier))
-    }
-
-    /// The network of the job's file, or else the one that an identity begins with.
-    fn extraction(&self, identity: &str) -> Result<Extraction, Failure> {
-        let mut said = match &self.config {
-            Some(file) => Said::load(file, config::environment())?,
-            None => Said::parse("", config::environment())?,
-        };
-        if self.config.is_none() {
-            said.set("backbone.name", network_of(identity)?, "the table");
-            for precision in ["bf16", "int8"] {
-                if identity.contains(&format!("; {precision}; ")) {
-                    said.set("backbone.precision", precision, "the table");
-                }
-            }
-        }
-        let (backbone, head) = said.resolve_network()?;
-        Ok(Extraction::load(
-            &backbone,
-            &head,
-            &weights::cache_dir().map_err(anyhow::Error::from)?,
-        )?)
     }
 
     fn print(&self, answers: &[Answer]) -> Result<()> {
@@ -162,46 +127,4 @@ fn answer(path: &Path, ranked: Vec<Prediction<'_>>) -> Option<Answer> {
         best: likely.next()?,
         next: likely.collect(),
     })
-}
-
-/// The configuration's name of the network that an identity begins with.
-fn network_of(identity: &str) -> Result<&'static str> {
-    let words = match keys::find("backbone", "name").map(|key| key.kind) {
-        Some(keys::Kind::Choice(words)) => words,
-        _ => &[],
-    };
-    let network = identity.split(';').next().unwrap_or_default();
-    let names = |word: &&&str| match Architecture::variants(word) {
-        Ok(variants) => variants
-            .iter()
-            .any(|variant| variant.to_string() == network),
-        Err(_) => network.starts_with(**word),
-    };
-    let word = words.iter().find(names).copied();
-    word.ok_or_else(|| {
-        Contradiction(format!(
-            "the table was made with the backbone {identity}, which is none of this release: give the job's file by --config"
-        ))
-        .into()
-    })
-}
-
-/// From a file to features, as the job goes about it.
-struct Eye {
-    extraction: Extraction,
-    backbone: Box<dyn Backbone>,
-    resizer: Resizer,
-}
-
-impl Eye {
-    fn features(&mut self, path: &Path) -> Result<Vec<f32>> {
-        let bytes = std::fs::read(path)?;
-        let picture = image::decode(&bytes, &Limits::default())?;
-        let mut pixels = Vec::new();
-        self.resizer
-            .apply(&picture, &self.extraction.preprocess, &mut pixels)?;
-        let mut features = vec![0.0; self.backbone.spec().features];
-        self.backbone.extract(&pixels, &mut features)?;
-        Ok(features)
-    }
 }

@@ -1,14 +1,14 @@
 //! `eigenflow export`: the table's rows in another format.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use csv::Writer;
-use tempfile::NamedTempFile;
 
+use super::replacing::replacing;
 use super::{Failure, StoreArguments, runtime};
 use crate::job;
 use crate::projection::Projection;
@@ -71,6 +71,10 @@ enum Column {
     Confidence,
     /// The classifier that said so
     ClassifierVersion,
+    /// The number of the cluster, empty where there is none
+    Cluster,
+    /// The clustering that it is of
+    ClusteringVersion,
 }
 
 impl Export {
@@ -82,15 +86,9 @@ impl Export {
             runtime.block_on(self.export(output))?;
             return Ok(ExitCode::SUCCESS);
         };
-        // What is there is replaced once the new one is whole.
-        let unwritable = || format!("{} can't be written", file.display());
-        let folder = file
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        let partial = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
-        let partial = partial.with_context(unwritable)?;
-        runtime.block_on(self.export(Writer::from_writer(&partial)))?;
-        partial.persist(file).with_context(unwritable)?;
+        replacing(file, |partial| {
+            runtime.block_on(self.export(Writer::from_writer(partial)))
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -151,6 +149,8 @@ impl Sheet<'_> {
             Column::PredictedLabel => shown("predicted_label"),
             Column::Confidence => shown("confidence"),
             Column::ClassifierVersion => shown("classifier_version"),
+            Column::Cluster => shown("cluster"),
+            Column::ClusteringVersion => shown("clustering_version"),
         });
         names.collect()
     }
@@ -176,6 +176,8 @@ impl Sheet<'_> {
             Column::PredictedLabel => or_empty(row.predicted_label.as_deref()),
             Column::Confidence => or_empty(row.confidence),
             Column::ClassifierVersion => or_empty(row.classifier_version),
+            Column::Cluster => or_empty(row.cluster),
+            Column::ClusteringVersion => or_empty(row.clustering_version),
         });
         fields.collect()
     }

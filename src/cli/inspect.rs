@@ -43,6 +43,8 @@ impl Inspect {
             .state
             .context("the table is there, but no job has committed to it yet")?;
         let projection = state.projection.as_ref();
+        let clustering = state.clustering.as_ref();
+        let agreement = clustering.and_then(|clustering| clustering.agreement);
         Ok(json!({
             "commit": found.version,
             "epoch": state.epoch,
@@ -59,14 +61,21 @@ impl Inspect {
             "drift_rad": projection.and_then(|projection| projection.drift_rad),
             "classifier_version": state.classifier.as_ref().map(|classifier| classifier.version),
             "labels": state.classifier.as_ref().map(|classifier| classifier.labels),
+            "clustering_version": clustering.map(|clustering| clustering.version),
+            "clusters": clustering.map(|clustering| clustering.clusters),
+            "silhouette": clustering.and_then(|clustering| clustering.silhouette),
+            "adjusted_rand_index": agreement.map(|agreement| agreement.adjusted_rand_index),
+            "normalised_mutual_information": agreement.map(|agreement| agreement.normalised_mutual_information),
             "predictions_tested": state.prequential.tested,
             "prequential_accuracy": state.prequential.accuracy(),
             "moments_sha256": state.moments.as_ref().map(|moments| &moments.sha256),
             "projection_sha256": projection.map(|projection| &projection.sha256),
             "classifier_sha256": state.classifier.as_ref().map(|classifier| &classifier.sha256),
+            "clustering_sha256": clustering.map(|clustering| &clustering.sha256),
             "moments_object": state.moments.as_ref().map(|moments| &moments.object),
             "projection_object": projection.map(|projection| &projection.object),
             "classifier_object": state.classifier.as_ref().map(|classifier| &classifier.object),
+            "clustering_object": clustering.map(|clustering| &clustering.object),
         }))
     }
 }

@@ -20,19 +20,25 @@ use crate::table::CommitError;
 
 mod bench;
 mod classify;
+mod cluster;
 mod demo;
 mod events;
 mod export;
+mod eye;
 mod inspect;
 mod listen;
 mod log;
 mod reconcile;
+mod replacing;
 mod replay;
+mod report;
 mod reproject;
 mod run;
+mod similar;
 mod supervise;
 mod vacuum;
 mod verify;
+mod view;
 mod weights;
 
 /// Images in an object store, as an always up-to-date, exact table of PCA-reduced CNN features.
@@ -64,6 +70,12 @@ enum Command {
     Reproject(reproject::Reproject),
     /// Tells the labels of image files by a table's classifier
     Classify(classify::Classify),
+    /// Finds clusters of a table's images by k-means, and how far they are its labels
+    Cluster(cluster::Cluster),
+    /// Finds the images of a table that are most like an image
+    Similar(similar::Similar),
+    /// Writes a table as one HTML file to look at: maps with thumbnails, clusters, classifier, drift, rejects
+    Report(report::ReportCommand),
     /// Writes the table's rows to a file of another format
     Export(export::Export),
     /// Deletes what no recent version of a table names
@@ -186,6 +198,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Verify(verify) => verify.run(),
         Command::Reproject(reproject) => reproject.run(),
         Command::Classify(classify) => classify.run(),
+        Command::Cluster(cluster) => cluster.run(),
+        Command::Similar(similar) => similar.run(),
+        Command::Report(report) => report.run(),
         Command::Export(export) => export.run(),
         Command::Vacuum(vacuum) => vacuum.run(),
         Command::Weights(command) => command.run(),

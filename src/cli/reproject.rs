@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::{Failure, StoreArguments, runtime};
 use crate::config::keys;
-use crate::job::{self, Reprojected, Reprojection};
+use crate::job::{self, Asked, Reprojected, Reprojection};
 use crate::operators::Load;
 
 /// Arguments of `reproject`.
@@ -27,6 +27,12 @@ pub struct Reproject {
     /// Files that together have at most so many bytes become one: table.file_bytes of the job
     #[arg(long, value_name = "BYTES", default_value = of_the_job("file_bytes"), value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
     file_bytes: u64,
+    /// How many clusters a table with `columns.cluster` gets; without it as many as the last time, at first as many as there are labels
+    #[arg(short = 'k', long, value_name = "K")]
+    clusters: Option<usize>,
+    /// Of all that is left to chance in them; without it as the last time
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
     #[command(flatten)]
     store: StoreArguments,
 }
@@ -36,6 +42,8 @@ different ages are in different coordinates. This command computes reduced_featu
 that the last commit names, and swaps the files in one commit: readers see all of it or none. Features, moments, projection \
 and Kafka offsets stay as they are. It needs the table and nothing else: no configuration, no Kafka, no images. \
 `run --until-end` does the same at its end.
+
+A table with `columns.cluster` gets its clusters by it: k-means of the rows it has then. Rows that come later have none until the next time.
 
 Where nothing is to do it says so and commits nothing. `eigenflow verify` checks the result; \
 `eigenflow vacuum` deletes the files that were replaced, once no recent version needs them.
@@ -69,11 +77,21 @@ impl Reproject {
             count: self.rows_per_file,
             bytes: self.file_bytes,
         };
-        let opened = async { Reprojection::open(tables.await?, file_max).await };
+        let opened = async { Reprojection::open(tables.await?, file_max, self.clusters()).await };
         let reprojection = runtime.block_on(opened)?;
         let done = job::reproject(&Arc::new(reprojection), self.workers)?;
         print(&done, start.elapsed().as_secs_f64());
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Reproject {
+    /// The clusters that are asked for, if any are.
+    fn clusters(&self) -> Asked {
+        Asked {
+            clusters: self.clusters,
+            seed: self.seed,
+        }
     }
 }
 
@@ -89,6 +107,17 @@ fn print(done: &Reprojected, seconds: f64) {
         println!(
             "commit {commit}: {under}; {} files became {}; {seconds:.2} s",
             done.files_before, done.files
+        );
+    }
+    if let Some(clustering) = &done.clustering {
+        let with = |number: Option<f64>| number.map_or("none".to_owned(), |x| format!("{x:.4}"));
+        let agreement = clustering.agreement;
+        println!(
+            "{} clusters: silhouette {}, with the labels an adjusted Rand index of {} and a normalised mutual information of {}",
+            clustering.clusters,
+            with(clustering.silhouette),
+            with(agreement.map(|with| with.adjusted_rand_index)),
+            with(agreement.map(|with| with.normalised_mutual_information)),
         );
     }
 }

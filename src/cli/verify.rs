@@ -80,6 +80,10 @@ fn print(verdict: &Verdict, seconds: f64) {
         "predicted labels of {} rows recomputed, of {} not, whose classifier is gone",
         tally.predicted_checked, tally.predicted_unchecked
     );
+    println!(
+        "clusters of {} rows recomputed, of {} not, whose clustering is gone",
+        tally.clusters_checked, tally.clusters_unchecked
+    );
     for difference in &tally.differences {
         println!("different: {}", difference.what);
     }

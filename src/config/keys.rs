@@ -190,6 +190,7 @@ pub const KEYS: &[Key] = &[
     key("columns", "scaled_features", Kind::Text, Derived("\"scaled_features\""), "The standardised features; without a name there is no such column."),
     key("columns", "predicted_label", Kind::Text, Derived("\"predicted_label\""), "The label that a classifier gives the image before it learns it; without a name there is no such column. classifier_version comes with it, or with confidence."),
     key("columns", "confidence", Kind::Text, Derived("\"confidence\""), "How likely the classifier holds that label; without a name there is no such column."),
+    key("columns", "cluster", Kind::Text, Derived("\"cluster\""), "The k-means cluster of the image, by the reproject that last met it; without a name there is no such column. clustering_version comes with it."),
     key("columns", "content", Kind::Text, Derived("\"content\""), "The image's bytes; without a name there is no such column."),
 
     key("select", "include", Kind::List, Default("[]"), "Globs: only objects whose keys match one are rows; none means all. * ends at a folder, ** does not."),

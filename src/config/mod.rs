@@ -167,6 +167,8 @@ pub struct Columns {
     pub predicted_label: Option<String>,
     /// How likely that is; without a name there is no such column.
     pub confidence: Option<String>,
+    /// The number of the image's cluster; without a name there is no such column.
+    pub cluster: Option<String>,
     /// The image's bytes; without a name there is no such column.
     pub content: Option<String>,
 }

@@ -338,6 +338,7 @@ impl Said {
             scaled_features: self.optional_text("columns.scaled_features"),
             predicted_label: self.optional_text("columns.predicted_label"),
             confidence: self.optional_text("columns.confidence"),
+            cluster: self.optional_text("columns.cluster"),
             content: self.optional_text("columns.content"),
         }
     }

@@ -17,6 +17,7 @@ use crate::storage::{Uploads, Witnesses};
 use state::{JobState, ProjectionRef};
 
 mod calibration;
+mod clusterer;
 mod label;
 mod model;
 mod open;
@@ -30,17 +31,22 @@ mod statistics;
 mod tables;
 pub mod uploads;
 mod verification;
+mod view;
 
 pub use calibration::{calibrate, calibrate_on, calibration};
+pub use clusterer::Clusterer;
 pub use label::Labeller;
 pub use model::Extraction;
 pub use open::{Options, PATIENCE_MS, Rules, open, open_tables, s3_config};
-pub use origin::{Beginning, Origin, read_classifier, read_moments, read_projection};
-pub use reprojection::{Plan, Reprojected, Reprojection};
-pub use run::{reproject, run, verify};
+pub use origin::{
+    Beginning, Origin, read_classifier, read_clustering, read_moments, read_projection,
+};
+pub use reprojection::{Asked, Plan, Reprojected, Reprojection};
+pub use run::{cluster, reproject, run, verify};
 pub use selection::{Sample, Selection};
 pub use tables::{Found, Summary, Sweep, Tables};
 pub use verification::{Check, Difference, Digests, Opened, Tally, Verdict, Verification};
+pub use view::{View, read_points};
 
 /// Everything that the operators of a process share.
 pub struct Job {

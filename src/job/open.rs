@@ -154,10 +154,12 @@ fn form(columns: &config::Columns) -> Result<Form> {
         scaled_features,
         predicted_label,
         confidence,
+        cluster,
         content,
     } = columns;
     // Whoever reads a prediction can tell by which classifier, and `verify` can check it.
-    let classifier_version = "classifier_version".to_owned();
+    let [classifier_version, clustering_version] =
+        ["classifier_version", "clustering_version"].map(str::to_owned);
     let predicts = predicted_label.is_some() || confidence.is_some();
     let named = [
         ("path", Some(path)),
@@ -170,6 +172,11 @@ fn form(columns: &config::Columns) -> Result<Form> {
         (
             "classifier_version",
             predicts.then_some(&classifier_version),
+        ),
+        ("cluster", cluster.as_ref()),
+        (
+            "clustering_version",
+            cluster.as_ref().map(|_| &clustering_version),
         ),
         ("content", content.as_ref()),
     ];

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use super::state::{FORMAT, JobState, decode_moments, decode_tombstones};
 use super::{Contradiction, Job, Tables};
 use crate::classifier;
+use crate::clusters;
 use crate::event::Version;
 use crate::moments::Moments;
 use crate::operators::commit::Ledger;
@@ -167,6 +168,28 @@ pub async fn read_classifier(
     if found != named.sha256 {
         bail!(
             "{} is damaged: its classifier has sha256 {found}, the commit names {}",
+            named.object,
+            named.sha256
+        );
+    }
+    Ok(Some(stored))
+}
+
+/// The clustering that a commit names, checked against its digest.
+pub async fn read_clustering(
+    tables: &Tables,
+    state: &JobState,
+) -> Result<Option<clusters::Stored>> {
+    let Some(named) = &state.clustering else {
+        return Ok(None);
+    };
+    let bytes = tables.objects.get(&named.object).await?;
+    let stored = clusters::Stored::from_safetensors(&bytes);
+    let stored = stored.with_context(|| named.object.clone())?;
+    let found = stored.clustering.sha256();
+    if found != named.sha256 {
+        bail!(
+            "{} is damaged: its clustering has sha256 {found}, the commit names {}",
             named.object,
             named.sha256
         );

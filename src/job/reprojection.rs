@@ -6,35 +6,65 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result};
 use tokio::runtime::Handle;
 
-use super::origin::{read_classifier, read_projection};
-use super::state::JobState;
+use super::origin::{read_classifier, read_clustering, read_moments, read_projection};
+use super::state::{ClusteringRef, JobState};
 use super::statistics::{Kind, all_under};
-use super::{Failure, Tables};
+use super::{Failure, Summary, Tables};
+use crate::clusters::{self, ClusterError, Outcome};
+use crate::operators::cluster::Wanted;
 use crate::operators::models::ModelFiles;
 use crate::operators::{Epoch, Host, Load};
+use crate::table::state::CLUSTERS;
 use crate::table::{CommitError, DataFile, Row};
+
+/// The clusters that are asked for; what is not said is as the last time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    /// How many.
+    pub clusters: Option<usize>,
+    /// Of all that is left to chance.
+    pub seed: Option<u64>,
+}
 
 /// Worker 0's plan.
 pub struct Plan {
     /// Files to be rewritten as one, each within the bounds of a file, unless it is one.
     pub groups: Vec<Vec<DataFile>>,
-    /// The newest models; without a classifier where the table doesn't show what it predicts.
+    /// What clusters are to be found before; `None` where the table shows none, or has the right ones.
+    pub clusters: Option<Wanted>,
+    /// The newest models; without a classifier or a clustering where the table doesn't show what it says.
     pub models: ModelFiles,
     /// The last commit's state, under this writer's name: all that the new commit says beside its files.
     pub state: JobState,
 }
 
 impl Plan {
-    /// The plan for the last commit that `tables` know, as `writer`; `None` where a rewriting would change nothing.
+    /// The plan for the last commit that `tables` know, as `writer`, with clusters as they are `asked` for, or else as the last were; `None`
+    /// where a rewriting would change nothing.
     ///
     /// # Errors
-    /// A projection or statistics that can't be read.
-    pub async fn of(tables: &Tables, writer: &str, file_max: Load) -> Result<Option<Self>> {
+    /// Models or statistics that can't be read.
+    pub async fn of(
+        tables: &Tables,
+        writer: &str,
+        file_max: Load,
+        asked: Asked,
+    ) -> Result<Option<Self>> {
         let Some((mut state, files)) = tables.committed().await? else {
             return Ok(None);
         };
         let projection = state.projection.as_ref().map(|named| named.version);
         let mut newest = vec![(Kind::Projection, projection)];
+        let clusters = wanted_clusters(tables, &state, &files, asked).await?;
+        if tables.rows.form().shows::<Row>("cluster") {
+            let version = match &clusters {
+                Clusters::Kept(version) => Some(*version),
+                // No row is in it yet, so every file is rewritten.
+                Clusters::Wanted(_) => Some(next_version(&state)),
+                Clusters::None => None,
+            };
+            newest.push((Kind::Clustering, version));
+        }
         let predicts = tables.rows.form().shows::<Row>("classifier_version");
         if predicts {
             let classifier = state.classifier.as_ref().map(|named| named.version);
@@ -49,13 +79,120 @@ impl Plan {
             true => read_classifier(tables, &state).await?,
             false => None,
         };
+        let mut models = ModelFiles::new(projection.as_ref(), classifier.as_ref())?;
+        let clusters = match clusters {
+            Clusters::Kept(_) => {
+                let clustering = read_clustering(tables, &state).await?;
+                models.clustering = clustering
+                    .map(|stored| stored.to_safetensors())
+                    .transpose()?;
+                None
+            }
+            Clusters::Wanted(wanted) => Some(wanted),
+            Clusters::None => {
+                state.clustering = None;
+                None
+            }
+        };
         state.writer = writer.to_owned();
         Ok(Some(Plan {
             groups,
-            models: ModelFiles::new(projection.as_ref(), classifier.as_ref())?,
+            clusters,
+            models,
             state,
         }))
     }
+
+    /// The plan with the clusters that were found, which are put into the store. That there are none is no failure: other rows may have some.
+    ///
+    /// # Errors
+    /// A store that fails.
+    pub async fn published(
+        mut self,
+        tables: &Tables,
+        found: Option<Result<Box<Outcome>, ClusterError>>,
+    ) -> Result<Self> {
+        let outcome = match found {
+            None => return Ok(self),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "no clusters");
+                self.state.clustering = None;
+                return Ok(self);
+            }
+            Some(Ok(outcome)) => outcome,
+        };
+        let stored = clusters::Stored {
+            version: next_version(&self.state),
+            projection_version: self
+                .state
+                .projection
+                .as_ref()
+                .map_or(0, |named| named.version),
+            clustering: outcome.clustering.clone(),
+        };
+        let file = stored.to_safetensors()?;
+        let label = format!("{:010}", stored.version);
+        let object = tables
+            .objects
+            .put(CLUSTERS, label, "safetensors", file.clone().into());
+        let options = self.clusters.take().map(|(options, _)| options);
+        let named = ClusteringRef::new(
+            object.await?,
+            &stored,
+            options.unwrap_or_default(),
+            &outcome,
+        );
+        self.state.clustering = Some(named);
+        self.models.clustering = Some(file);
+        Ok(self)
+    }
+}
+
+/// What there is to do about clusters.
+enum Clusters {
+    /// There are to be none.
+    None,
+    /// Those of this version are the rows'.
+    Kept(i64),
+    /// They are to be found.
+    Wanted(Wanted),
+}
+
+async fn wanted_clusters(
+    tables: &Tables,
+    state: &JobState,
+    files: &[DataFile],
+    asked: Asked,
+) -> Result<Clusters> {
+    let shown = tables.rows.form().shows::<Row>("cluster");
+    let Some(projection) = state.projection.as_ref().filter(|_| shown) else {
+        return Ok(Clusters::None);
+    };
+    let last = state.clustering.as_ref();
+    let before = last.map(|last| last.options.clone()).unwrap_or_default();
+    let options = clusters::Options {
+        clusters: asked.clusters.or(before.clusters),
+        seed: asked.seed.unwrap_or(before.seed),
+    };
+    if let Some(last) = last
+        && (last.projection_version, &last.options) == (projection.version, &options)
+        && all_of(files, &[(Kind::Clustering, Some(last.version))])?
+    {
+        return Ok(Clusters::Kept(last.version));
+    }
+    // A table without labels would be rewritten each time, for nothing.
+    if options.clusters.is_none()
+        && state.classifier.is_none()
+        && read_moments(tables, state).await?.labels().next().is_none()
+    {
+        return Ok(Clusters::None);
+    }
+    Ok(Clusters::Wanted((options, projection.components)))
+}
+
+/// Of the next clustering.
+fn next_version(state: &JobState) -> i64 {
+    state.clustering.as_ref().map_or(1, |last| last.version + 1)
 }
 
 /// Fills groups up to `file_max` of rows of so many `features`, each file into the first that has room. No two groups would fit into one, so files
@@ -89,7 +226,7 @@ fn worth_it(
     let mut worth = Vec::new();
     for group in groups {
         let done = match &group[..] {
-            [file] => all_newest(file, newest).with_context(|| file.name.clone())?,
+            [_] => all_of(&group, newest)?,
             _ => false,
         };
         if !done {
@@ -99,17 +236,20 @@ fn worth_it(
     Ok(worth)
 }
 
-fn all_newest(file: &DataFile, newest: &[(Kind, Option<Epoch>)]) -> Result<bool> {
-    for (kind, version) in newest {
-        if !all_under(&file.stats, *kind, *version)? {
-            return Ok(false);
+fn all_of(files: &[DataFile], newest: &[(Kind, Option<Epoch>)]) -> Result<bool> {
+    for file in files {
+        for (kind, version) in newest {
+            let under = all_under(&file.stats, *kind, *version);
+            if !under.with_context(|| file.name.clone())? {
+                return Ok(false);
+            }
         }
     }
     Ok(true)
 }
 
 /// What `reproject` did, or found to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Reprojected {
     /// The main table's newest version.
     pub commit: u64,
@@ -121,6 +261,8 @@ pub struct Reprojected {
     pub files_before: usize,
     /// Files that they became.
     pub files: usize,
+    /// The clusters, where the table shows them.
+    pub clustering: Option<ClusteringRef>,
 }
 
 /// What the workers of `reproject` share.
@@ -129,7 +271,7 @@ pub struct Reprojection {
     runtime: Handle,
     failure: Failure,
     plan: Mutex<Option<Plan>>,
-    outcome: Reprojected,
+    outcome: Mutex<Reprojected>,
 }
 
 impl Host for Reprojection {
@@ -142,6 +284,11 @@ impl Host for Reprojection {
     fn tables(&self) -> &Tables {
         &self.tables
     }
+    fn committed(&self, state: &JobState, summary: &Summary) {
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        outcome.commit = summary.version;
+        outcome.clustering.clone_from(&state.clustering);
+    }
 }
 
 impl Reprojection {
@@ -150,27 +297,28 @@ impl Reprojection {
     ///
     /// # Errors
     /// Where there is no table, or no job has committed to it; logs or a projection that can't be read.
-    pub async fn open(mut tables: Tables, file_max: Load) -> Result<Self> {
+    pub async fn open(mut tables: Tables, file_max: Load, clusters: Asked) -> Result<Self> {
         let found = tables.open_to_rewrite().await.map_err(explained)?;
         let state = found
             .state
             .context("the table is there, but no job has committed to it yet")?;
         let writer = uuid::Uuid::new_v4().simple().to_string();
-        let plan = Plan::of(&tables, &writer, file_max).await?;
+        let plan = Plan::of(&tables, &writer, file_max, clusters).await?;
         let groups = plan.as_ref().map_or(&[][..], |plan| &plan.groups);
         let outcome = Reprojected {
-            commit: found.version + u64::from(plan.is_some()),
+            commit: found.version,
             projection: state.projection.map(|named| named.version),
             rows: found.rows.iter().map(|file| file.rows).sum(),
             files_before: groups.iter().map(Vec::len).sum(),
             files: groups.len(),
+            clustering: state.clustering,
         };
         Ok(Reprojection {
             tables,
             runtime: Handle::current(),
             failure: Failure::default(),
             plan: Mutex::new(plan),
-            outcome,
+            outcome: Mutex::new(outcome),
         })
     }
 
@@ -182,7 +330,8 @@ impl Reprojection {
 
     /// What is true when the workers have ended without failing.
     pub(super) fn outcome(&self) -> Reprojected {
-        self.outcome
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        outcome.clone()
     }
 }
 

@@ -17,7 +17,11 @@ use timely::{CommunicationConfig, WorkerConfig};
 
 use super::rendezvous::rendezvous;
 use super::reprojection::explained;
-use super::{Beginning, Job, Layout, Plan, Reprojected, Reprojection, Verdict, Verification};
+use super::{
+    Asked, Beginning, Clusterer, Job, Layout, Plan, Reprojected, Reprojection, Verdict,
+    Verification,
+};
+use crate::clusters::Outcome;
 use crate::dataflows;
 use crate::dataflows::online_pca::online_pca;
 use crate::operators::Host;
@@ -131,7 +135,7 @@ fn work(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>, worke
         // Every worker builds the graph; whether there is anything to do in it, worker 0 knows.
         let plan = match worker.index() {
             0 if !job.stopped.load(Relaxed) => {
-                let plan = Plan::of(&job.tables, &job.writer, job.file_max());
+                let plan = Plan::of(&job.tables, &job.writer, job.file_max(), Asked::default());
                 let plan = job.runtime.block_on(plan);
                 plan.map_err(|error| job.failure.set(error)).ok().flatten()
             }
@@ -150,6 +154,15 @@ fn work(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>, worke
 pub fn verify(verification: &Arc<Verification>, workers: usize) -> Result<Verdict> {
     execute(verification, workers, dataflows::verify::verify)?;
     verification.verdict()
+}
+
+/// Finds the clusters of a table's rows, on threads of this process. Blocks; not for a runtime's thread.
+///
+/// # Errors
+/// Rows that can't be read, or have no clusters.
+pub fn cluster(clusterer: &Arc<Clusterer>, workers: usize) -> Result<Outcome> {
+    execute(clusterer, workers, dataflows::cluster::clusters)?;
+    clusterer.outcome()
 }
 
 /// Brings all rows of a table under its newest projection, on threads of this process. Blocks; not for a runtime's thread.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::classifier;
+use crate::clusters;
 use crate::event::Version;
 use crate::moments::{Moments, Part, Sums};
 use crate::operators::{Epoch, Key};
@@ -41,6 +42,9 @@ pub struct JobState {
     /// The newest classifier.
     #[serde(default)]
     pub classifier: Option<ClassifierRef>,
+    /// The clusters of the last `reproject` of a table that shows them.
+    #[serde(default)]
+    pub clustering: Option<ClusteringRef>,
     /// How often the classifiers before were right on images that were new to them, since the table was made.
     #[serde(default)]
     pub prequential: Prequential,
@@ -104,6 +108,29 @@ pub struct ClassifierRef {
     pub labels: usize,
 }
 
+/// The clustering of a commit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClusteringRef {
+    /// Counts the clusterings of the table; `clustering_version` of the rows that it met.
+    pub version: i64,
+    /// The projection whose reduced features it is of.
+    pub projection_version: Epoch,
+    /// The object, beside the table.
+    pub object: String,
+    /// Of what the clustering is, not of the object.
+    pub sha256: String,
+    /// How it was found.
+    pub options: clusters::Options,
+    /// How many clusters there are.
+    pub clusters: usize,
+    /// The sum of the squares of all rows' distances to their centroids.
+    pub inertia: f64,
+    /// The mean silhouette.
+    pub silhouette: Option<f64>,
+    /// With the labels.
+    pub agreement: Option<clusters::Agreement>,
+}
+
 /// Predictions of labelled images by classifiers that had not learnt them: tested, then trained (Dawid, "Present position and potential
 /// developments: some personal views: statistical theory: the prequential approach", 1984). An overwritten image counts anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,6 +170,28 @@ impl ClassifierRef {
             sha256: classifier.sha256(),
             options,
             labels: classifier.labels().len(),
+        }
+    }
+}
+
+impl ClusteringRef {
+    /// For a clustering that lies in `object`, was found by `options`, and came out so.
+    pub fn new(
+        object: String,
+        stored: &clusters::Stored,
+        options: clusters::Options,
+        outcome: &clusters::Outcome,
+    ) -> Self {
+        ClusteringRef {
+            version: stored.version,
+            projection_version: stored.projection_version,
+            object,
+            sha256: stored.clustering.sha256(),
+            options,
+            clusters: stored.clustering.clusters(),
+            inertia: outcome.inertia,
+            silhouette: outcome.silhouette,
+            agreement: outcome.agreement,
         }
     }
 }

@@ -14,6 +14,8 @@ pub enum Kind {
     Projection,
     /// `classifier_version` names it.
     Classifier,
+    /// `clustering_version` names it.
+    Clustering,
 }
 
 #[derive(Deserialize)]
@@ -28,6 +30,7 @@ struct Stats {
 struct Columns {
     projection_version: Option<i64>,
     classifier_version: Option<i64>,
+    clustering_version: Option<i64>,
 }
 
 impl Columns {
@@ -35,6 +38,7 @@ impl Columns {
         match kind {
             Kind::Projection => self.projection_version,
             Kind::Classifier => self.classifier_version,
+            Kind::Clustering => self.clustering_version,
         }
     }
 }

@@ -5,6 +5,7 @@ mod garbage;
 pub use garbage::Sweep;
 
 use anyhow::{Context, Result, bail};
+use chrono::{DateTime, Utc};
 use tokio::sync::Mutex;
 
 use super::Contradiction;
@@ -12,7 +13,9 @@ use super::state::{FileList, JobState};
 use crate::operators::Which;
 use crate::storage::Place;
 use crate::table::state::Objects;
-use crate::table::{self, Author, Commit, DataFile, DataFiles, Form, Reject, Row, Snapshot, Table};
+use crate::table::{
+    self, Author, Commit, DataFile, DataFiles, Form, Past, Reject, Row, Snapshot, Table,
+};
 
 /// The main table, the rejects table beside it, and the objects of the job's state.
 pub struct Tables {
@@ -45,6 +48,30 @@ impl Logs {
             Some(state) => self.rejects.catch_up(&state).await,
             None => Ok(()),
         }
+    }
+
+    /// To a version of the main table, and to the rejects table as it was then: of the newest commit that is of no later epoch.
+    async fn go_back(&mut self, version: u64) -> Result<()> {
+        let Logs { main, rejects } = self;
+        main.base = main.table.snapshot_at(Some(version)).await?;
+        let state = main.base.job.as_deref().map(JobState::parse).transpose()?;
+        let epoch = state.map_or(0, |state| state.epoch);
+        // Epochs only grow, so the middle of what is left tells on which side it is. Version 0 is of none.
+        let (mut at, mut after) = (0, rejects.base.version + 1);
+        let mut found = None;
+        while after - at > 1 {
+            let middle = at + (after - at) / 2;
+            let snapshot = rejects.table.snapshot_at(Some(middle)).await?;
+            match snapshot.txn.unwrap_or(0) <= epoch {
+                true => (at, found) = (middle, Some(snapshot)),
+                false => after = middle,
+            }
+        }
+        rejects.base = match found {
+            Some(found) => found,
+            None => rejects.table.snapshot_at(Some(0)).await?,
+        };
+        Ok(())
     }
 
     fn summary(&self) -> Summary {
@@ -97,6 +124,11 @@ impl Tables {
         })
     }
 
+    /// Where the main table lies.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// Opens the logs for a job: creates what isn't there, and carries out a rejects commit that a crash left undone.
     pub async fn open(&self) -> Result<Found> {
         let main = Log::open_or_create(self.place.clone(), self.rows.form()).await?;
@@ -119,7 +151,19 @@ impl Tables {
     /// Opens the logs of tables that must be there, and changes nothing: a job may be at work on them. Rejects that are
     /// yet to be committed are found as if they were.
     pub async fn open_existing(&mut self) -> Result<Found> {
-        let logs = self.existing().await?;
+        self.open_existing_at(None).await
+    }
+
+    /// As [`open_existing`](Self::open_existing), as of this version of the main table; `None`: the newest. No commit can follow an older one.
+    pub async fn open_existing_at(&mut self, version: Option<u64>) -> Result<Found> {
+        let mut logs = self.existing().await?;
+        if let Some(version) = version.filter(|version| *version != logs.main.base.version) {
+            logs.go_back(version).await.with_context(|| {
+                format!("{}: there is no version {version} (any more)", self.place)
+            })?;
+            let form = logs.main.base.form.clone();
+            self.rows = DataFiles::new(self.place.clone(), form);
+        }
         self.found(logs).await
     }
 
@@ -200,6 +244,18 @@ impl Tables {
             return Ok(None);
         };
         Ok(Some((JobState::parse(json)?, base.files.clone())))
+    }
+
+    /// The last `count` commits of jobs up to the version that was opened, oldest first: when each was made, and what it says.
+    pub async fn history(&self, count: usize) -> Result<Vec<(DateTime<Utc>, JobState)>> {
+        let logs = self.logs.lock().await;
+        let main = &logs
+            .as_ref()
+            .context("the tables' logs were not opened in this process")?
+            .main;
+        let past = main.table.history(main.base.version, count).await?;
+        let state = |past: Past| Ok((past.at, JobState::parse(&past.job)?));
+        past.into_iter().map(state).collect()
     }
 
     /// The key columns of a file.

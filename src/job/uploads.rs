@@ -1,7 +1,7 @@
 //! Where a job's images are: S3, or folders that stand for buckets.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -31,7 +31,15 @@ pub async fn open(config: &Config, credentials: Option<&Credentials>) -> Result<
             s3_config(config, credentials).client().await?,
         )));
     };
-    let folders = config.s3.buckets.iter().map(|bucket| {
+    folders(&root, &config.s3.buckets)
+}
+
+/// The folders in `root` that stand for these buckets.
+///
+/// # Errors
+/// One that there is not.
+pub fn folders(root: &Path, buckets: &[String]) -> Result<Arc<dyn Uploads>> {
+    let folders = buckets.iter().map(|bucket| {
         let folder = root.join(bucket);
         let uploads = FolderUploads::new(bucket, &folder).with_context(|| {
             format!(

@@ -7,14 +7,15 @@ use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
-use super::origin::{read_classifier, read_moments, read_projection};
+use super::origin::{read_classifier, read_clustering, read_moments, read_projection};
 use super::state::{JobState, decode_tombstones, version_of};
 use super::{Failure, Tables};
 use crate::classifier;
+use crate::clusters;
 use crate::moments::Moments;
 use crate::operators::{Epoch, Host};
 use crate::projection::Stored;
-use crate::table::state::{CLASSIFIERS, PROJECTIONS};
+use crate::table::state::{CLASSIFIERS, CLUSTERS, PROJECTIONS};
 use crate::table::{DataFile, Form, Row};
 use crate::tensors::StoredError;
 
@@ -57,6 +58,10 @@ pub struct Tally {
     pub predicted_checked: u64,
     /// Rows whose classifier is no longer there.
     pub predicted_unchecked: u64,
+    /// Rows whose clusters were computed again.
+    pub clusters_checked: u64,
+    /// Rows whose clustering is no longer there.
+    pub clusters_unchecked: u64,
     /// Rows are missing from the sums: their file can't be read, or their features are none.
     pub incomplete: bool,
     /// What is not as it was published.
@@ -74,6 +79,8 @@ impl Tally {
         self.reduced_unchecked += other.reduced_unchecked;
         self.predicted_checked += other.predicted_checked;
         self.predicted_unchecked += other.predicted_unchecked;
+        self.clusters_checked += other.clusters_checked;
+        self.clusters_unchecked += other.clusters_unchecked;
         self.incomplete |= other.incomplete;
         self.differences.extend(other.differences);
     }
@@ -138,6 +145,8 @@ pub struct Verification {
     projections: Versions,
     newest_classifier: Option<classifier::Stored>,
     classifiers: Versions,
+    newest_clustering: Option<clusters::Stored>,
+    clusterings: Versions,
     /// What was found before the workers began.
     opening: Tally,
     verdict: Mutex<Option<Verdict>>,
@@ -181,6 +190,12 @@ impl Verification {
         let named = state.classifier.as_ref();
         let named = named.map(|named| (named.version, &named.object));
         let classifiers = versions(&tables, CLASSIFIERS, named).await?;
+        let object = state.clustering.as_ref().map(|named| &*named.object);
+        let newest_clustering = read_clustering(&tables, &state).await;
+        let newest_clustering = opening.readable(object.unwrap_or("clusters"), newest_clustering);
+        let named = state.clustering.as_ref();
+        let named = named.map(|named| (named.version, &named.object));
+        let clusterings = versions(&tables, CLUSTERS, named).await?;
         let checks = found.rows.into_iter().map(Check::Rows);
         let checks = checks
             .chain(found.rejects.into_iter().map(Check::Rejects))
@@ -198,6 +213,8 @@ impl Verification {
             projections,
             newest_classifier: newest_classifier.flatten(),
             classifiers,
+            newest_clustering: newest_clustering.flatten(),
+            clusterings,
             opening,
         })
     }
@@ -221,6 +238,7 @@ impl Verification {
                         file: file.name,
                         projections: self.projections_of(&rows, &mut tally).await,
                         classifiers: self.classifiers_of(&rows, &mut tally).await,
+                        clusterings: self.clusterings_of(&rows, &mut tally).await,
                         rows,
                         form: self.tables.rows.form().clone(),
                     };
@@ -274,6 +292,20 @@ impl Verification {
         let newest = newest.map(|newest| (newest.version, newest));
         let read = classifier::Stored::from_safetensors;
         self.models_of(named, newest, &self.classifiers, read, tally)
+            .await
+    }
+
+    /// Every clustering that may have one of `rows`, by version.
+    async fn clusterings_of(
+        &self,
+        rows: &[Row],
+        tally: &mut Tally,
+    ) -> BTreeMap<i64, Vec<clusters::Stored>> {
+        let named = rows.iter().filter_map(|row| row.clustering_version);
+        let newest = self.newest_clustering.as_ref();
+        let newest = newest.map(|newest| (newest.version, newest));
+        let read = clusters::Stored::from_safetensors;
+        self.models_of(named, newest, &self.clusterings, read, tally)
             .await
     }
 
@@ -358,6 +390,8 @@ pub struct Opened {
     pub projections: BTreeMap<Epoch, Vec<Stored>>,
     /// The classifiers that they name, as far as they are still there.
     pub classifiers: BTreeMap<Epoch, Vec<classifier::Stored>>,
+    /// The clusterings that they name, as far as they are still there.
+    pub clusterings: BTreeMap<i64, Vec<clusters::Stored>>,
     /// What the table shows.
     pub form: Form,
 }

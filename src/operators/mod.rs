@@ -27,6 +27,7 @@ use crate::job::state::Prequential;
 use crate::table::{DataFile, Record, Reject, Row};
 
 pub mod clock;
+pub mod cluster;
 pub mod commit;
 mod control;
 mod discovery;

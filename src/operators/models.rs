@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::state::Prequential;
 use crate::table::{Form, Row};
-use crate::{classifier, projection};
+use crate::{classifier, clusters, projection};
 
 /// Models as they travel.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -14,6 +14,8 @@ pub struct ModelFiles {
     pub projection: Option<Vec<u8>>,
     /// A classifier's; `None` where there is none.
     pub classifier: Option<Vec<u8>>,
+    /// A clustering's; `None` where there is none, and while a job writes rows: clusters are of all rows together.
+    pub clustering: Option<Vec<u8>>,
 }
 
 impl ModelFiles {
@@ -32,6 +34,7 @@ impl ModelFiles {
             classifier: classifier
                 .map(classifier::Stored::to_safetensors)
                 .transpose()?,
+            clustering: None,
         })
     }
 }
@@ -41,6 +44,7 @@ impl ModelFiles {
 pub struct Models {
     projection: Option<projection::Stored>,
     classifier: Option<classifier::Stored>,
+    clustering: Option<clusters::Stored>,
 }
 
 impl Models {
@@ -51,6 +55,7 @@ impl Models {
     pub fn open(files: &ModelFiles) -> Result<Self> {
         let projection = files.projection.as_deref();
         let classifier = files.classifier.as_deref();
+        let clustering = files.clustering.as_deref();
         Ok(Models {
             projection: projection
                 .map(projection::Stored::from_safetensors)
@@ -58,7 +63,15 @@ impl Models {
             classifier: classifier
                 .map(classifier::Stored::from_safetensors)
                 .transpose()?,
+            clustering: clustering
+                .map(clusters::Stored::from_safetensors)
+                .transpose()?,
         })
+    }
+
+    /// The projection, if there is one.
+    pub fn projection(&self) -> Option<&projection::Stored> {
+        self.projection.as_ref()
     }
 
     /// Fills in what the models make of each row's features, in a table of this form; how often the predicted labels were right.
@@ -68,6 +81,7 @@ impl Models {
         for row in rows {
             self.reduce(row, scaled);
             self.predict(row);
+            self.place(row);
             if let (Some(label), Some(predicted)) = (&row.label, &row.predicted_label) {
                 tested.tested += 1;
                 tested.correct += u64::from(label == predicted);
@@ -91,5 +105,12 @@ impl Models {
         row.predicted_label = prediction.map(|prediction| prediction.label.to_owned());
         row.confidence = prediction.map(|prediction| prediction.confidence);
         row.classifier_version = stored.map(|stored| stored.version);
+    }
+
+    fn place(&self, row: &mut Row) {
+        let reduced = row.reduced_features.as_deref();
+        let placed = self.clustering.as_ref().zip(reduced);
+        row.cluster = placed.map(|(stored, reduced)| stored.clustering.nearest(reduced) as i32);
+        row.clustering_version = placed.map(|(stored, _)| stored.version);
     }
 }

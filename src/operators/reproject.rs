@@ -1,4 +1,4 @@
-//! Rewriting rows under the newest models: groups of files to merged files, and the one commit that swaps them.
+//! Rewriting rows under the newest models: their clusters, groups of files to merged files, and the one commit that swaps them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,9 +14,58 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use super::models::{ModelFiles, Models};
 use super::write::write_rows;
 use super::{Host, Round, Tasks};
-use crate::job::Tables;
+use crate::clusters::{ClusterError, Outcome};
 use crate::job::state::{FileList, JobState};
+use crate::job::{Plan, Tables};
 use crate::table::DataFile;
+
+/// The outputs of [`publish`], at worker 0.
+pub struct Published<'scope> {
+    /// What rows are to be written under.
+    pub models: StreamVec<'scope, Round, ModelFiles>,
+    /// What the commit is to say beside its files.
+    pub state: StreamVec<'scope, Round, JobState>,
+}
+
+/// Puts the clusters that were found into the store, and into models and state of the `plan`, which is worker 0's.
+pub fn publish<'scope, H: Host>(
+    host: Arc<H>,
+    found: StreamVec<'scope, Round, Result<Box<Outcome>, ClusterError>>,
+    plan: Option<Plan>,
+) -> Published<'scope> {
+    let scope = found.scope();
+    let mut builder = OperatorBuilder::new("Publish".to_owned(), scope);
+    let mut tasks: Tasks<Plan> =
+        Tasks::new(scope.worker(), &builder.operator_info().address, &host);
+    let mut found = builder.new_input(found, Pipeline);
+    let (models_out, models) = builder.new_output();
+    let (state_out, state) = builder.new_output();
+    let mut models_out =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<ModelFiles>>>::from(models_out);
+    let mut state_out =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<JobState>>>::from(state_out);
+    builder.build(move |capabilities| {
+        let mut held = plan.is_some().then_some(capabilities);
+        let mut plan = plan;
+        let mut outcome = None;
+        move |frontiers| {
+            found.for_each(|_, data| outcome = data.drain(..).next());
+            if frontiers[0].is_empty()
+                && let Some(plan) = plan.take()
+            {
+                let (host, outcome) = (host.clone(), outcome.take());
+                tasks.spawn(async move { plan.published(host.tables(), outcome).await });
+            }
+            if let Some(plan) = tasks.finished()
+                && let Some(at) = held.take()
+            {
+                models_out.activate().session(&at[0]).give(plan.models);
+                state_out.activate().session(&at[1]).give(plan.state);
+            }
+        }
+    });
+    Published { models, state }
+}
 
 /// Files that become one, with their number.
 pub type Group = (usize, Vec<DataFile>);
@@ -83,19 +132,20 @@ async fn merge(tables: &Tables, files: Vec<DataFile>, models: Arc<Models>) -> Re
     })
 }
 
-/// Commits all that `regroup` did, at worker 0, whose `state` the commit repeats: no event was read, so its epoch stays.
+/// Commits all that `regroup` did, at worker 0, under the `state` that `publish` gave: no event was read, so its epoch stays.
 pub fn conclude<'scope, H: Host>(
     host: Arc<H>,
     lists: StreamVec<'scope, Round, FileList>,
-    state: Option<JobState>,
+    state: StreamVec<'scope, Round, JobState>,
 ) {
     let scope = lists.scope();
     let mut builder = OperatorBuilder::new("Conclude".to_owned(), scope);
     let activator = scope.activator_for(builder.operator_info().address.clone());
     let mut tasks: Tasks<()> = Tasks::new(scope.worker(), &builder.operator_info().address, &host);
     let mut lists = builder.new_input(lists, Exchange::new(|_: &FileList| 0));
+    let mut states = builder.new_input(state, Pipeline);
     builder.build_reschedule(move |_| {
-        let mut state = state;
+        let mut state = None;
         let mut all = FileList::default();
         move |frontiers| {
             lists.for_each(|_, data| {
@@ -104,7 +154,8 @@ pub fn conclude<'scope, H: Host>(
                     all.removes.extend(list.removes);
                 }
             });
-            if frontiers[0].is_empty()
+            states.for_each(|_, data| state = data.drain(..).next());
+            if frontiers.iter().all(|frontier| frontier.is_empty())
                 && let Some(state) = state.take().filter(|_| !all.removes.is_empty())
             {
                 let (host, all) = (host.clone(), std::mem::take(&mut all));

@@ -279,6 +279,8 @@ mod tests {
             predicted_label: None,
             confidence: None,
             classifier_version: None,
+            cluster: None,
+            clustering_version: None,
             content: None,
         }))
     }

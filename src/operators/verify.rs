@@ -122,6 +122,7 @@ impl Recount {
     /// Sums the rows of a file, and reduces them again.
     fn take_in(&mut self, opened: &Opened, tally: &mut Tally) {
         let (mut unsummed, mut unlike, mut unlabelled) = (Vec::new(), Vec::new(), Vec::new());
+        let mut misplaced = Vec::new();
         let scaled = opened.form.shows::<Row>("scaled_features");
         for row in &opened.rows {
             if let Err(error) = self.sum(row) {
@@ -137,6 +138,11 @@ impl Recount {
                 Some(true) => tally.predicted_checked += 1,
                 Some(false) => unlabelled.push(row.path.clone()),
                 None => tally.predicted_unchecked += 1,
+            }
+            match placed_alike(row, opened) {
+                Some(true) => tally.clusters_checked += 1,
+                Some(false) => misplaced.push(row.path.clone()),
+                None => tally.clusters_unchecked += 1,
             }
         }
         let file = &opened.file;
@@ -158,6 +164,14 @@ impl Recount {
             let count = unlabelled.len();
             let what = format!(
                 "{file}: predicted labels of {count} rows are not what the classifier they name makes of their features, first \
+                 {first}"
+            );
+            tally.differs(file, what);
+        }
+        if let Some(first) = misplaced.first() {
+            let count = misplaced.len();
+            let what = format!(
+                "{file}: clusters of {count} rows are not what the clustering they name makes of their reduced features, first \
                  {first}"
             );
             tally.differs(file, what);
@@ -220,6 +234,22 @@ fn predicted_alike(row: &Row, opened: &Opened) -> Option<bool> {
                 && row.confidence.map(f32::to_bits)
                     == confidence.then_some(wanted.confidence.to_bits())
         }
+    }))
+}
+
+/// Whether the row's cluster is what its clustering makes of its reduced features. `None`: there is no such clustering any more.
+fn placed_alike(row: &Row, opened: &Opened) -> Option<bool> {
+    let Some(version) = row.clustering_version else {
+        return Some(row.cluster.is_none());
+    };
+    let there = opened.clusterings.get(&version);
+    let there = there.filter(|there| !there.is_empty())?;
+    let reduced = row.reduced_features.as_deref().unwrap_or_default();
+    Some(there.iter().any(|stored| {
+        let clustering = &stored.clustering;
+        row.projection_version == Some(stored.projection_version)
+            && clustering.width() == reduced.len()
+            && row.cluster == Some(clustering.nearest(reduced) as i32)
     }))
 }
 

@@ -1,4 +1,4 @@
-//! Dot products in one fixed order of summation, which is also one that compilers turn into SIMD.
+//! Dot products and distances in one fixed order of summation, which is also one that compilers turn into SIMD.
 //!
 //! Addition in floating point does not associate, so a compiler may not reorder it: the order is written down
 //! here, in sixteen interleaved partial sums. The result does not depend on the CPU, nor on what else is computed.
@@ -13,17 +13,36 @@ pub(crate) fn dot<T: Copy>(a: &[f64], b: &[T]) -> f64
 where
     f64: From<T>,
 {
+    sum::<f64, T>(a, b, |a, b| a * b)
+}
+
+/// Σ (a_i - b_i)²: the square of Euclid's distance.
+///
+/// # Panics
+/// In tests, if the lengths differ.
+pub(crate) fn squared_distance<T: Copy, U: Copy>(a: &[T], b: &[U]) -> f64
+where
+    f64: From<T> + From<U>,
+{
+    sum::<T, U>(a, b, |a, b| (a - b) * (a - b))
+}
+
+#[inline(always)]
+fn sum<T: Copy, U: Copy>(a: &[T], b: &[U], term: impl Fn(f64, f64) -> f64) -> f64
+where
+    f64: From<T> + From<U>,
+{
     debug_assert_eq!(a.len(), b.len());
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
     let mut sums = [0.0; LANES];
     for (a, b) in a_chunks.iter().zip(b_chunks) {
         for lane in 0..LANES {
-            sums[lane] += a[lane] * f64::from(b[lane]);
+            sums[lane] += term(f64::from(a[lane]), f64::from(b[lane]));
         }
     }
     for (sum, (&a, &b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-        *sum += a * f64::from(b);
+        *sum += term(f64::from(a), f64::from(b));
     }
     let mut half = LANES / 2;
     while half > 0 {
@@ -37,7 +56,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::dot;
+    use super::{dot, squared_distance};
 
     #[test]
     fn every_length_is_summed_whole() {
@@ -50,6 +69,12 @@ mod tests {
                 expected,
                 "small integers are exact in any order"
             );
+            let expected: f64 = a
+                .iter()
+                .zip(&b)
+                .map(|(a, b)| (a - f64::from(*b)).powi(2))
+                .sum();
+            assert_eq!(squared_distance(&a, &b), expected);
         }
     }
 }

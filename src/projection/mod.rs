@@ -21,7 +21,7 @@ pub use model::Projection;
 pub use stored::Stored;
 
 pub use crate::tensors::StoredError;
-pub(crate) use lanes::dot;
+pub(crate) use lanes::{dot, squared_distance};
 
 /// Why there is no projection, or no drift.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

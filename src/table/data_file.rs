@@ -180,7 +180,7 @@ impl<R: Record> DataFiles<R> {
     }
 
     /// What `of` makes of some columns of a file.
-    async fn columns<T>(
+    pub(super) async fn columns<T>(
         &self,
         file: &DataFile,
         columns: &[&str],

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float32Array, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, Float32Array, Int32Array, Int64Array, RecordBatch};
 use arrow::datatypes::{Float32Type, Int32Type, Int64Type, Schema, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use bytes::Bytes;
@@ -81,6 +81,10 @@ pub struct Row {
     pub confidence: Option<f32>,
     /// The classifier that made `predicted_label`; there where one of the two is shown.
     pub classifier_version: Option<i64>,
+    /// The number of the nearest centroid; absent before a clustering has met the row, or where the table doesn't show it.
+    pub cluster: Option<i32>,
+    /// The clustering that made `cluster`.
+    pub clustering_version: Option<i64>,
     /// The object's bytes; absent where the table doesn't show them.
     pub content: Option<Bytes>,
 }
@@ -155,6 +159,8 @@ impl Record for Row {
         "predicted_label",
         "confidence",
         "classifier_version",
+        "cluster",
+        "clustering_version",
         "content",
     ];
 
@@ -175,6 +181,8 @@ impl Record for Row {
             StructField::nullable("predicted_label", DataType::STRING),
             StructField::nullable("confidence", DataType::FLOAT),
             StructField::nullable("classifier_version", DataType::LONG),
+            StructField::nullable("cluster", DataType::INTEGER),
+            StructField::nullable("clustering_version", DataType::LONG),
             StructField::nullable("content", DataType::BINARY),
         ]
     }
@@ -210,6 +218,10 @@ impl Record for Row {
             Arc::new(Int64Array::from_iter(
                 rows.iter().map(|row| row.classifier_version),
             )),
+            Arc::new(Int32Array::from_iter(rows.iter().map(|row| row.cluster))),
+            Arc::new(Int64Array::from_iter(
+                rows.iter().map(|row| row.clustering_version),
+            )),
             blobs("content", rows.iter().map(|row| row.content.as_deref()))?,
         ])
     }
@@ -232,6 +244,12 @@ impl Record for Row {
             .transpose()?;
         let classifier = there("classifier_version")
             .then(|| numbers::<Int64Type>(batch, "classifier_version", "long"))
+            .transpose()?;
+        let cluster = there("cluster")
+            .then(|| numbers::<Int32Type>(batch, "cluster", "int"))
+            .transpose()?;
+        let clustering = there("clustering_version")
+            .then(|| numbers::<Int64Type>(batch, "clustering_version", "long"))
             .transpose()?;
         let content = there("content").then(|| bytes(batch, "content"));
         let content = content.transpose()?;
@@ -262,6 +280,8 @@ impl Record for Row {
                         .map(Into::into),
                     confidence: confidence.as_ref().and_then(|number| number.get(row)),
                     classifier_version: classifier.as_ref().and_then(|number| number.get(row)),
+                    cluster: cluster.as_ref().and_then(|number| number.get(row)),
+                    clustering_version: clustering.as_ref().and_then(|number| number.get(row)),
                     content: content.as_ref().and_then(|content| content.get(row)),
                 })
             })
@@ -335,6 +355,8 @@ mod tests {
             predicted_label: None,
             confidence: None,
             classifier_version: None,
+            cluster: None,
+            clustering_version: None,
             content: None,
         }
     }
@@ -349,6 +371,8 @@ mod tests {
             predicted_label: Some("b".into()),
             confidence: Some(0.75),
             classifier_version: Some(3),
+            cluster: Some(0),
+            clustering_version: Some(2),
             content: Some(Bytes::from_static(b"\x00\xFF")),
             projection_version: Some(i64::MAX),
             event_time_ms: 1_700_000_000_123,
@@ -414,7 +438,7 @@ mod tests {
         };
         assert_eq!(
             names(Row::fields()),
-            "path label etag event_time version width height features reduced_features scaled_features projection_version predicted_label confidence classifier_version content"
+            "path label etag event_time version width height features reduced_features scaled_features projection_version predicted_label confidence classifier_version cluster clustering_version content"
         );
         assert_eq!(
             names(Reject::fields()),

@@ -3,7 +3,8 @@
 //! ```text
 //!   …/table/_delta_log/…n.json ── job JSON ──> state/<label>-<digest>.parquet
 //!                                         ├──> projections/<version>-<digest>.safetensors
-//!                                         └──> classifiers/<version>-<digest>.safetensors
+//!                                         ├──> classifiers/<version>-<digest>.safetensors
+//!                                         └──> clusters/<version>-<digest>.safetensors
 //! ```
 //!
 //! No private format: exact sums are Parquet decimals, so any engine can check a mean. Objects are written before the
@@ -35,6 +36,8 @@ pub const STATE: &str = "state";
 pub const PROJECTIONS: &str = "projections";
 /// Folder of the classifiers, beside the table.
 pub const CLASSIFIERS: &str = "classifiers";
+/// Folder of the clusterings, beside the table.
+pub const CLUSTERS: &str = "clusters";
 
 /// The largest absolute value of a sum: what `decimal(38, 0)` holds.
 pub const SUM_MAX: i128 = 10i128.pow(38) - 1;

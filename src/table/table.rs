@@ -198,9 +198,21 @@ impl<R: Record> Table<R> {
     /// # Errors
     /// As [`open`](Self::open).
     pub async fn snapshot(&self) -> Result<Snapshot, TableError> {
+        self.snapshot_at(None).await
+    }
+
+    /// This version; `None`: the newest.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); a version that there is not (any more) among them.
+    pub async fn snapshot_at(&self, version: Option<u64>) -> Result<Snapshot, TableError> {
         let read = || {
-            self.call(|place, engine| {
-                let kernel = KernelSnapshot::builder_for(place.url().as_str())
+            self.call(move |place, engine| {
+                let mut builder = KernelSnapshot::builder_for(place.url().as_str());
+                if let Some(version) = version {
+                    builder = builder.at_version(version);
+                }
+                let kernel = builder
                     .build(engine.as_ref())
                     .map_err(|error| TableError::from_kernel(&place, error))?;
                 read_snapshot::<R>(&place, &engine, kernel)

@@ -76,6 +76,17 @@ export class Demo {
     if (code !== 0) throw new Error(`reconcile ended with ${code}`);
   }
 
+  /** Writes the report of the table; its file. */
+  async report() {
+    const out = join(this.folder, 'out');
+    const file = join(this.folder, 'report.html');
+    const args = ['report', join(out, 'eigenflow', 'table'), '--images', out, '-o', file];
+    const child = spawn(program, args, { stdio: 'inherit' });
+    const [code] = await once(child, 'exit');
+    if (code !== 0) throw new Error(`report ended with ${code}`);
+    return file;
+  }
+
   /** Ctrl-C, and the exit code. */
   async stop() {
     if (this.process.exitCode === null) {

@@ -10,10 +10,10 @@ use crate::world::{Layout, Published, World, picture, succeed};
 
 const NAMED: &str = "[columns]\npredicted_label = \"guess\"\nconfidence = \"confidence\"\n[projection]\ncomponents = 3\n";
 const LIVE: &str = "[publish]\nreproject_at_end = false\n";
-const LABELS: [&str; 3] = ["apple", "banana", "cherry"];
+pub const LABELS: [&str; 3] = ["apple", "banana", "cherry"];
 
 /// A small picture in the colour of a label, with some noise.
-fn fruit(label: usize, seed: u64) -> Vec<u8> {
+pub fn fruit(label: usize, seed: u64) -> Vec<u8> {
     let noise = image::load_from_memory(&picture(seed)).expect("a picture");
     let noise = noise.into_rgb8();
     let picture = RgbImage::from_fn(16, 16, |x, y| {
@@ -27,7 +27,7 @@ fn fruit(label: usize, seed: u64) -> Vec<u8> {
     bytes.into_inner()
 }
 
-fn arrive(world: &World, labels: &[&str], numbers: std::ops::Range<u64>) {
+pub fn arrive(world: &World, labels: &[&str], numbers: std::ops::Range<u64>) {
     for (i, label) in labels.iter().enumerate() {
         for number in numbers.clone() {
             let bytes = fruit(i, 100 * i as u64 + number);

@@ -1,5 +1,6 @@
 //! Black-box tests, by promise. They run the binary against the embedded Kafka and S3, over TCP.
 
+mod answers;
 mod bad_input;
 mod caller;
 mod classes;

@@ -3,7 +3,7 @@
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 
-use eigenflow::job::{self, Reprojection};
+use eigenflow::job::{self, Asked, Reprojection};
 use eigenflow::operators::Load;
 use eigenflow::table::{CommitError, Row};
 
@@ -144,7 +144,11 @@ fn a_reprojection_that_loses_to_a_job_changes_nothing() {
     world.run(Layout::TWO, LIVE);
     world.upload(0, 1, "class 0/21.png", picture(21));
     world.run(Layout::TWO, LIVE);
-    let opened = world.block_on(Reprojection::open(world.tables(), FILE_MAX));
+    let opened = world.block_on(Reprojection::open(
+        world.tables(),
+        FILE_MAX,
+        Asked::default(),
+    ));
     let reprojection = Arc::new(opened.expect("a table"));
     change(&world);
     world.run(Layout::TWO, LIVE);

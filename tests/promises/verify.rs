@@ -9,18 +9,19 @@ use crate::world::{Layout, World, picture};
 
 const FLIPS: usize = 200;
 
-/// A small table with everything that a commit can name: several files, a reject, a removal, two projections.
+/// A small table with everything that a commit can name: several files, a reject, a removal, two projections, a classifier, clusters.
 fn world() -> World {
     let world = World::new(2);
     for i in 0..24 {
         world.upload(i % 2, 1, &format!("c {}/{i}.png", i % 3), picture(i as u64));
     }
     world.upload(0, 1, "c 0/no.png", "no picture");
-    let config = "[projection]\ncomponents = 3\n[publish]\nreproject_at_end = false\n";
+    let config = "[columns]\ncluster = \"cluster\"\n[projection]\ncomponents = 3\n";
     world.run(Layout::TWO, config);
+    let config = format!("{config}[publish]\nreproject_at_end = false\n");
     world.remove(0, 2, "c 0/0.png");
     world.upload(1, 2, "c 1/1.png", picture(100));
-    world.run(Layout::TWO, config);
+    world.run(Layout::TWO, &config);
     world
 }
 
@@ -36,6 +37,8 @@ fn named(world: &World) -> Vec<(String, PathBuf)> {
     let objects = [
         state.moments.expect("moments").object,
         state.projection.expect("a projection").object,
+        state.classifier.expect("a classifier").object,
+        state.clustering.expect("clusters").object,
         state.tombstones.expect("a removal"),
     ];
     let rows = found.rows.into_iter().map(|file| beside(table, file.name));
@@ -61,6 +64,8 @@ fn every_flipped_bit_is_found() {
     assert_eq!(clean.tally.tombstones, 1);
     assert_eq!(clean.tally.reduced_checked, 23);
     assert_eq!(clean.tally.reduced_unchecked, 0);
+    assert_eq!(clean.tally.clusters_checked, 23);
+    assert_eq!(clean.tally.clusters_unchecked, 0);
     let state = world.inspect();
     assert_eq!(
         clean.digests.moments_sha256.as_deref(),
@@ -128,14 +133,10 @@ fn the_command_answers_by_its_exit_code() {
 
 /// Publishes a commit that no job would make: `files` changed, and all else as it was.
 fn forge(world: &World, change: impl AsyncFnOnce(&Tables) -> FileList) {
-    let tables = world.tables();
+    let mut tables = world.tables();
     world.block_on(async {
-        let mut state = tables
-            .open()
-            .await
-            .expect("tables")
-            .state
-            .expect("a commit");
+        let found = tables.open_to_rewrite().await;
+        let mut state = found.expect("tables").state.expect("a commit");
         let files = change(&tables).await;
         state.epoch += 1;
         tables.commit(&state, files).await.expect("a commit");
@@ -187,4 +188,31 @@ fn reduced_features_of_another_projection_are_found() {
         differences[0].what.contains("reduced_features of 1 rows"),
         "{differences:?}"
     );
+}
+
+#[test]
+fn a_changed_cluster_is_found() {
+    let world = world();
+    forge(&world, async |tables| {
+        let (_, files) = tables.committed().await.expect("a log").expect("a commit");
+        let whose = async |file| {
+            let rows = tables.rows.read(file).await.expect("a file");
+            rows.iter().any(|row| row.cluster.is_some()).then_some(rows)
+        };
+        for file in &files {
+            if let Some(mut rows) = whose(file).await {
+                let row = rows.iter_mut().find(|row| row.cluster.is_some());
+                row.expect("one in a cluster").cluster = Some(99);
+                return FileList {
+                    adds: vec![tables.rows.write(rows).await.expect("a file")],
+                    removes: vec![file.name.clone()],
+                };
+            }
+        }
+        panic!("no row is in a cluster");
+    });
+    let differences = world.verify(1).tally.differences;
+    assert_eq!(differences.len(), 1, "{differences:?}");
+    let what = &differences[0].what;
+    assert!(what.contains("clusters of 1 rows"), "{what}");
 }

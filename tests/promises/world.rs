@@ -420,6 +420,7 @@ pub struct Published {
     pub moments: Value,
     pub projection: Value,
     pub classifier: Value,
+    pub clustering: Value,
     pub rows: Vec<Row>,
     pub rejects: Vec<Reject>,
 }
@@ -431,12 +432,14 @@ impl Published {
         let rows = world.rows().into_values().map(|row| Row {
             projection_version: None,
             classifier_version: None,
+            clustering_version: None,
             ..row
         });
         Published {
             moments: state["moments_sha256"].clone(),
             projection: state["projection_sha256"].clone(),
             classifier: state["classifier_sha256"].clone(),
+            clustering: state["clustering_sha256"].clone(),
             rows: rows.collect(),
             rejects: world.rejects().into_values().collect(),
         }

@@ -34,6 +34,8 @@ fn row(name: &str, x: f32) -> Row {
         predicted_label: None,
         confidence: None,
         classifier_version: None,
+        cluster: None,
+        clustering_version: None,
         content: None,
     }
 }

@@ -110,6 +110,12 @@ impl fmt::Display for Summary {
             f,
             "  Spark    spark.read.format(\"delta\").load(\"{table}\")"
         )?;
-        write!(f, "What it holds: eigenflow inspect {table}")
+        writeln!(f, "What it holds: eigenflow inspect {table}")?;
+        let images = self.table.ancestors().nth(2).unwrap_or(&self.table);
+        write!(
+            f,
+            "To look at it: eigenflow report {table} --images {} -o report.html",
+            images.display()
+        )
     }
 }

@@ -1,11 +1,11 @@
-//! What `vacuum` may delete: the objects of a job's five folders that nothing retained needs.
+//! What `vacuum` may delete: the objects of a job's six folders that nothing retained needs.
 //!
 //! | folder | stays as long as |
 //! |---|---|
 //! | the table's | a retained version has the file |
 //! | `rejects` | a retained version has the file, or a commit of the main table holds it written ahead |
 //! | `state` | the state of a retained version names it |
-//! | `projections`, `classifiers` | the same, or a row of a retained version is under it |
+//! | `projections`, `classifiers`, `clusters` | the same, or a row of a retained version is under it |
 //!
 //! *Retained* is what [`vacuum`] calls so. Whatever a job at work has written and not yet committed is young, and stays.
 
@@ -20,7 +20,7 @@ use crate::job::state::version_of;
 use crate::job::statistics::{Kind, versions};
 use crate::operators::Epoch;
 use crate::storage::Place;
-use crate::table::state::{CLASSIFIERS, PROJECTIONS, STATE};
+use crate::table::state::{CLASSIFIERS, CLUSTERS, PROJECTIONS, STATE};
 use crate::table::vacuum::{self, Swept};
 
 /// A folder that was looked through.
@@ -67,6 +67,7 @@ impl Tables {
             (STATE, None),
             (PROJECTIONS, Some(under(Kind::Projection)?)),
             (CLASSIFIERS, Some(under(Kind::Classifier)?)),
+            (CLUSTERS, Some(under(Kind::Clustering)?)),
         ];
 
         let place = self.place.clone();
@@ -102,6 +103,8 @@ fn objects(state: &JobState) -> impl Iterator<Item = &str> {
     let moments = state.moments.as_ref().map(|moments| &moments.object);
     let projection = state.projection.as_ref().map(|named| &named.object);
     let classifier = state.classifier.as_ref().map(|named| &named.object);
-    let named = moments.into_iter().chain(projection).chain(classifier);
+    let clustering = state.clustering.as_ref().map(|named| &named.object);
+    let models = projection.into_iter().chain(classifier).chain(clustering);
+    let named = moments.into_iter().chain(models);
     named.chain(&state.tombstones).map(String::as_str)
 }

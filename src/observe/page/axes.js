@@ -12,8 +12,11 @@ const ticks = (low, high, wanted) => {
   return all;
 };
 
-/** Draws the axes of `view`; `shares` are the components' shares of the variance, as far as they are known. */
-export const drawAxes = (pen, view, theme, shares) => {
+/** What the first two components are called, by their `shares` of the variance as far as they are known. */
+export const components = (shares) => [1, 2].map((k) => `PC ${k}${shares[k - 1] ? ` · ${percent(shares[k - 1])}` : ''}`);
+
+/** Draws the axes of `view` with their `names`. */
+export const drawAxes = (pen, view, theme, names) => {
   const { width, height } = view;
   const write = (text, x, y, align, colour) => {
     pen.textAlign = align;
@@ -36,7 +39,7 @@ export const drawAxes = (pen, view, theme, shares) => {
     const [, y] = view.toScreen(0, tick);
     if (y > 40 && y < height - 24) write(tick.toLocaleString('en'), 8, y + 4, 'left', theme.soft);
   }
-  const named = (k) => `PC ${k}${shares[k - 1] ? ` · ${percent(shares[k - 1])}` : ''}`;
-  write(named(2), 8, 20, 'left', theme.ink);
-  write(named(1), width - 8, height - 28, 'right', theme.ink);
+  const [across = '', up = ''] = names;
+  write(up, 8, 20, 'left', theme.ink);
+  write(across, width - 8, height - 28, 'right', theme.ink);
 };

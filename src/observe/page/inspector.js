@@ -2,37 +2,24 @@
 
 import { byId, darkness, say } from './dom.js';
 import { swatch } from './marks.js';
-import { ask } from './stream.js';
 
 /** A pointer that only passes over points asks for none of their pictures. */
 const LINGER_MS = 60;
-const KEPT = 200;
 const GAP_PX = 16;
 /** On a narrower map the card lies at the top or bottom, whichever is farther from the point. */
 const NARROW_PX = 520;
 
-/** Addresses of pictures that were fetched, the latest last. */
-const pictures = new Map();
-
-const pictureOf = async (path) => {
-  const known = pictures.get(path);
-  if (known) return known;
-  const response = await ask(`thumbnail?path=${encodeURIComponent(path)}`);
-  const address = URL.createObjectURL(await response.blob());
-  pictures.set(path, address);
-  if (pictures.size > KEPT) {
-    const [oldest, old] = pictures.entries().next().value;
-    pictures.delete(oldest);
-    URL.revokeObjectURL(old);
-  }
-  return address;
-};
-
 export class Inspector {
   #card = byId('card');
   #image = byId('card-image');
+  #pictures;
   #shown = null;
   #waiting = 0;
+
+  /** `pictures`: `of(path)` promises a picture's address, `has(path)` says whether it is there already. */
+  constructor(pictures) {
+    this.#pictures = pictures;
+  }
 
   /** Shows the point at `path` with its label's number and name and its coordinates. */
   show({ path, label, name, x, y }) {
@@ -46,14 +33,11 @@ export class Inspector {
     this.#image.alt = '';
     this.#card.dataset.picture = 'awaited';
     clearTimeout(this.#waiting);
-    this.#waiting = setTimeout(() => this.#picture(path, name), pictures.has(path) ? 0 : LINGER_MS);
+    this.#waiting = setTimeout(() => this.#picture(path, name), this.#pictures.has(path) ? 0 : LINGER_MS);
   }
 
   /** The object at `path` was replaced: its picture is another. */
   forget(path) {
-    if (!pictures.has(path)) return;
-    URL.revokeObjectURL(pictures.get(path));
-    pictures.delete(path);
     if (this.#shown === path) this.#shown = null;
   }
 
@@ -75,7 +59,7 @@ export class Inspector {
 
   async #picture(path, name) {
     try {
-      const address = await pictureOf(path);
+      const address = await this.#pictures.of(path);
       if (this.#shown !== path) return;
       this.#image.src = address;
       this.#image.alt = `${name}: ${path}`;

@@ -3,7 +3,7 @@
 import { byId, count, darkness, el, plural, say } from './dom.js';
 import { swatch } from './marks.js';
 
-const byName = new Intl.Collator().compare;
+const byName = new Intl.Collator(undefined, { numeric: true }).compare;
 
 export class Legend {
   #list = byId('labels');
@@ -11,6 +11,8 @@ export class Legend {
   #words = byId('words');
   #rows = [];
   #hidden = new Set();
+  /** What a label is here. */
+  noun = 'label';
   #points;
   #on;
 
@@ -41,7 +43,7 @@ export class Legend {
     if (labels.length < this.#rows.length || this.#rows.some(({ name, label }) => labels[label] !== name)) this.#clear();
     this.#append(labels);
     for (const { label, number } of this.#rows) say(number, count(perLabel[label]));
-    say(byId('labels-count'), plural(perLabel.filter((n) => n > 0).length, 'label'));
+    say(byId('labels-count'), plural(perLabel.filter((n) => n > 0).length, this.noun));
     this.#list.closest('fieldset').hidden = length === 0;
     this.#narrow();
     this.#tell();

@@ -25,7 +25,8 @@ export class SpaceMap {
   #over = byId('map-marks');
   #painter = new Painter(this.#base);
   #pen = this.#over.getContext('2d');
-  #inspector = new Inspector();
+  #inspector;
+  #pictures;
   #points;
   #wanted;
   #view = new View();
@@ -35,15 +36,18 @@ export class SpaceMap {
   #selected = null;
   #chosen = -1;
   #fresh = new Map();
-  #variance = [];
+  /** What the axes are; null if they are nothing. */
+  #axes = [];
   #stale = { base: false, frame: 0 };
   #ratio = 1;
   #theme = {};
 
-  /** `wanted(label)` says whether the legend shows a label. */
-  constructor(points, wanted) {
+  /** `wanted(label)` says whether the legend shows a label; `pictures` has the points' (`of`, `has` and `forget` a path). */
+  constructor(points, wanted, pictures) {
     this.#points = points;
     this.#wanted = wanted;
+    this.#pictures = pictures;
+    this.#inspector = new Inspector(pictures);
     listen(this.#root, {
       pan: (dx, dy) => this.#pan(dx, dy),
       zoom: (factor, x, y) => this.#zoom(factor, x, y),
@@ -66,7 +70,10 @@ export class SpaceMap {
     if (came.length <= HALOS && !reducedMotion.matches) {
       for (const at of came) this.#fresh.set(this.#points.ids[at], performance.now());
     }
-    for (const at of came) this.#inspector.forget(this.#points.paths[at]);
+    for (const at of came) {
+      this.#pictures.forget(this.#points.paths[at]);
+      this.#inspector.forget(this.#points.paths[at]);
+    }
     const stillThere = (id) => (this.#points.at.has(id) ? id : null);
     this.#hovered = stillThere(this.#hovered);
     this.#selected = stillThere(this.#selected);
@@ -74,9 +81,9 @@ export class SpaceMap {
     this.#draw();
   }
 
-  /** The share of variance of each component, for the axes. */
-  explain(shares) {
-    this.#variance = shares;
+  /** What the axes are, in words; null if they are nothing that has a name or a unit. */
+  name(axes) {
+    this.#axes = axes;
     this.#draw(false);
   }
 
@@ -211,7 +218,7 @@ export class SpaceMap {
     this.#stale.base = false;
     this.#pen.setTransform(this.#ratio, 0, 0, this.#ratio, 0, 0);
     this.#pen.clearRect(0, 0, width, height);
-    if (this.#points.length > 0) drawAxes(this.#pen, this.#view, this.#theme, this.#variance);
+    if (this.#points.length > 0 && this.#axes) drawAxes(this.#pen, this.#view, this.#theme, this.#axes);
     this.#halos();
     const at = this.#shown();
     if (at !== undefined) this.#ring(at);

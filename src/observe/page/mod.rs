@@ -50,6 +50,7 @@ pub const ASSETS: &[Asset] = &[
     asset!(SCRIPT "marks.js"),
     asset!(SCRIPT "pace.js"),
     asset!(SCRIPT "paint.js"),
+    asset!(SCRIPT "pictures.js"),
     asset!(SCRIPT "points.js"),
     asset!(SCRIPT "spectrum.js"),
     asset!(SCRIPT "stream.js"),

@@ -1,11 +1,13 @@
 // The live page of a job: takes what the job tells and hands it to the parts that show it.
 
+import { components } from './axes.js';
 import { byId, count, plural, say } from './dom.js';
 import { figures, rejects } from './figures.js';
 import { Health } from './health.js';
 import { Legend } from './legend.js';
 import { SpaceMap } from './map.js';
 import { Pace } from './pace.js';
+import * as pictures from './pictures.js';
 import { Points } from './points.js';
 import { Spectrum } from './spectrum.js';
 import { ask, follow } from './stream.js';
@@ -15,7 +17,7 @@ const pace = new Pace();
 const spectrum = new Spectrum();
 const points = new Points();
 const legend = new Legend(points, { filtered: () => map.changed(), chosen: (label) => map.choose(label) });
-const map = new SpaceMap(points, legend.wanted);
+const map = new SpaceMap(points, legend.wanted, pictures);
 
 const RETRY_MS = 3000;
 /** Changes that came while the points were being fetched; null at other times. */
@@ -54,7 +56,7 @@ const on = {
     figures(state);
     pace.show(state);
     spectrum.show(state.projection);
-    map.explain(state.projection?.explained_variance_ratio ?? []);
+    map.name(components(state.projection?.explained_variance_ratio ?? []));
     rejects(state.rejects, state.totals.rejects);
   },
   points(change) {

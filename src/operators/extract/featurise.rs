@@ -84,6 +84,8 @@ impl Featuriser {
             predicted_label: None,
             confidence: None,
             classifier_version: None,
+            cluster: None,
+            clustering_version: None,
             content: self.shows_content.then(|| upload.bytes.clone()),
         })
     }

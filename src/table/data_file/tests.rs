@@ -30,6 +30,8 @@ fn rows(count: usize, d: usize) -> Vec<Row> {
             predicted_label: None,
             confidence: None,
             classifier_version: None,
+            cluster: None,
+            clustering_version: None,
             content: None,
         })
         .collect()

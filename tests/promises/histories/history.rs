@@ -151,6 +151,8 @@ impl History {
                 predicted_label: None,
                 confidence: None,
                 classifier_version: None,
+                cluster: None,
+                clustering_version: None,
                 content: None,
             };
             Some((path, row))

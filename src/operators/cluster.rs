@@ -1,0 +1,193 @@
+//! k-means of all rows: every worker has some, worker 0 leads.
+//!
+//! ```text
+//!            ┌──── asks, to all ────> answer (every worker: its rows) ────┐
+//!   lead (worker 0)                                                       │
+//!            ^──────────────── answers, a round later ────────────────────┘
+//! ```
+//! A round is a pass over the rows. What is asked and how answers add up is [`crate::clusters`]'; nothing depends on who has which rows.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::vec::Broadcast;
+use timely::dataflow::operators::{Capability, ConnectLoop, Feedback};
+
+use super::models::{ModelFiles, Models};
+use super::{Host, Round, Tasks, key_of};
+use crate::clusters::{Answer, Ask, ClusterError, Lead, Members, Options, Outcome, Step};
+use crate::job::read_points;
+use crate::projection::Stored;
+use crate::table::{DataFile, Point};
+
+/// One file is read while another is taken in.
+const READS_IN_FLIGHT: usize = 2;
+
+/// What is asked for, with m, the number of reduced features. Worker 0's.
+pub type Wanted = (Options, usize);
+
+/// The clusters of the rows of `files` under the projection of `models`, at worker 0. Nothing comes where nothing is `wanted`.
+pub fn cluster<'scope, H: Host>(
+    host: Arc<H>,
+    files: StreamVec<'scope, Round, (usize, DataFile)>,
+    models: StreamVec<'scope, Round, ModelFiles>,
+    wanted: StreamVec<'scope, Round, Wanted>,
+) -> StreamVec<'scope, Round, Result<Box<Outcome>, ClusterError>> {
+    let scope = files.scope();
+    let (back, answers) = scope.feedback(1);
+    let led = lead(host.clone(), wanted, answers);
+    answer(host, files, models, led.asks.broadcast()).connect_loop(back);
+    led.found
+}
+
+/// A question, with the seed and m, so that whoever answers need know nothing else.
+type Question = (Ask, u64, usize);
+
+struct Led<'scope> {
+    asks: StreamVec<'scope, Round, Question>,
+    found: StreamVec<'scope, Round, Result<Box<Outcome>, ClusterError>>,
+}
+
+/// The answers of a round, and the rights to speak on either output.
+type Came = ([Capability<Round>; 2], Vec<Answer>);
+
+/// Asks one question a round, until nothing is left to ask.
+fn lead<'scope, H: Host>(
+    host: Arc<H>,
+    wanted: StreamVec<'scope, Round, Wanted>,
+    answers: StreamVec<'scope, Round, Answer>,
+) -> Led<'scope> {
+    let scope = wanted.scope();
+    let peers = scope.peers();
+    let mut builder = OperatorBuilder::new("Lead".to_owned(), scope);
+    let mut wanted = builder.new_input(wanted, Exchange::new(|_: &Wanted| 0));
+    let mut answers = builder.new_input(answers, Exchange::new(|_: &Answer| 0));
+    let (asks_out, asks) = builder.new_output();
+    let (found_out, found) = builder.new_output();
+    let mut asks_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Question>>>::from(asks_out);
+    let mut found_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(found_out);
+    builder.build(move |_| {
+        let mut leading: Option<(Lead, u64, usize)> = None;
+        let mut came: BTreeMap<Round, Came> = BTreeMap::new();
+        move |_frontiers| {
+            wanted.for_each(|time, data| {
+                for (options, width) in data.drain(..) {
+                    let seed = options.seed;
+                    match Lead::new(options, width) {
+                        Ok((lead, ask)) => {
+                            leading = Some((lead, seed, width));
+                            let at = time.retain(0);
+                            asks_out.activate().session(&at).give((ask, seed, width));
+                        }
+                        Err(error) => {
+                            let at = time.retain(1);
+                            found_out.activate().session(&at).give(Err(error));
+                        }
+                    }
+                }
+            });
+            answers.for_each(|time, data| {
+                let round = came
+                    .entry(*time.time())
+                    .or_insert_with(|| ([time.retain(0), time.retain(1)], Vec::new()));
+                round.1.append(data);
+            });
+            while let Some(round) = came.first_entry()
+                && round.get().1.len() == peers
+                && let Some((lead, seed, width)) = &mut leading
+                && !host.failure().is_set()
+            {
+                let ([asks_at, found_at], answers) = round.remove();
+                match lead.take(answers) {
+                    Ok(Step::Ask(ask)) => {
+                        let question = (ask, *seed, *width);
+                        asks_out.activate().session(&asks_at).give(question);
+                    }
+                    Ok(Step::Done(outcome)) => {
+                        found_out.activate().session(&found_at).give(Ok(outcome));
+                    }
+                    Err(error) => found_out.activate().session(&found_at).give(Err(error)),
+                }
+            }
+        }
+    });
+    Led { asks, found }
+}
+
+/// Reads the files that come here, and answers for their rows.
+fn answer<'scope, H: Host>(
+    host: Arc<H>,
+    files: StreamVec<'scope, Round, (usize, DataFile)>,
+    models: StreamVec<'scope, Round, ModelFiles>,
+    asks: StreamVec<'scope, Round, Question>,
+) -> StreamVec<'scope, Round, Answer> {
+    let scope = files.scope();
+    let mut builder = OperatorBuilder::new("Answer".to_owned(), scope);
+    let mut tasks: Tasks<Vec<Point>> =
+        Tasks::new(scope.worker(), &builder.operator_info().address, &host);
+    let by_number = Exchange::new(|(number, _): &(usize, DataFile)| *number as u64);
+    let mut files = builder.new_input(files, by_number);
+    let mut models = builder.new_input(models, Pipeline);
+    let mut asks = builder.new_input(asks, Pipeline);
+    let (output, answers) = builder.new_output();
+    let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Answer>>>::from(output);
+    builder.build(move |_| {
+        let mut queue: VecDeque<DataFile> = VecDeque::new();
+        let mut under: Option<Arc<Stored>> = None;
+        let mut asked: VecDeque<(Capability<Round>, Question)> = VecDeque::new();
+        let mut points: Vec<Point> = Vec::new();
+        let mut members: Option<Members> = None;
+        move |frontiers| {
+            files.for_each(|_, data| queue.extend(data.drain(..).map(|(_, file)| file)));
+            models.for_each(|_, data| {
+                for files in data.drain(..) {
+                    match Models::open(&files) {
+                        Ok(models) => under = models.projection().cloned().map(Arc::new),
+                        Err(error) => host.failure().set(error),
+                    }
+                }
+            });
+            asks.for_each(|time, data| {
+                asked.extend(data.drain(..).map(|question| (time.retain(0), question)));
+            });
+            while let Some(read) = tasks.finished() {
+                points.extend(read);
+            }
+            while tasks.running() < READS_IN_FLIGHT
+                && let Some(projection) = &under
+                && let Some(file) = queue.pop_front()
+            {
+                let (host, projection) = (host.clone(), projection.clone());
+                tasks.spawn(async move {
+                    let points = read_points(&host.tables().rows, &file, &projection, false);
+                    points.await.with_context(|| file.name.clone())
+                });
+            }
+            let whole = frontiers[0].is_empty() && queue.is_empty() && tasks.running() == 0;
+            if !whole || host.failure().is_set() {
+                return;
+            }
+            while let Some((at, (ask, seed, width))) = asked.pop_front() {
+                let members = members.get_or_insert_with(|| {
+                    let mut members = Members::new(width, seed);
+                    for point in points.drain(..) {
+                        let key = key_of(&point.path);
+                        if let Some((_, reduced)) = &point.reduced {
+                            members.push(key, point.label.as_deref(), reduced);
+                        }
+                    }
+                    members
+                });
+                let answer = members.answer(&ask);
+                output.activate().session(&at).give(answer);
+            }
+        }
+    });
+    answers
+}

@@ -1,0 +1,364 @@
+//! What a table answers: clusters, neighbours, the report; at any of its versions.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use eigenflow::table::Row;
+use serde_json::Value;
+
+use crate::classes::{LABELS, arrive, fruit};
+use crate::world::{Layout, Published, World, succeed};
+
+const CLUSTERED: &str = "[columns]\ncluster = \"fruit_cluster\"\n[projection]\ncomponents = 3\n";
+const LIVE: &str = "[publish]\nreproject_at_end = false\n";
+
+fn ask(world: &World, arguments: &[&str]) -> String {
+    let output = succeed(world.command().args(arguments));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn json(world: &World, arguments: &[&str]) -> Value {
+    serde_json::from_str(&ask(world, arguments)).expect("JSON")
+}
+
+/// How many of the rows are in a cluster, and whether each cluster is one label.
+fn clusters(world: &World) -> (usize, bool) {
+    let rows: Vec<Row> = world.rows().into_values().collect();
+    let pairs = rows
+        .iter()
+        .filter_map(|row| Some((row.cluster?, &row.label)));
+    let pairs: Vec<_> = pairs.collect();
+    let distinct: BTreeSet<_> = pairs.iter().collect();
+    (pairs.len(), distinct.len() == LABELS.len())
+}
+
+#[test]
+fn rows_have_clusters_once_all_are_under_one_projection() {
+    let world = World::new(2);
+    arrive(&world, &LABELS, 0..8);
+    world.run(Layout::TWO, &format!("{CLUSTERED}{LIVE}"));
+    assert_eq!(clusters(&world).0, 0, "a live job knows no clusters");
+    assert_eq!(world.inspect()["clusters"], Value::Null);
+
+    let said = ask(&world, &["reproject", world.table(), "-w", "2"]);
+    assert!(said.contains("3 clusters: silhouette 0."), "{said}");
+    assert!(said.contains("adjusted Rand index of 1.0000"), "{said}");
+    assert_eq!(clusters(&world), (24, true));
+    let first = world.inspect();
+    assert_eq!(
+        (&first["clusters"], &first["clustering_version"]),
+        (&3.into(), &1.into())
+    );
+    assert_eq!(first["adjusted_rand_index"], 1.0);
+    assert_eq!(first["normalised_mutual_information"], 1.0);
+    assert!(first["silhouette"].as_f64() > Some(0.2), "{first}");
+    let told = json(&world, &["cluster", world.table(), "--json", "-w", "2"]);
+    assert_eq!(told["clustering_sha256"], first["clustering_sha256"]);
+    let again = ask(&world, &["reproject", world.table()]);
+    assert!(again.contains("nothing to do"), "{again}");
+
+    // Rows that come later have none, until all have new ones.
+    arrive(&world, &LABELS, 8..10);
+    world.run(Layout::ONE, &format!("{CLUSTERED}{LIVE}"));
+    assert_eq!(clusters(&world), (24, true));
+    assert_eq!(
+        world.inspect()["clustering_sha256"],
+        first["clustering_sha256"]
+    );
+    assert!(world.verify(2).tally.differences.is_empty());
+    ask(&world, &["reproject", world.table()]);
+    assert_eq!(clusters(&world), (30, true));
+    let clean = world.verify(1).tally;
+    assert_eq!((clean.differences, clean.clusters_checked), (vec![], 30));
+
+    // Other clusters of the same rows are asked for once, and then kept.
+    ask(
+        &world,
+        &["reproject", world.table(), "-k", "5", "--seed", "7"],
+    );
+    let five = world.inspect();
+    assert_eq!(
+        (&five["clusters"], &five["clustering_version"]),
+        (&5.into(), &3.into())
+    );
+    let again = ask(&world, &["reproject", world.table()]);
+    assert!(again.contains("nothing to do"), "{again}");
+    assert!(world.verify(1).tally.differences.is_empty());
+
+    ask(&world, &["vacuum", world.table(), "--older-than", "0s"]);
+    let folder = Path::new(world.table()).with_file_name("clusters");
+    let left = std::fs::read_dir(folder).expect("a folder");
+    assert_eq!(left.count(), 1, "the one that the last commit names");
+    assert!(world.verify(1).tally.differences.is_empty());
+}
+
+#[test]
+fn clusters_are_those_of_the_live_rows_in_any_layout() {
+    let (changed, clean) = (World::new(2), World::new(2));
+    arrive(&changed, &LABELS, 0..6);
+    changed.run(Layout::TWO, &format!("{CLUSTERED}{LIVE}"));
+    changed.remove(1, 2, "cherry/5.png");
+    changed.upload(0, 2, "apple/0.png", fruit(0, 77));
+    changed.run(Layout::PROCESSES, CLUSTERED);
+
+    arrive(&clean, &LABELS[..2], 1..6);
+    clean.upload(0, 2, "apple/0.png", fruit(0, 77));
+    clean.upload(1, 1, "banana/0.png", fruit(1, 100));
+    for number in 0..5 {
+        clean.upload(
+            0,
+            1,
+            &format!("cherry/{number}.png"),
+            fruit(2, 200 + number),
+        );
+    }
+    clean.run(Layout::ONE, CLUSTERED);
+    let (changed, clean) = (Published::of(&changed), Published::of(&clean));
+    assert!(clean.clustering.is_string());
+    assert_eq!(changed, clean);
+}
+
+#[test]
+fn a_table_without_labels_has_the_clusters_that_it_is_asked_for() {
+    let world = World::new(2);
+    arrive(&world, &LABELS, 0..4);
+    let unlabelled = format!("{CLUSTERED}[label]\nrule = \"none\"\n");
+    world.run(Layout::ONE, &unlabelled);
+    assert_eq!(clusters(&world).0, 0);
+    let again = ask(&world, &["reproject", world.table()]);
+    assert!(again.contains("nothing to do"), "{again}");
+    let mut command = world.command();
+    let output = command
+        .args(["cluster", world.table()])
+        .output()
+        .expect("the binary");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error.contains("give their number"), "{error}");
+    let said = ask(&world, &["cluster", world.table(), "-k", "3"]);
+    assert!(said.contains("12 rows under projection"), "{said}");
+    ask(&world, &["reproject", world.table(), "-k", "3"]);
+    assert_eq!(clusters(&world).0, 12);
+    assert_eq!(world.inspect()["adjusted_rand_index"], Value::Null);
+}
+
+#[test]
+fn neighbours_are_the_nearest_rows() {
+    let world = World::new(2);
+    arrive(&world, &LABELS, 0..6);
+    world.run(
+        Layout::ONE,
+        &format!("[projection]\ncomponents = 3\n{LIVE}"),
+    );
+    arrive(&world, &LABELS, 6..9);
+    world.run(
+        Layout::TWO,
+        &format!("[projection]\ncomponents = 3\n{LIVE}"),
+    );
+    let table = ["--table", world.table(), "--json"];
+    let of_row = [
+        &["similar", "s3://landing/banana/7.png", "-k", "8"][..],
+        &table,
+    ]
+    .concat();
+    let found = json(&world, &of_row);
+
+    // Independently: every row under the newest projection, every distance, all sorted.
+    let tables = &mut world.tables();
+    let projection = world.block_on(async {
+        let found = tables.open_existing().await.expect("tables");
+        let state = found.state.expect("a commit");
+        let stored = eigenflow::job::read_projection(tables, &state).await;
+        stored.expect("an object").expect("a projection").projection
+    });
+    let rows = world.rows();
+    assert!(
+        rows.values().any(|row| row.projection_version == Some(1)),
+        "two projections"
+    );
+    let reduced = |path: &str| projection.reduced(&rows[path].features);
+    let mine = reduced("s3://landing/banana/7.png");
+    let distance = |path: &str| {
+        let squares = reduced(path).into_iter().zip(&mine);
+        let squares = squares.map(|(a, b)| (f64::from(a) - f64::from(*b)).powi(2));
+        squares.sum::<f64>().sqrt()
+    };
+    let mut all: Vec<(f64, &str)> = rows
+        .keys()
+        .filter(|path| *path != "s3://landing/banana/7.png")
+        .map(|path| (distance(path), path.as_str()))
+        .collect();
+    all.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let found = found.as_array().expect("a list");
+    assert_eq!(found.len(), 8);
+    for (found, (distance, path)) in found.iter().zip(all) {
+        assert_eq!(found["path"], path);
+        let told = found["distance"].as_f64().expect("a number");
+        assert!(
+            (told - distance).abs() < 1e-9,
+            "{told} instead of {distance}"
+        );
+        assert_eq!(found["label"], "banana");
+    }
+
+    let image = world.path("new.png");
+    std::fs::write(&image, fruit(1, 107)).expect("a file");
+    let image = image.to_str().expect("text");
+    let of_file = json(
+        &world,
+        &[&["similar", image, "-k", "1"][..], &table].concat(),
+    );
+    assert_eq!(of_file[0]["path"], "s3://landing/banana/7.png");
+    assert_eq!(of_file[0]["distance"], 0.0, "the same image");
+    // At the version before it came, it is not there.
+    let early = [
+        &["similar", image, "-k", "30", "--version", "1"][..],
+        &table,
+    ]
+    .concat();
+    let early = json(&world, &early);
+    assert_eq!(early.as_array().map(Vec::len), Some(18));
+    for (missing, word) in [
+        ("s3://landing/nothing.png", "has no image"),
+        ("nothing.png", "nothing.png"),
+    ] {
+        let mut command = world.command();
+        command.args(["similar", missing]).args(table);
+        let output = command.output().expect("the binary");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+/// The JSON that a report holds.
+fn reported(world: &World, arguments: &[&str]) -> Value {
+    let file = world.path("report.html");
+    let file = file.to_str().expect("text");
+    ask(
+        world,
+        &[&["report", world.table(), "-o", file][..], arguments].concat(),
+    );
+    let html = std::fs::read_to_string(file).expect("a file");
+    let (_, data) = html.split_once("id=\"data\">").expect("the data");
+    let (data, _) = data.split_once("</script>").expect("its end");
+    serde_json::from_str(data).expect("JSON")
+}
+
+#[test]
+fn a_report_tells_what_the_table_holds() {
+    let world = World::new(2);
+    let small = "[projection]\ncomponents = 3\n";
+    arrive(&world, &LABELS, 0..5);
+    world.upload(0, 1, "cherry/broken.png", "no picture");
+    world.run(Layout::ONE, &format!("{small}{LIVE}"));
+    arrive(&world, &LABELS, 5..8);
+    world.run(Layout::ONE, &format!("{small}{LIVE}"));
+
+    let now = reported(&world, &["-w", "2"]);
+    assert_eq!(
+        (&now["rows"], &now["labels"], &now["rejected"]),
+        (&24.into(), &3.into(), &1.into())
+    );
+    assert_eq!(now["rejects"][0]["count"], 1);
+    assert_eq!(now["rejects"][0]["path"], "s3://landing/cherry/broken.png");
+    assert_eq!(
+        now["projection"]["history"].as_array().map(Vec::len),
+        Some(2)
+    );
+    assert_eq!(now["clusters"]["count"], 3);
+    assert_eq!(now["clusters"]["agreement"]["adjusted_rand_index"], 1.0);
+    assert_eq!(now["classifier"]["tested"], 9);
+    let cells = now["classifier"]["table"]["cells"]
+        .as_array()
+        .expect("cells");
+    assert_eq!(
+        cells
+            .iter()
+            .map(|cell| cell[2].as_u64().unwrap_or(0))
+            .sum::<u64>(),
+        24
+    );
+    let sample = &now["sample"];
+    for column in ["label", "cluster", "time", "path", "pca", "tsne", "picture"] {
+        assert_eq!(
+            sample[column].as_array().map(Vec::len),
+            Some(24),
+            "{column}"
+        );
+    }
+    let pictures = sample["picture"].as_array().expect("pictures");
+    assert!(pictures.iter().all(|picture| {
+        picture
+            .as_str()
+            .is_some_and(|text| text.starts_with("/9j/"))
+    }));
+
+    let few = reported(&world, &["--sample", "10", "--version", "1"]);
+    assert_eq!(
+        (&few["version"], &few["rows"], &few["rejected"]),
+        (&1.into(), &15.into(), &1.into())
+    );
+    assert_eq!(few["sample"]["path"].as_array().map(Vec::len), Some(10));
+    assert_eq!(
+        few["projection"]["history"].as_array().map(Vec::len),
+        Some(1)
+    );
+
+    // From the table's own images, when no store answers.
+    let shown = World::new(2);
+    arrive(&shown, &LABELS, 0..3);
+    shown.run(
+        Layout::ONE,
+        &format!("[columns]\ncontent = \"image\"\n{small}"),
+    );
+    let report = reported(&shown, &["--endpoint", "http://127.0.0.1:9"]);
+    let pictures = report["sample"]["picture"].as_array().expect("pictures");
+    assert!(pictures.len() == 9 && pictures.iter().all(Value::is_string));
+}
+
+#[test]
+fn older_versions_answer_as_they_did() {
+    let world = World::new(2);
+    arrive(&world, &LABELS[..2], 0..5);
+    world.run(
+        Layout::ONE,
+        &format!("[projection]\ncomponents = 3\n{LIVE}"),
+    );
+    let version = world.inspect()["commit"].to_string();
+    let then = json(&world, &["cluster", world.table(), "--json"]);
+    for number in 0..5 {
+        world.upload(
+            0,
+            1,
+            &format!("cherry/{number}.png"),
+            fruit(2, 200 + number),
+        );
+    }
+    world.upload(0, 1, "cherry/broken.png", "no picture");
+    world.run(
+        Layout::ONE,
+        &format!("[projection]\ncomponents = 3\n{LIVE}"),
+    );
+    assert_eq!(
+        json(
+            &world,
+            &["cluster", world.table(), "--json", "--version", &version]
+        ),
+        then
+    );
+    assert_eq!(reported(&world, &["--version", &version])["rejected"], 0);
+    let image = world.path("new.png");
+    std::fs::write(&image, fruit(2, 4321)).expect("a file");
+    let image = image.to_str().expect("text");
+    let classify = ["classify", image, "--table", world.table(), "--json"];
+    assert_eq!(json(&world, &classify)[0]["label"], "cherry");
+    let early = json(&world, &[&classify[..], &["--version", &version]].concat());
+    assert_ne!(early[0]["label"], "cherry");
+    let mut command = world.command();
+    command.args(["cluster", world.table(), "--version", "999"]);
+    let output = command.output().expect("the binary");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error.contains("no version 999"), "{error}");
+}
