@@ -11,6 +11,7 @@ mod histories;
 mod hosts;
 mod networks;
 mod observe;
+mod promtool;
 mod proxy;
 mod reproject;
 mod restart;
