@@ -20,5 +20,6 @@ mod shape;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod soak;
+mod traces;
 mod verify;
 mod world;
