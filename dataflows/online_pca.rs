@@ -31,7 +31,7 @@ use crate::operators::write::write;
 use crate::operators::{Control, Read, Round};
 
 /// Reading pauses when so many epochs' worth of changes wait for their commit.
-const EPOCHS_UNCOMMITTED: u64 = 3;
+pub(crate) const EPOCHS_UNCOMMITTED: u64 = 3;
 
 /// Builds the graph at one of the `workers` of a process. `beginning` is worker 0's. The frontier behind `restore` leaves round 0 when all that the
 /// last commit says is where it is needed.
