@@ -13,29 +13,24 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use eigenflow::config::Said;
 use eigenflow::embedded::EmbeddedKafka;
-use eigenflow::event::Version;
+use eigenflow::job::Job;
 use eigenflow::job::state::{FORMAT, FileList, JobState, MomentsRef, encode_moments};
-use eigenflow::job::{self, Job, Options};
 use eigenflow::moments::{Accumulator, Moments, Sums, quantise};
-use eigenflow::operators::digest;
-use eigenflow::table::Row;
 use eigenflow::table::state::STATE;
 use tokio::runtime::Runtime;
 
-const TOPIC: &str = "uploads";
-const LABEL: &str = "a class of fruit";
+use job::{TOPIC, number};
+use rows::{LABEL, features, open, row};
+
+#[path = "shared/job.rs"]
+mod job;
+#[path = "shared/rows.rs"]
+mod rows;
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    let number = |name: &str, default: usize| {
-        let at = arguments.iter().position(|argument| argument == name);
-        at.map_or(default, |at| arguments[at + 1].parse().expect("a number"))
-    };
     let (keys, workers) = (number("--keys", 1_000_000), number("--workers", 2));
     let dir = tempfile::tempdir().expect("a folder");
-    std::fs::create_dir_all(dir.path().join("store/landing")).expect("a bucket");
     let kafka = EmbeddedKafka::start(TOPIC, 1).expect("a broker");
     let runtime = Runtime::new().expect("a runtime");
 
@@ -58,26 +53,15 @@ fn main() {
     );
 }
 
-/// Writes a job's configuration; its file.
+/// A job that commits at once; its file.
 fn config(dir: &Path, name: &str, brokers: &str) -> std::path::PathBuf {
-    let text = format!(
-        "[kafka]\nbrokers = \"{brokers}\"\ntopic = \"{TOPIC}\"\n[s3]\nendpoint = \"file://{0}/store\"\n\
-         buckets = [\"landing\"]\n[table]\nuri = \"{0}/{name}/table\"\n[backbone]\nname = \"pixels\"\n\
-         [publish]\ninterval_ms = 1\n[log]\nfilter = \"warn\"\n",
-        dir.display()
-    );
-    let file = dir.join(format!("{name}.toml"));
-    std::fs::write(&file, text).expect("a configuration");
-    file
+    job::config(dir, name, brokers, "[publish]\ninterval_ms = 1\n")
 }
 
 /// Makes the table as if a job had published `keys` rows in one epoch; the bytes of its files.
 async fn make(config: &Path, keys: usize) -> u64 {
-    let said = Said::load(config, std::iter::empty()).expect("a configuration");
-    let config = said.resolve().expect("a configuration");
-    let job = job::open(config, Options::default()).await.expect("a job");
-    job.tables.open().await.expect("tables");
-    let features: Vec<f32> = (0..job.features).map(|i| i as f32 / 255.0).collect();
+    let job = open(config).await;
+    let features = features(&job);
     let mut files = FileList::default();
     let numbers: Vec<usize> = (0..keys).collect();
     for chunk in numbers.chunks(job.config.table.rows_per_file) {
@@ -99,32 +83,6 @@ async fn make(config: &Path, keys: usize) -> u64 {
     };
     job.tables.commit(&state, files).await.expect("a commit");
     bytes
-}
-
-fn row(number: usize, features: &[f32]) -> Row {
-    let version = Version {
-        time_ms: 1_700_000_000_000 + number as i64,
-        sequencer: number as u128,
-    };
-    Row {
-        path: format!("s3://landing/{LABEL}/{number:08}.jpg"),
-        label: Some(LABEL.to_owned()),
-        etag: format!("{:032x}", digest(&number.to_le_bytes())),
-        event_time_ms: version.time_ms,
-        version: version.to_string(),
-        width: 100,
-        height: 100,
-        features: features.to_vec(),
-        reduced_features: None,
-        scaled_features: None,
-        projection_version: None,
-        predicted_label: None,
-        confidence: None,
-        classifier_version: None,
-        cluster: None,
-        clustering_version: None,
-        content: None,
-    }
 }
 
 /// The moments of as many equal rows: those of one, so many times.

@@ -17,7 +17,7 @@ use timely::worker::Worker;
 use crate::job::{Beginning, Job};
 use crate::operators::clock::{Pace, clock};
 use crate::operators::commit::{self, commit};
-use crate::operators::extract::extract;
+use crate::operators::extract::{Tally, extract};
 use crate::operators::latest::latest;
 use crate::operators::mint::mint;
 use crate::operators::moments::moments;
@@ -31,7 +31,7 @@ use crate::operators::write::write;
 use crate::operators::{Control, Read, Round};
 
 /// Reading pauses when so many epochs' worth of changes wait for their commit.
-const EPOCHS_UNCOMMITTED: u64 = 3;
+pub(crate) const EPOCHS_UNCOMMITTED: u64 = 3;
 
 /// Builds the graph at one of the `workers` of a process. `beginning` is worker 0's. The frontier behind `restore` leaves round 0 when all that the
 /// last commit says is where it is needed.
@@ -79,18 +79,13 @@ pub fn online_pca(
             .clone()
             .flat_map(|key| key.latest.map(|latest| (key.key, latest)));
         let changes = latest(events.concat(known), limits.tombstone_retention_ms);
-        let (rows, row_reports) = extract(job.clone(), changes, reads, keys.clone());
+        let tally = Rc::new(Tally::new(&job.traces));
+        let (rows, row_reports) = extract(job.clone(), changes, reads, keys.clone(), tally.clone());
         let reports = read_reports.concat(row_reports.probe_with(&behind));
         let cuts = mint(job.clone(), reports, control.clone(), epoch);
         vitals(job.clone(), cuts.clone(), workers);
 
-        let staged = stage(
-            rows,
-            cuts.clone(),
-            keys,
-            job.file_max(),
-            limits.tombstone_retention_ms,
-        );
+        let staged = stage(job.clone(), rows, cuts.clone(), keys, tally);
         let rewritten = rewrite(job.clone(), staged.edits, cuts.clone(), begin.placed);
         let sums = moments(job.clone(), staged.batches.clone(), rewritten.retracted);
         let projections = project(job.clone(), sums.inner, cuts.clone(), state);

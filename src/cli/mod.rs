@@ -83,7 +83,7 @@ enum Command {
     /// Brings, lists and checks pretrained weights
     #[command(subcommand)]
     Weights(weights::Command),
-    /// Measures how fast this machine extracts features
+    /// Measures how fast this machine extracts features, and plans for more machines
     #[command(subcommand)]
     Bench(bench::Command),
     /// Explains and checks configurations

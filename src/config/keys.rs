@@ -137,7 +137,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ),
     (
         "observe",
-        "Who may see metrics and the live page, where `--listen` shows them.",
+        "Who may see metrics and the live page, where `--listen` shows them; who is told of epochs.",
     ),
     ("log", "What is said on standard error."),
 ];
@@ -240,6 +240,7 @@ pub const KEYS: &[Key] = &[
     key("limits", "tombstone_retention_ms", Kind::Milliseconds, Default("604800000"), "How long a deleted key is remembered against late events."),
 
     key("observe", "token", Kind::Secret, Derived("\"a-long-random-text\""), "Bearer token for /metrics and the page's data; rather say it as EIGENFLOW__OBSERVE__TOKEN. Without it only requests from this machine see the page."),
+    key("observe", "otlp_endpoint", Kind::Text, Derived("\"http://localhost:4318\""), "An OpenTelemetry collector that takes OTLP over HTTP: it is told where the time of each epoch went, as JSON at /v1/traces below this address; without it nothing is traced."),
 
     key("log", "format", Kind::Choice(&["auto", "human", "json"]), Default("\"auto\""), "auto: human on a terminal, json elsewhere."),
     key("log", "filter", Kind::Text, Default("\"info,delta_kernel=warn\""), "Which lines, as tracing's EnvFilter: \"info,eigenflow=debug\"."),

@@ -57,7 +57,7 @@ pub struct Config {
     pub publish: Publish,
     /// Bounds.
     pub limits: Limits,
-    /// Who may see metrics and page.
+    /// Who may see metrics and page, and who is told of epochs.
     pub observe: Observe,
     /// Logging.
     pub log: Log,
@@ -357,11 +357,13 @@ pub struct Limits {
     pub tombstone_retention_ms: u64,
 }
 
-/// Who may see metrics and the live page.
+/// Who may see metrics and the live page, and who is told of epochs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observe {
     /// Who shows it may.
     pub token: Option<Token>,
+    /// `http(s)://host:port` of a collector of traces.
+    pub otlp_endpoint: Option<String>,
 }
 
 /// A secret. `Debug` hides it.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use url::Url;
+
 use super::error::ConfigError;
 use super::keys::{KEYS, Key, Unsaid};
 use super::said::{Said, Value};
@@ -418,8 +420,16 @@ impl Said {
                 "takes ASCII letters, digits and signs, without spaces",
             );
         }
+        let otlp_endpoint = self.optional_text("observe.otlp_endpoint");
+        if otlp_endpoint.as_ref().is_some_and(|url| !is_collector(url)) {
+            self.wrong(
+                "observe.otlp_endpoint",
+                "takes http://host:port or https://host, without a name, a password or a query",
+            );
+        }
         Observe {
             token: token.map(Token),
+            otlp_endpoint,
         }
     }
 
@@ -482,6 +492,17 @@ impl Said {
     fn flag(&self, path: &str) -> bool {
         matches!(self.value(path), Some(Value::Flag(true)))
     }
+}
+
+/// Whether a path can be put behind this address, and the whole be written into a log.
+fn is_collector(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| {
+        ["http", "https"].contains(&url.scheme())
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    })
 }
 
 /// `host:port`, `[v6]:port`, each optionally after `PROTOCOL://`, as librdkafka takes them.

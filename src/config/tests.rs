@@ -294,6 +294,11 @@ fn relations_between_keys_are_checked() {
             "endpoint = \"localhost:9000\"",
             "`s3.endpoint` takes http://",
         ),
+        (
+            "observe",
+            "otlp_endpoint = \"localhost:4318\"",
+            "`observe.otlp_endpoint` takes http://",
+        ),
     ] {
         let error = complaint(&least_with(section, lines));
         assert!(error.contains(part), "{error}");
@@ -396,6 +401,11 @@ fn no_secret_is_ever_shown() {
         least_with("kafka", "properties = { sasl.password = \"hunter2"),
         least_with("observe", "token = \"hunter2 with spaces\""),
         least_with("observe", "token = [\"hunter2\"]"),
+        least_with("observe", "otlp_endpoint = \"http://me:hunter2@collector\""),
+        least_with(
+            "observe",
+            "otlp_endpoint = \"http://collector?key=hunter2\"",
+        ),
     ] {
         let error = parse(&broken).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");

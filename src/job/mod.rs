@@ -10,7 +10,7 @@ use crate::backbone::Model;
 use crate::classifier;
 use crate::config::Config;
 use crate::image::{Limits, Preprocess};
-use crate::observe::{Board, Commit, Fitted, Health, Metrics, Spell, now_ms};
+use crate::observe::{Board, Commit, Fitted, Health, Metrics, Spell, Traces, now_ms};
 use crate::operators::{Host, Load};
 use crate::projection;
 use crate::storage::{Uploads, Witnesses};
@@ -90,6 +90,8 @@ pub struct Job {
     pub failure: Failure,
     /// What was counted.
     pub metrics: Arc<Metrics>,
+    /// Where the time of each epoch went.
+    pub traces: Traces,
     /// Trouble with the store, of images and of tables.
     pub store: Arc<Spell>,
     /// Trouble with reading events.

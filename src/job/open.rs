@@ -16,7 +16,7 @@ use crate::backbone::weights;
 use crate::classifier;
 use crate::config::{self, Config};
 use crate::image::Limits;
-use crate::observe::{Board, Health, Metrics, Spell};
+use crate::observe::{Board, Health, Metrics, Spell, Traces};
 use crate::projection;
 use crate::storage::{Credentials, Location, Patience, Place, S3Config, Witnesses};
 use crate::table::{Form, Row};
@@ -68,6 +68,7 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
         limit: Duration::from_millis(limits.retry_ms),
         spell: store.clone(),
     };
+    let traces = Traces::new(config.observe.otlp_endpoint.as_deref(), &metrics.spans)?;
     Ok(Arc::new(Job {
         runtime: Handle::current(),
         uploads: uploads::open(&config, options.credentials.as_ref()).await?,
@@ -93,6 +94,7 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
         failure: Failure::default(),
         broker: Spell::new("Kafka", metrics.retries.of(["broker"])),
         metrics,
+        traces,
         store,
         health: options.health,
         board: options.board,

@@ -36,6 +36,13 @@ const METER: Duration = Duration::from_millis(250);
 /// # Errors
 /// The first error in this process. Other processes of the job then end by the loss of the connection.
 pub fn run(job: &Arc<Job>, layout: &Layout) -> Result<()> {
+    job.traces.start(&job.runtime, layout.process, &job.writer);
+    let ended = run_workers(job, layout);
+    job.traces.end(&job.runtime);
+    ended
+}
+
+fn run_workers(job: &Arc<Job>, layout: &Layout) -> Result<()> {
     let beginning = match layout.process {
         0 => Some(job.runtime.block_on(Beginning::read(job))?),
         _ => None,

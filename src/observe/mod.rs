@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! operators ──> Metrics, Health, Spell ──> /metrics, /livez, /readyz      (every process answers for itself)
-//!                     └─ Vitals ── through the dataflow ──> Board ──> /api, the page   (process 0, for all)
+//!         │           └─ Vitals ── through the dataflow ──> Board ──> /api, the page   (process 0, for all)
+//!         └───> Traces ──> a collector                                    (every process sends its own)
 //! ```
 //! All but [`http`] know nothing of the job that they tell of.
 
@@ -12,12 +13,14 @@ pub mod http;
 mod metrics;
 pub mod page;
 mod spell;
+mod traces;
 mod vitals;
 
 pub use board::{Board, Commit, Event, Fitted, WINDOW};
 pub use health::{Health, Pulse};
 pub use metrics::{Lag, Metrics, Outcome, Stage, Worker};
 pub use spell::Spell;
+pub use traces::{Begun, Trace, Traces, Value};
 pub use vitals::{Refused, Vitals, WorkerVitals};
 
 /// Now, in ms since 1970 UTC.

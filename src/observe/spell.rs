@@ -16,6 +16,7 @@ const FORGOTTEN: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Spell {
     whose: &'static str,
+    meanwhile: &'static str,
     failures: Counter,
     now: Mutex<Option<Trouble>>,
 }
@@ -32,9 +33,15 @@ impl Spell {
     pub fn new(whose: &'static str, failures: Counter) -> Self {
         Spell {
             whose,
+            meanwhile: "work waits, and goes on when it recovers",
             failures,
             now: Mutex::new(None),
         }
+    }
+
+    /// The same for one that nothing waits for: what is done instead is said in the log.
+    pub fn meanwhile(self, meanwhile: &'static str) -> Self {
+        Spell { meanwhile, ..self }
     }
 
     /// Requests that failed and were repeated, in all spells.
@@ -62,7 +69,7 @@ impl Spell {
             trouble.failures += 1;
             return false;
         }
-        tracing::warn!(%error, "{} is unwell: work waits, and goes on when it recovers", self.whose);
+        tracing::warn!(%error, "{} is unwell: {}", self.whose, self.meanwhile);
         *trouble = Some(Trouble {
             since: now,
             latest: now,

@@ -46,10 +46,10 @@ pub struct Pace {
 pub const FIRST_ROUND: Round = 1;
 
 const IDLE: Duration = Duration::from_millis(100);
-const BUSY: Duration = Duration::from_millis(5);
+pub(crate) const BUSY: Duration = Duration::from_millis(5);
 const ROUND_SHORT: Duration = Duration::from_millis(250);
 const ROUND_LONG: Duration = Duration::from_millis(1000);
-const QUOTA_FIRST: usize = 32;
+pub(crate) const QUOTA_FIRST: usize = 32;
 const QUOTA_MIN: usize = 4;
 
 /// The stream of ticks, at every worker. `behind` is the frontier behind `extract`.
@@ -120,7 +120,7 @@ pub fn clock<'scope>(
 }
 
 /// Doubles after short rounds, halves after long ones, as long as there is a backlog to judge by.
-fn next_quota(quota: usize, quota_max: usize, round: Duration, backlog: bool) -> usize {
+pub(crate) fn next_quota(quota: usize, quota_max: usize, round: Duration, backlog: bool) -> usize {
     match round {
         _ if round > ROUND_LONG => (quota / 2).max(QUOTA_MIN),
         _ if round < ROUND_SHORT && backlog => (quota * 2).min(quota_max),

@@ -158,6 +158,7 @@ impl Ledger {
         waiting: u64,
     ) -> anyhow::Result<(Self, Vec<Placed>)> {
         let start = Instant::now();
+        let span = job.traces.begin("commit");
         let before = job.tables.summary().await?;
         let (mut main, mut rejects) = (FileList::default(), FileList::default());
         let mut added = 0;
@@ -192,6 +193,18 @@ impl Ledger {
         state.rejects_commit = rejects;
         let summary = job.tables.commit(state, main).await?;
         job.metrics.committed.record(start.elapsed());
+        let removed = (before.rows + added).saturating_sub(summary.rows);
+        span.with("files", files.len()).end();
+        job.traces
+            .epoch(cut.trace)
+            .with("table", job.config.table.uri.as_str())
+            .with("epoch", state.epoch)
+            .with("version", summary.version)
+            .with("added", added)
+            .with("removed", removed)
+            .with("rows", summary.rows)
+            .with("rejects", summary.rejects)
+            .end();
         job.committed(state, &summary);
         job.metrics
             .predicted(tested.correct, tested.tested - tested.correct);
@@ -201,7 +214,7 @@ impl Ledger {
             version = summary.version,
             rows = summary.rows,
             added,
-            removed = (before.rows + added).saturating_sub(summary.rows),
+            removed,
             rejects = summary.rejects,
             files = files.len(),
             waiting,
@@ -213,6 +226,7 @@ impl Ledger {
             tested = tested.tested,
             accuracy = tested.accuracy(),
             took_ms = start.elapsed().as_millis() as u64,
+            trace = job.traces.wanted().then(|| cut.trace.to_string()),
             "committed"
         );
         Ok((

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -23,6 +23,7 @@ use timely::dataflow::operators::vec::Broadcast;
 use super::clock::FIRST_ROUND;
 use super::{Control, Cut, Epoch, Load, Report, Round};
 use crate::job::Job;
+use crate::observe::Trace;
 
 /// While an epoch is in flight, and otherwise.
 const POLL_BUSY: Duration = Duration::from_millis(10);
@@ -85,11 +86,24 @@ pub fn mint<'scope>(
                     minted += 1;
                     since = Instant::now();
                     let end = upper.unwrap_or(Round::MAX);
+                    let trace = Trace::new(
+                        &job.config.table.uri,
+                        &job.writer,
+                        minted,
+                        ledger.begun_below(end),
+                    );
+                    job.traces.enter(trace);
+                    let gather = job.traces.began("gather", trace.began);
+                    gather
+                        .with("changes", load.count)
+                        .with("bytes", load.bytes)
+                        .end();
                     let cut = Cut {
                         epoch: minted,
                         upper: end,
                         placed: control.placed.take(),
                         offsets: ledger.close(upper, &control),
+                        trace,
                     };
                     output.activate().session(&held).give(cut);
                     held.downgrade(&end);
@@ -110,6 +124,8 @@ pub fn mint<'scope>(
 struct Ledger {
     changes: BTreeMap<Round, Load>,
     moves: BTreeMap<Round, Vec<(i32, i64)>>,
+    /// When something of a round was first reported.
+    begun: BTreeMap<Round, SystemTime>,
     offsets: BTreeMap<i32, i64>,
     ended: BTreeSet<usize>,
     /// Messages that wait, by worker.
@@ -120,6 +136,10 @@ struct Ledger {
 
 impl Ledger {
     fn record(&mut self, round: Round, report: Report, control: &Control) {
+        let idle = matches!(&report, Report::Read { offsets, .. } if offsets.is_empty());
+        if !idle {
+            self.begun.entry(round).or_insert_with(SystemTime::now);
+        }
         match report {
             Report::Extracted(load) => {
                 let changes = self.changes.entry(round).or_default();
@@ -162,6 +182,12 @@ impl Ledger {
         )
     }
 
+    /// When what lies below a round began.
+    fn begun_below(&self, upper: Round) -> SystemTime {
+        let begun = self.begun.range(..upper).map(|(_, at)| *at);
+        begun.min().unwrap_or_else(SystemTime::now)
+    }
+
     /// Takes what lies below the frontier into an epoch: the offsets it reaches.
     fn close(&mut self, upper: Option<Round>, control: &Control) -> Vec<(i32, i64)> {
         let upper = upper.unwrap_or(Round::MAX);
@@ -170,6 +196,7 @@ impl Ledger {
             .into_values()
             .sum();
         control.uncommitted.set(control.uncommitted.get() - closed);
+        self.begun = self.begun.split_off(&upper);
         let later = self.moves.split_off(&upper);
         self.offsets.extend(
             std::mem::replace(&mut self.moves, later)

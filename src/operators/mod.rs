@@ -24,6 +24,7 @@ use sha2::{Digest, Sha256};
 
 use crate::event::Version;
 use crate::job::state::Prequential;
+use crate::observe::Trace;
 use crate::table::{DataFile, Record, Reject, Row};
 
 pub mod clock;
@@ -262,6 +263,8 @@ pub struct Cut {
     pub placed: Vec<Placed>,
     /// (partition, next offset) of every partition read so far, below `upper`.
     pub offsets: Vec<(i32, i64)>,
+    /// What its work is told under.
+    pub trace: Trace,
 }
 
 /// What an edit does to a row of a committed file.

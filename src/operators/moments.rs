@@ -74,7 +74,9 @@ fn deltas<'scope>(
     batches: StreamVec<'scope, Round, SharedBatch>,
     retracted: StreamVec<'scope, Round, Retracted>,
 ) -> StreamVec<'scope, Round, (Part, Round, Sums)> {
-    let mut builder = OperatorBuilder::new("Deltas".to_owned(), batches.scope());
+    let scope = batches.scope();
+    let worker = scope.index();
+    let mut builder = OperatorBuilder::new("Deltas".to_owned(), scope);
     let mut batches = builder.new_input(batches, Pipeline);
     let mut retracted = builder.new_input(retracted, Pipeline);
     let (output, deltas) = builder.new_output();
@@ -110,8 +112,10 @@ fn deltas<'scope>(
                 let (Some(accumulator), epoch) = (&mut accumulator, entry.get()) else {
                     return;
                 };
+                let span = job.traces.begin("moments").with("worker", worker);
                 match delta(accumulator, &mut grid, &epoch.added, &epoch.retracted) {
                     Ok(delta) => {
+                        span.with("parts", delta.len()).end();
                         if let Some(at) = entry.remove().at {
                             let updates = delta.into_iter().map(|(part, sums)| (part, round, sums));
                             output.activate().session(&at).give_iterator(updates);

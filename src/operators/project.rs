@@ -185,6 +185,7 @@ impl State {
         epoch: Epoch,
         deltas: Vec<(Part, Sums)>,
     ) -> anyhow::Result<Fit> {
+        let span = job.traces.begin("project");
         let start = Instant::now();
         let (options, classes) = (
             job.projection_options.clone(),
@@ -226,6 +227,12 @@ impl State {
             published.classifier = Some(ClassifierRef::new(object.await?, stored, options));
         }
         job.metrics.projected.record(start.elapsed());
+        let components = projection
+            .as_ref()
+            .map_or(0, |stored| stored.projection.n_components());
+        span.with("rows", moments.n())
+            .with("components", components)
+            .end();
         let state = State::new(moments, projection, classifier, published);
         Ok((state, before))
     }

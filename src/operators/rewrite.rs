@@ -113,7 +113,7 @@ pub fn rewrite<'scope>(
                     .collect();
                 running = epoch.at;
                 let job = job.clone();
-                tasks.spawn(async move { apply(&job, work).await });
+                tasks.spawn(async move { apply(&job, work, index).await });
             }
         }
     });
@@ -129,7 +129,9 @@ fn place(placed: &mut HashMap<Slot, DataFile>, now: Placed) {
 
 type Work = Vec<(Slot, Option<DataFile>, HashMap<Key, Amendment>)>;
 
-async fn apply(job: &Arc<Job>, work: Work) -> Result<(Vec<Row>, Vec<FileChange>)> {
+async fn apply(job: &Arc<Job>, work: Work, worker: u64) -> Result<(Vec<Row>, Vec<FileChange>)> {
+    let edits: usize = work.iter().map(|(_, _, edits)| edits.len()).sum();
+    let span = job.traces.begin("rewrite").with("worker", worker);
     let (mut retracted, mut files) = (Vec::new(), Vec::new());
     for (slot, file, edits) in work {
         let file =
@@ -143,6 +145,10 @@ async fn apply(job: &Arc<Job>, work: Work) -> Result<(Vec<Row>, Vec<FileChange>)
             Which::Rejects => amend(&job.tables.rejects, slot, file, &edits).await?.1,
         });
     }
+    span.with("files", files.len())
+        .with("edits", edits)
+        .with("rows", retracted.len())
+        .end();
     Ok((retracted, files))
 }
 

@@ -5,6 +5,7 @@
 //! nothing. What remains is rows for new files and edits of committed ones.
 
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use differential_dataflow::Hashable;
@@ -15,11 +16,13 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
+use super::extract::Tally;
 use super::restore::Restored;
 use super::{
     Amend, Amendment, Batch, Change, Cut, Edit, Key, Load, Round, SharedBatch, Slot, Which,
 };
 use crate::event::Version;
+use crate::job::Job;
 use crate::table::{Reject, Row};
 
 /// A key that was removed, with the version that removed it; `None`: it is back.
@@ -35,16 +38,18 @@ pub struct Staged<'scope> {
     pub tombstones: StreamVec<'scope, Round, Tombstone>,
 }
 
-/// Folds the changes of each epoch. `file_max` bounds a batch; removals are remembered for `retention_ms`, by the clock
-/// of the events.
+/// Folds the changes of each epoch, whose rounds `tally` knows.
 pub fn stage<'scope>(
+    job: Arc<Job>,
     changes: StreamVec<'scope, Round, (Key, Change)>,
     cuts: StreamVec<'scope, Round, Cut>,
     restored: StreamVec<'scope, Round, Restored>,
-    file_max: Load,
-    retention_ms: u64,
+    tally: Rc<Tally>,
 ) -> Staged<'scope> {
-    let mut builder = OperatorBuilder::new("Stage".to_owned(), changes.scope());
+    let scope = changes.scope();
+    let worker = scope.index();
+    let (file_max, retention_ms) = (job.file_max(), job.config.limits.tombstone_retention_ms);
+    let mut builder = OperatorBuilder::new("Stage".to_owned(), scope);
     let mut changes = builder.new_input(changes, Pipeline);
     let mut cuts = builder.new_input(cuts, Pipeline);
     let mut restored = builder.new_input(restored, Exchange::new(|r: &Restored| r.key.hashed()));
@@ -74,6 +79,8 @@ pub fn stage<'scope>(
                 if frontiers[0].less_than(&cut.upper) || frontiers[2].less_equal(&0) {
                     break;
                 }
+                job.traces.enter(cut.trace);
+                tally.close(cut.upper, &job.traces, worker);
                 let epoch = state.close(cut.upper, file_max);
                 state.forget(retention_ms);
                 batches_out

@@ -33,6 +33,7 @@ pub fn write<'scope>(
     models: StreamVec<'scope, Round, ModelFiles>,
 ) -> StreamVec<'scope, Round, FileChange> {
     let scope = batches.scope();
+    let worker = scope.index();
     let mut builder = OperatorBuilder::new("Write".to_owned(), scope);
     let mut tasks: Tasks<Vec<FileChange>> =
         Tasks::new(scope.worker(), &builder.operator_info().address, &job);
@@ -71,7 +72,8 @@ pub fn write<'scope>(
                 if let Some(at) = epoch.at {
                     writing = Some(at);
                     let job = job.clone();
-                    tasks.spawn(async move { put(&job, epoch.batches, epoch.models).await });
+                    tasks
+                        .spawn(async move { put(&job, epoch.batches, epoch.models, worker).await });
                 }
             }
         }
@@ -83,7 +85,9 @@ async fn put(
     job: &Arc<Job>,
     batches: Vec<SharedBatch>,
     models: Option<ModelFiles>,
+    worker: usize,
 ) -> anyhow::Result<Vec<FileChange>> {
+    let span = job.traces.begin("write").with("worker", worker);
     let models = Arc::new(Models::open(&models.unwrap_or_default())?);
     let mut files = Vec::new();
     for batch in batches {
@@ -106,6 +110,14 @@ async fn put(
             prequential,
         });
     }
+    let written = files.iter().filter_map(|file| file.placed.file.as_ref());
+    let (rows, bytes) = written.fold((0, 0), |(rows, bytes), file| {
+        (rows + file.rows, bytes + file.bytes)
+    });
+    span.with("files", files.len())
+        .with("rows", rows)
+        .with("bytes", bytes)
+        .end();
     Ok(files)
 }
 

@@ -169,7 +169,9 @@ impl<R: Record> DataFiles<R> {
             .map_err(|error| DataFileError::Encode(error.to_string()))?
     }
 
-    /// The keys of a file by range reads of their columns: two small requests however large the features.
+    /// The keys of a file by range reads of their columns, however large the features. A file of at most 64 KiB is one request, a
+    /// larger one two: its end, then these columns. A footer longer than that end is one more, as are labels between them
+    /// that take over 256 KiB.
     ///
     /// # Errors
     /// [`DataFileError`]. Damage is noticed only where it breaks the format: bytes that aren't read

@@ -12,6 +12,7 @@ mod histories;
 mod hosts;
 mod networks;
 mod observe;
+mod promtool;
 mod proxy;
 mod reproject;
 mod restart;
@@ -20,5 +21,6 @@ mod shape;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod soak;
+mod traces;
 mod verify;
 mod world;

@@ -7,6 +7,7 @@ use eigenflow::table::Row;
 use serde_json::Value;
 
 use crate::caller::{Listening, get, open};
+use crate::promtool;
 use crate::restart::signal;
 use crate::world::{BUCKET, Layout, SMALL_EPOCHS, World, picture};
 
@@ -40,6 +41,7 @@ fn scrape(processes: &[Listening]) -> BTreeMap<String, f64> {
         );
         let text = answer.text();
         assert!(text.ends_with("# EOF\n"), "{text}");
+        assert_eq!(promtool::complaint(&text), None, "{text}");
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let (name, value) = line.rsplit_once(' ').expect("a value");
             *samples.entry(name.to_owned()).or_default() += value.parse::<f64>().expect("a number");

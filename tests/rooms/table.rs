@@ -476,17 +476,6 @@ async fn after_300_commits_a_folder_opens_from_its_checkpoint() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes; prints how long opening takes as commits grow"]
-async fn after_10_000_commits_a_folder_opens_as_fast() {
-    for commits in [105, 1_005, 10_005] {
-        let (_folder, place) = local().await;
-        let (each, opening) = many_commits_open_fast(place, commits).await;
-        eprintln!("{commits} commits: {each:?} each, opened in {opening:?}");
-        assert!(opening < Duration::from_secs(5));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn after_300_commits_s3_opens_from_its_checkpoint_with_few_requests() {
     let (_folder, server, place) = embedded().await;
     let requests = Arc::new(AtomicUsize::new(0));
@@ -510,6 +499,30 @@ async fn after_300_commits_s3_opens_from_its_checkpoint_with_few_requests() {
     );
     assert!(writing < 305 * 4, "{writing} requests");
     assert!(reading < 60, "{reading} requests");
+}
+
+// ---- keys ----
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_take_two_requests_and_those_of_a_small_file_one() {
+    let (_folder, server, place) = embedded().await;
+    let files = DataFiles::new(place, Form::default());
+    for (rows, expected) in [(10, 1), (10_000, 2)] {
+        let rows = (0..rows).map(|i| Row {
+            features: (0..64).map(|j| ((i * 64 + j) as f32).sin()).collect(),
+            ..row(&format!("{i:06}.jpg"), 0.0)
+        });
+        let file = files.write(rows.collect()).await.unwrap();
+        let requests = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&requests);
+        server.set_fault(move |_, _| {
+            count.fetch_add(1, Ordering::Relaxed);
+            None
+        });
+        let keys = files.read_keys(&file).await.unwrap();
+        assert_eq!(keys.len() as u64, file.rows);
+        assert_eq!(requests.load(Ordering::Relaxed), expected);
+    }
 }
 
 // ---- vacuum ----

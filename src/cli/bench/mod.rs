@@ -1,4 +1,4 @@
-//! `eigenflow bench`: how fast this machine extracts.
+//! `eigenflow bench`: how fast this machine extracts, and what more of them would do.
 
 use std::io::{stdin, stdout};
 use std::path::PathBuf;
@@ -7,8 +7,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
+mod plan;
 mod sweep;
 
+use self::plan::Plan;
 use self::sweep::Sweep;
 use super::Failure;
 use crate::backbone::weights;
@@ -22,6 +24,8 @@ pub enum Command {
     Extract(Extract),
     /// The whole job in every layout of processes and workers that fits this machine, on a sample of images
     Sweep(Sweep),
+    /// What so many machines would do: a simulation of the job from the costs of its parts
+    Plan(Box<Plan>),
 }
 
 /// Arguments of `bench extract`.
@@ -55,6 +59,7 @@ impl Command {
         match self {
             Command::Extract(extract) => extract.run(),
             Command::Sweep(sweep) => sweep.run(),
+            Command::Plan(plan) => plan.run(),
         }
     }
 }

@@ -17,7 +17,8 @@ use prometheus_client::registry::Unit;
 use super::vitals::LatestRefused;
 use super::{Refused, now_ms};
 pub use lag::{Lag, Lags};
-use set::{By, Counters, Set};
+pub use set::Counters;
+use set::{By, Set};
 use values::Asked;
 pub use values::{Age, Reading, Stage};
 
@@ -56,6 +57,8 @@ pub struct Metrics {
     /// Process 0: commits, from the arrival of the epoch's last part.
     pub committed: Stage,
     predictions: Counters<1>,
+    /// Spans of traces, by what became of them.
+    pub spans: Counters<1>,
     /// Process 0: the last commit.
     pub published: Published,
     images: By<usize, Counter>,
@@ -165,6 +168,7 @@ impl Default for Metrics {
             projected: set.define("project_duration", seconds(), &[], "Process 0: time to fit and store a projection", Stage::default()),
             committed: set.define("commit_duration", seconds(), &[], "Process 0: time of a commit, once all its parts are there", Stage::default()),
             predictions: set.counters("predictions", ["outcome"], "Process 0: labelled new images by whether the classifier of the commit before knew their label: correct or wrong"),
+            spans: set.counters("spans", ["outcome"], "Spans of traces by what became of them: sent or dropped"),
             published: Published {
                 epoch: set.define("epoch", None, &[], "Process 0: the last committed epoch", Reading::default()),
                 table_version: set.define("table_version", None, &[], "Process 0: version of the table", Reading::default()),

@@ -31,22 +31,6 @@ impl Reading {
     }
 }
 
-impl TypedMetric for Reading {
-    const TYPE: MetricType = MetricType::Gauge;
-}
-
-impl EncodeMetric for Reading {
-    fn encode(&self, encoder: MetricEncoder) -> fmt::Result {
-        encode_gauge(self.get(), encoder)
-    }
-    fn metric_type(&self) -> MetricType {
-        Self::TYPE
-    }
-    fn is_empty(&self) -> bool {
-        self.get().is_none()
-    }
-}
-
 /// How long ago something began that is not over; 0 when nothing is under way.
 #[derive(Clone, Debug)]
 pub struct Age {
@@ -86,22 +70,6 @@ impl Age {
     }
 }
 
-impl TypedMetric for Age {
-    const TYPE: MetricType = MetricType::Gauge;
-}
-
-impl EncodeMetric for Age {
-    fn encode(&self, encoder: MetricEncoder) -> fmt::Result {
-        encode_gauge(self.get(), encoder)
-    }
-    fn metric_type(&self) -> MetricType {
-        Self::TYPE
-    }
-    fn is_empty(&self) -> bool {
-        self.get().is_none()
-    }
-}
-
 /// A value that is found out when it is asked for.
 #[derive(Clone, Copy)]
 pub struct Asked(pub fn() -> Option<f64>);
@@ -112,21 +80,34 @@ impl fmt::Debug for Asked {
     }
 }
 
-impl TypedMetric for Asked {
-    const TYPE: MetricType = MetricType::Gauge;
+impl Asked {
+    fn get(&self) -> Option<f64> {
+        (self.0)()
+    }
 }
 
-impl EncodeMetric for Asked {
-    fn encode(&self, encoder: MetricEncoder) -> fmt::Result {
-        encode_gauge((self.0)(), encoder)
-    }
-    fn metric_type(&self) -> MetricType {
-        Self::TYPE
-    }
-    fn is_empty(&self) -> bool {
-        (self.0)().is_none()
-    }
+/// Makes gauges of what has a `get`: told when it is known.
+macro_rules! gauges {
+    ($($value:ty),*) => {$(
+        impl TypedMetric for $value {
+            const TYPE: MetricType = MetricType::Gauge;
+        }
+
+        impl EncodeMetric for $value {
+            fn encode(&self, encoder: MetricEncoder) -> fmt::Result {
+                encode_gauge(self.get(), encoder)
+            }
+            fn metric_type(&self) -> MetricType {
+                Self::TYPE
+            }
+            fn is_empty(&self) -> bool {
+                self.get().is_none()
+            }
+        }
+    )*};
 }
+
+gauges!(Reading, Age, Asked);
 
 pub(super) fn encode_gauge(value: Option<f64>, mut encoder: MetricEncoder) -> fmt::Result {
     match value {

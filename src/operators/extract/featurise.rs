@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::look::{Fetched, Unreadable};
+use super::tally::Work;
 use crate::backbone::Backbone;
 use crate::event::Version;
 use crate::image::{self, Preprocess, Resizer};
@@ -24,6 +25,8 @@ pub struct Featuriser {
     pixels: Vec<u8>,
     grid: Vec<i32>,
     shows_content: bool,
+    /// For the last image, until it is taken.
+    pub work: Work,
 }
 
 impl Featuriser {
@@ -40,6 +43,7 @@ impl Featuriser {
             pixels: Vec::new(),
             grid: vec![0; width],
             shows_content: job.tables.rows.form().shows::<Row>("content"),
+            work: Work::default(),
         }
     }
 
@@ -51,6 +55,7 @@ impl Featuriser {
         fetched: &Fetched,
     ) -> Result<Row, Unreadable> {
         let metrics = self.job.metrics.clone();
+        self.work.fetch = fetched.took;
         let start = Instant::now();
         let upload = &fetched.upload;
         let picture = image::decode(&upload.bytes, &self.job.image_limits)
@@ -58,13 +63,15 @@ impl Featuriser {
         self.resizer
             .apply(&picture, &self.preprocess, &mut self.pixels)
             .map_err(|error| Unreadable::new("unfit", error))?;
-        metrics.decoded.record(start.elapsed());
+        self.work.decode = start.elapsed();
+        metrics.decoded.record(self.work.decode);
         let start = Instant::now();
         let mut features = vec![0.0; self.grid.len()];
         self.backbone
             .extract(&self.pixels, &mut features)
             .map_err(|error| Unreadable::new("extraction-failed", error))?;
-        metrics.extracted.record(start.elapsed());
+        self.work.network = start.elapsed();
+        metrics.extracted.record(self.work.network);
         // Features that the moments can't hold must not reach the table either.
         moments::quantise(&features, &mut self.grid)
             .map_err(|error| Unreadable::new("features-off-grid", error))?;

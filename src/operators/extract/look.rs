@@ -31,6 +31,8 @@ pub enum Seen {
 pub struct Fetched {
     /// The object.
     pub upload: Upload,
+    /// The GET.
+    pub took: Duration,
     _budget: OwnedSemaphorePermit,
 }
 
@@ -81,12 +83,14 @@ pub async fn look(job: &Arc<Job>, hint: &Hint, known: Option<u128>) -> anyhow::R
             .await
         {
             Ok(upload) => {
-                job.metrics.fetched.record(asked.elapsed());
+                let took = asked.elapsed();
+                job.metrics.fetched.record(took);
                 job.metrics.fetched_bytes.inc_by(upload.bytes.len() as u64);
                 job.store.succeeds();
                 job.witnesses.read(&hint.bucket, &hint.object);
                 return Ok(Seen::Object(Fetched {
                     upload,
+                    took,
                     _budget: budget,
                 }));
             }

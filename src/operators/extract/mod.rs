@@ -11,6 +11,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use differential_dataflow::{Hashable, VecCollection, consolidation};
@@ -30,16 +31,21 @@ use crate::table::Reject;
 
 mod featurise;
 mod look;
+mod tally;
 
 use featurise::Featuriser;
 use look::{Seen, look};
+pub use tally::Tally;
+use tally::Work;
 
-/// Turns changes of `latest` into changes of the table. `reads` names the objects that the changes are about.
+/// Turns changes of `latest` into changes of the table. `reads` names the objects that the changes are about; what it takes is told to
+/// `tally`.
 pub fn extract<'scope>(
     job: Arc<Job>,
     changes: VecCollection<'scope, Round, (Key, Latest), isize>,
     reads: StreamVec<'scope, Round, Read>,
     restored: StreamVec<'scope, Round, Restored>,
+    tally: Rc<Tally>,
 ) -> (
     StreamVec<'scope, Round, (Key, Change)>,
     StreamVec<'scope, Round, Report>,
@@ -90,6 +96,7 @@ pub fn extract<'scope>(
                 {
                     break;
                 }
+                tally.opened(*entry.key());
                 extract.open(entry.remove());
             }
             if extract.job.failure.is_set() {
@@ -98,6 +105,7 @@ pub fn extract<'scope>(
             extract.fetch();
             let mut give = |done: Done| {
                 if let Some(change) = done.change {
+                    tally.changed(*done.at[0].time(), &change, &done.work);
                     let load = Load {
                         count: 1,
                         bytes: change.bytes(),
@@ -155,6 +163,19 @@ struct Done {
     key: Key,
     at: At,
     change: Option<Change>,
+    work: Work,
+}
+
+impl Done {
+    /// What needs no look.
+    fn at_once(key: Key, at: At, change: Change) -> Self {
+        Done {
+            key,
+            at,
+            change: Some(change),
+            work: Work::default(),
+        }
+    }
 }
 
 struct Extract {
@@ -250,9 +271,8 @@ impl Extract {
     fn malformed(&mut self, key: Key, reject: Reject, at: &At) {
         if let Entry::Vacant(unknown) = self.etags.entry(key) {
             unknown.insert(digest(b""));
-            let change = Some(Change::Reject(Box::new(reject)));
-            let at = at.clone();
-            self.ready.push(Done { key, at, change });
+            let change = Change::Reject(Box::new(reject));
+            self.ready.push(Done::at_once(key, at.clone(), change));
         }
     }
 
@@ -268,11 +288,7 @@ impl Extract {
                     *waiting = Some(task);
                 }
             } else if let Some(change) = self.known(&task) {
-                self.ready.push(Done {
-                    key,
-                    at: task.at,
-                    change: Some(change),
-                });
+                self.ready.push(Done::at_once(key, task.at, change));
             } else {
                 self.start(task);
             }
@@ -303,11 +319,7 @@ impl Extract {
         let change = self.judge(&task, seen);
         if let Some(newer) = waiting {
             match self.known(&newer) {
-                Some(change) => self.ready.push(Done {
-                    key,
-                    at: newer.at,
-                    change: Some(change),
-                }),
+                Some(change) => self.ready.push(Done::at_once(key, newer.at, change)),
                 None => self.start(newer),
             }
         }
@@ -315,6 +327,7 @@ impl Extract {
             key,
             at: task.at,
             change,
+            work: std::mem::take(&mut self.featuriser.work),
         })
     }
 
