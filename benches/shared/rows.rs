@@ -45,6 +45,8 @@ pub fn row(number: usize, features: &[f32]) -> Row {
         predicted_label: None,
         confidence: None,
         classifier_version: None,
+        cluster: None,
+        clustering_version: None,
         content: None,
     }
 }

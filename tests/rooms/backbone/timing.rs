@@ -26,8 +26,8 @@ fn every_layer_is_timed_once() {
     let times = bench::layers(&model, 2);
     assert_eq!(
         times.len(),
-        1 + 16 + 3 + 1,
-        "stem, 3x3s, shortcuts, pooling"
+        1 + 1 + 16 + 3 + 1,
+        "pixels, stem, 3x3s, shortcuts, pooling"
     );
     assert!(times.iter().all(|t| t.seconds.is_finite()));
     // 1.8 GMAC at 224, without the classifier, by 49.
