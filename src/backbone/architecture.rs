@@ -43,6 +43,20 @@ impl Architecture {
             .ok_or_else(|| BackboneError::UnknownNetwork(name.into()))
     }
 
+    /// The network of that name with either strides, where they differ.
+    ///
+    /// # Errors
+    /// As [`Architecture::parse`].
+    pub fn variants(name: &str) -> Result<Vec<Self>, BackboneError> {
+        Ok(match Self::parse(name)? {
+            Self::ResNet(ResNet { depth, .. }) => {
+                let both = [Strides::V1, Strides::V15];
+                both.map(|strides| Self::resnet(depth, strides)).into()
+            }
+            other => vec![other],
+        })
+    }
+
     /// The name without the strides: `resnet50`.
     pub fn name(&self) -> String {
         match self {

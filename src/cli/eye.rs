@@ -80,11 +80,14 @@ fn network_of(identity: &str) -> Result<&'static str> {
         Some(keys::Kind::Choice(words)) => words,
         _ => &[],
     };
-    let begins = |word: &&&str| match Architecture::parse(word) {
-        Ok(architecture) => identity.starts_with(&architecture.to_string()),
-        Err(_) => identity.starts_with(**word),
+    let network = identity.split(';').next().unwrap_or_default();
+    let names = |word: &&&str| match Architecture::variants(word) {
+        Ok(variants) => variants
+            .iter()
+            .any(|variant| variant.to_string() == network),
+        Err(_) => network.starts_with(**word),
     };
-    let word = words.iter().find(begins).copied();
+    let word = words.iter().find(names).copied();
     word.ok_or_else(|| {
         Contradiction(format!(
             "the table was made with the backbone {identity}, which is none of this release: give the job's file by --config"

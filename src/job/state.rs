@@ -242,7 +242,7 @@ impl JobState {
 /// # Errors
 /// A sum that no decimal holds, which the bounds of the moments exclude.
 pub fn encode_moments(moments: &Moments) -> Result<Vec<u8>> {
-    let parts = moments.to_parts().into_iter().map(|(part, sums)| {
+    let parts = moments.parts().map(|(part, sums)| {
         let (kind, key) = match part {
             Part::Count => (COUNT, String::new()),
             Part::Columns(block) => (COLUMNS, block.to_string()),
@@ -254,7 +254,7 @@ pub fn encode_moments(moments: &Moments) -> Result<Vec<u8>> {
             values: sums.into(),
         }
     });
-    Ok(table::state::encode_moments(&parts.collect::<Vec<_>>())?)
+    Ok(table::state::encode_moments(parts)?)
 }
 
 /// The moments of `features` features from their Parquet file.

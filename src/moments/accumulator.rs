@@ -29,8 +29,8 @@ pub enum RowError {
 
 /// Sums of the rows since the last [`Accumulator::drain`], added and retracted; one per worker.
 ///
-/// Memory: d²/2 i128 (34 MB at d = 2048), two blocks of 256 rows in i32, and d i64 a label; while a block is multiplied,
-/// 256 rows and 64 columns in f64 (6 MB) too.
+/// Memory: while it holds sums d²/2 i128 (34 MB at d = 2048), two blocks of 256 rows in i32, and d i64 a label; while a block
+/// is multiplied, 256 rows and 64 columns in f64 (6 MB) too.
 pub struct Accumulator {
     layout: Layout,
     rows: u64,
@@ -41,8 +41,8 @@ pub struct Accumulator {
     added: Vec<i32>,
     /// Likewise, to be subtracted.
     retracted: Vec<i32>,
-    /// Σx and the products, as [`Layout`] says. Σx is filled in by `drain`.
-    packed: Vec<i128>,
+    /// Σx and the products. Σx is filled in by `drain`.
+    sums: Columns,
 }
 
 impl Accumulator {
@@ -60,7 +60,7 @@ impl Accumulator {
             labels: BTreeMap::new(),
             added: Vec::new(),
             retracted: Vec::new(),
-            packed: vec![0; layout.packed_len()],
+            sums: Columns::new(layout),
         })
     }
 
@@ -119,7 +119,7 @@ impl Accumulator {
     fn multiply(&mut self) {
         for (block, sign) in [(&mut self.added, 1), (&mut self.retracted, -1)] {
             if !block.is_empty() {
-                add_gram(&mut self.packed, self.layout, block, sign);
+                add_gram(&mut self.sums, self.layout, block, sign);
                 block.clear();
             }
         }
@@ -132,15 +132,11 @@ impl Accumulator {
         }
         self.multiply();
         for (column, sum) in self.columns.iter_mut().enumerate() {
-            self.packed[self.layout.offset(column)] = i128::from(std::mem::take(sum));
+            self.sums.of(column)[0] = i128::from(std::mem::take(sum));
         }
         let count = (Part::Count, Sums::from(vec![i128::from(self.count)]));
-        let blocks = (0..self.layout.blocks()).map(|block| {
-            (
-                Part::Columns(block),
-                Sums::from(self.packed[self.layout.block_range(block)].to_vec()),
-            )
-        });
+        let blocks = self.sums.take();
+        let blocks = blocks.map(|(block, sums)| (Part::Columns(block), Sums::from(sums)));
         let labels = std::mem::take(&mut self.labels)
             .into_iter()
             .map(|(label, (count, sums))| {
@@ -149,10 +145,43 @@ impl Accumulator {
             });
         let parts = std::iter::once(count).chain(blocks).chain(labels);
         let parts = parts.filter(|(_, sums)| !sums.is_zero()).collect();
-        self.packed.fill(0);
         self.rows = 0;
         self.count = 0;
         parts
+    }
+}
+
+/// The packed sums, an allocation a block: a drain hands over the blocks as they are.
+pub(super) struct Columns {
+    layout: Layout,
+    /// Empty until something is added to it.
+    blocks: Vec<Vec<i128>>,
+}
+
+impl Columns {
+    /// All zero.
+    pub(super) fn new(layout: Layout) -> Self {
+        let blocks = vec![Vec::new(); layout.blocks() as usize];
+        Self { layout, blocks }
+    }
+
+    /// The sums of a column: Σx, then the products with itself and the columns behind it.
+    pub(super) fn of(&mut self, column: usize) -> &mut [i128] {
+        let block = self.layout.block_of(column);
+        let range = self.layout.block_range(block as u32);
+        let sums = &mut self.blocks[block];
+        if sums.is_empty() {
+            sums.resize(range.len(), 0);
+        }
+        &mut sums
+            [self.layout.offset(column) - range.start..self.layout.offset(column + 1) - range.start]
+    }
+
+    /// Every block that something was added to; zero afterwards.
+    fn take(&mut self) -> impl Iterator<Item = (u32, Vec<i128>)> {
+        let empty = vec![Vec::new(); self.blocks.len()];
+        let blocks = std::mem::replace(&mut self.blocks, empty);
+        (0..).zip(blocks).filter(|(_, sums)| !sums.is_empty())
     }
 }
 

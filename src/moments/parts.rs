@@ -164,6 +164,11 @@ impl Layout {
         self.offset(self.width)
     }
 
+    /// The block that holds a column.
+    pub(super) fn block_of(&self, column: usize) -> usize {
+        column / BLOCK_COLUMNS
+    }
+
     /// Where a block lies in the packed sums.
     pub fn block_range(&self, block: u32) -> std::ops::Range<usize> {
         let columns = self.columns(block);

@@ -166,7 +166,7 @@ impl Moments {
     /// If the widths differ, or the rows together are more than [`MAX_ROWS`].
     pub fn merge(self, other: &Self) -> Result<Self, MomentsError> {
         self.expect_same_width(other)?;
-        self.apply(other.to_parts())
+        self.apply(other.parts())
     }
 
     /// The state of this one's rows without those of `other`.
@@ -175,7 +175,7 @@ impl Moments {
     /// If the widths differ, or `other` is visibly not a part of this state ([`Moments::check`] says which signs).
     pub fn retract(self, other: &Self) -> Result<Self, MomentsError> {
         self.expect_same_width(other)?;
-        let negated = other.to_parts().into_iter().map(|(part, mut sums)| {
+        let negated = other.parts().map(|(part, mut sums)| {
             sums.negate();
             (part, sums)
         });
@@ -239,7 +239,7 @@ impl Moments {
     }
 
     /// The state as its non-zero parts, in the order of [`Part`]: none if there are no rows.
-    pub fn to_parts(&self) -> Vec<(Part, Sums)> {
+    pub fn parts(&self) -> impl Iterator<Item = (Part, Sums)> {
         let count = (Part::Count, Sums::from(vec![self.count]));
         let blocks = (0..self.layout.blocks()).map(|block| {
             (
@@ -255,12 +255,12 @@ impl Moments {
             )
         });
         let parts = std::iter::once(count).chain(blocks).chain(labels);
-        parts.filter(|(_, sums)| !sums.is_zero()).collect()
+        parts.filter(|(_, sums)| !sums.is_zero())
     }
 
-    /// SHA-256 of the state, lower-case hex: [`combine`] over the [`part_digest`]s of [`Moments::to_parts`].
+    /// SHA-256 of the state, lower-case hex: [`combine`] over the [`part_digest`]s of [`Moments::parts`].
     pub fn sha256(&self) -> String {
-        let digests = self.to_parts().into_iter().map(|(part, sums)| {
+        let digests = self.parts().map(|(part, sums)| {
             let digest = part_digest(&part, &sums);
             (part, digest)
         });

@@ -364,8 +364,8 @@ fn refit_classifier(state: &JobState, moments: &Moments, tally: &mut Tally) -> O
 /// Which parts of two states differ, in words.
 fn unlike_parts(stored: &Moments, recomputed: &Moments) -> String {
     const SHOWN: usize = 4;
-    let stored: BTreeMap<Part, Sums> = stored.to_parts().into_iter().collect();
-    let recomputed: BTreeMap<Part, Sums> = recomputed.to_parts().into_iter().collect();
+    let stored: BTreeMap<Part, Sums> = stored.parts().collect();
+    let recomputed: BTreeMap<Part, Sums> = recomputed.parts().collect();
     let all: BTreeSet<&Part> = stored.keys().chain(recomputed.keys()).collect();
     let unlike = |part: &&&Part| stored.get(**part) != recomputed.get(**part);
     let parts: Vec<String> = all

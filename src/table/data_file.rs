@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType as ArrowType, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType as ArrowType, Int64Type, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use delta_kernel::engine::arrow_expression::evaluate_expression::to_json;
@@ -257,12 +257,19 @@ fn encode<R: Record>(rows: &[R], form: &Form) -> Result<(Vec<u8>, String), DataF
 
 /// A batch as a whole Parquet file.
 pub(super) fn to_parquet(batch: &RecordBatch) -> Result<Vec<u8>, ParquetError> {
+    let mut writer = parquet_writer(&batch.schema())?;
+    writer.write(batch)?;
+    writer.into_inner()
+}
+
+/// A Parquet file in memory, with the properties of all files here.
+pub(super) fn parquet_writer(schema: &SchemaRef) -> Result<ArrowWriter<Vec<u8>>, ParquetError> {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_max_row_group_row_count(None)
         .set_created_by("eigenflow".into());
-    for field in batch.schema().fields() {
+    for field in schema.fields() {
         if *field.data_type() == ArrowType::Binary {
             // Images are compressed already.
             let path = ColumnPath::from(field.name().as_str());
@@ -280,9 +287,7 @@ pub(super) fn to_parquet(batch: &RecordBatch) -> Result<Vec<u8>, ParquetError> {
                 .set_column_statistics_enabled(path, EnabledStatistics::None);
         }
     }
-    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties.build()))?;
-    writer.write(batch)?;
-    writer.into_inner()
+    ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties.build()))
 }
 
 /// The batches of a whole Parquet file.

@@ -25,7 +25,7 @@ use futures::TryStreamExt;
 use parquet::errors::ParquetError;
 
 use super::columns::{numbers, texts};
-use super::data_file::{from_parquet, to_parquet};
+use super::data_file::{from_parquet, parquet_writer, to_parquet};
 use super::schema::SchemaError;
 use super::sealed;
 use crate::storage::{Place, StorageError};
@@ -157,12 +157,32 @@ pub struct MomentsPart {
     pub values: Vec<i128>,
 }
 
+/// Sums that are turned into Parquet at a time: 16 MB.
+const BATCH_SUMS: usize = 1 << 20;
+
 /// Moments as Parquet: one row a part, columns `kind`, `key`, `values` (list of decimal(38, 0)). Equal parts in
 /// equal order make equal bytes.
 ///
 /// # Errors
 /// [`StateError::Overflow`] for a sum that no decimal holds.
-pub fn encode_moments(parts: &[MomentsPart]) -> Result<Vec<u8>, StateError> {
+pub fn encode_moments(parts: impl IntoIterator<Item = MomentsPart>) -> Result<Vec<u8>, StateError> {
+    let mut writer = parquet_writer(&moments_batch(&[])?.schema())?;
+    let mut waiting = Vec::new();
+    let mut sums = 0;
+    for part in parts {
+        sums += part.values.len();
+        waiting.push(part);
+        if sums >= BATCH_SUMS {
+            writer.write(&moments_batch(&waiting)?)?;
+            waiting.clear();
+            sums = 0;
+        }
+    }
+    writer.write(&moments_batch(&waiting)?)?;
+    Ok(writer.into_inner()?)
+}
+
+fn moments_batch(parts: &[MomentsPart]) -> Result<RecordBatch, StateError> {
     for part in parts {
         let over = part
             .values
@@ -192,7 +212,7 @@ pub fn encode_moments(parts: &[MomentsPart]) -> Result<Vec<u8>, StateError> {
         ("key", text(|part| &part.key)),
         ("values", Arc::new(values)),
     ];
-    Ok(to_parquet(&RecordBatch::try_from_iter(columns)?)?)
+    Ok(RecordBatch::try_from_iter(columns)?)
 }
 
 /// The parts that [`encode_moments`] wrote, in their order.
@@ -323,11 +343,11 @@ mod tests {
             ),
             part("label", "Apple \"Golden\" 1/苹果", vec![]),
         ];
-        let bytes = encode_moments(&parts).unwrap();
-        assert_eq!(bytes, encode_moments(&parts).unwrap());
+        let bytes = encode_moments(parts.clone()).unwrap();
+        assert_eq!(bytes, encode_moments(parts.clone()).unwrap());
         assert_eq!(decode_moments(bytes.into()).unwrap(), parts);
         assert_eq!(
-            decode_moments(encode_moments(&[]).unwrap().into()).unwrap(),
+            decode_moments(encode_moments([]).unwrap().into()).unwrap(),
             []
         );
     }
@@ -335,7 +355,7 @@ mod tests {
     #[test]
     fn a_sum_that_no_decimal_holds_is_refused() {
         for value in [SUM_MAX + 1, i128::MIN] {
-            let error = encode_moments(&[part("columns", "7", vec![0, value])]).unwrap_err();
+            let error = encode_moments([part("columns", "7", vec![0, value])]).unwrap_err();
             assert!(error.to_string().contains("columns 7"), "{error}");
         }
     }
@@ -358,7 +378,7 @@ mod tests {
 
     #[test]
     fn one_kind_is_not_read_as_another() {
-        let moments = encode_moments(&[part("count", "", vec![1])]).unwrap();
+        let moments = encode_moments([part("count", "", vec![1])]).unwrap();
         assert!(decode_tombstones(moments.into()).is_err());
         assert!(decode_moments(Bytes::from_static(b"PAR1 no")).is_err());
     }

@@ -157,7 +157,7 @@ proptest! {
         prop_assert_eq!(again.sha256(), left.sha256());
         prop_assert_eq!(&again, &left);
         let nothing = again.retract(&left).unwrap();
-        prop_assert_eq!(nothing.to_parts(), vec![]);
+        prop_assert_eq!(nothing.parts().count(), 0);
         prop_assert_eq!(nothing.sha256(), Moments::empty(WIDTH).unwrap().sha256());
     }
 }
@@ -226,8 +226,7 @@ fn state(rows: &[[i32; 2]]) -> Moments {
 fn owners_of_slices_get_the_digest_of_the_whole() {
     let whole = state(&[[1, 2], [3, 5]]);
     let mut reports: Vec<_> = whole
-        .to_parts()
-        .into_iter()
+        .parts()
         .map(|(part, sums)| (part.clone(), part_digest(&part, &sums)))
         .collect();
     reports.reverse();
