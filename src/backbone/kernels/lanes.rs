@@ -29,6 +29,8 @@ pub(super) trait Lanes: Copy {
     const WIDTH: usize;
     /// Pixels whose sums (two registers each) fit in the register file beside two weights and an input.
     const PIXELS: usize;
+    /// Whether a tile's parts are a loop, not a text each: smaller, and slower.
+    const LOOPS: bool = false;
     /// Bytes of one stored activation.
     const VALUE_BYTES: usize;
     /// Whether activations are bytes and the sums of `dot` 32-bit integers, in registers of the same type. All other methods
@@ -127,6 +129,7 @@ impl<const INTEGERS: bool> Lanes for Portable<INTEGERS> {
     const WIDTH: usize = 4;
     // More of the longer products are left in memory by the compiler.
     const PIXELS: usize = if INTEGERS { 2 } else { 4 };
+    const LOOPS: bool = true;
     const VALUE_BYTES: usize = if INTEGERS { 1 } else { 4 };
     const INTEGERS: bool = INTEGERS;
 

@@ -132,7 +132,18 @@ impl<const P: usize, const SEGMENTS: usize, const STEP: usize, const LEN: usize,
         for channel in (0..PANEL).step_by(2 * L::WIDTH) {
             // SAFETY: the parts are disjoint and together the tile, for which the caller vouches.
             unsafe {
-                parts!(channel, 0 1 2 3 4 5 6);
+                if L::LOOPS {
+                    let rest = P * SEGMENTS % L::PIXELS;
+                    for first in (0..P * SEGMENTS - rest).step_by(L::PIXELS) {
+                        part::<L, P, STEP, LEN, WIDE>(self.0, channel, first, L::PIXELS);
+                    }
+                    if rest > 0 {
+                        let first = P * SEGMENTS - rest;
+                        part::<L, P, STEP, LEN, WIDE>(self.0, channel, first, rest);
+                    }
+                } else {
+                    parts!(channel, 0 1 2 3 4 5 6);
+                }
             }
         }
     }
