@@ -195,7 +195,7 @@ pub enum BackboneError {
     #[error(
         "this CPU cannot compute {precision} with {family} kernels: {}",
         match precision {
-            Precision::F32 | Precision::Int8 => "choose another family",
+            Precision::F32 | Precision::Int8 => "choose other kernels (backbone.kernels), or none for the fastest",
             Precision::Bf16 => "it needs AMX or AVX512-BF16; choose precision f32",
         }
     )]

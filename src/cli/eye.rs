@@ -67,6 +67,14 @@ fn extraction(identity: &str, config: Option<&Path>) -> Result<Extraction, Failu
                 said.set("backbone.precision", precision, "the table");
             }
         }
+        // "kernels REVISION FAMILY, …", which int8 does not depend on.
+        let kernels = identity
+            .split("; ")
+            .find_map(|part| part.strip_prefix("kernels "));
+        let family = kernels.and_then(|said| said.split([' ', ',']).nth(1));
+        if let Some(family) = family.filter(|_| !identity.contains("; int8; ")) {
+            said.set("backbone.kernels", family, "the table");
+        }
     }
     let (backbone, head) = said.resolve_network()?;
     Ok(Extraction::load(

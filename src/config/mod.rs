@@ -193,6 +193,8 @@ pub struct Backbone {
     pub weights: Weights,
     /// Arithmetic of the convolutions.
     pub precision: Precision,
+    /// Instructions of the convolutions, if not the fastest.
+    pub kernels: Option<Kernels>,
     /// From levels to the network's input, if not what the weights were made for.
     pub preprocessing: Option<Preprocessing>,
     /// From the last maps to features.
@@ -223,6 +225,19 @@ pub enum Precision {
     Bf16,
     /// Products of bytes, integer sums.
     Int8,
+}
+
+/// Instructions of the convolutions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernels {
+    /// Tiles beside 512-bit registers.
+    Amx,
+    /// 512-bit registers.
+    Avx512,
+    /// 256-bit registers.
+    Avx2,
+    /// None in particular.
+    Portable,
 }
 
 /// From the levels of an image to the network's input.

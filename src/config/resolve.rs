@@ -8,9 +8,9 @@ use super::error::ConfigError;
 use super::keys::{KEYS, Key, Unsaid};
 use super::said::{Said, Value};
 use super::{
-    Backbone, Classifier, Columns, Components, Config, Fit, Head, Kafka, LabelRule, Limits, Log,
-    LogFormat, LostOffsets, Observe, Pooling, Precision, Preprocessing, Projection, Properties,
-    Publish, S3, Select, Start, Table, Token, Weights,
+    Backbone, Classifier, Columns, Components, Config, Fit, Head, Kafka, Kernels, LabelRule,
+    Limits, Log, LogFormat, LostOffsets, Observe, Pooling, Precision, Preprocessing, Projection,
+    Properties, Publish, S3, Select, Start, Table, Token, Weights,
 };
 
 /// Kafka properties that are eigenflow's own to set, each with the place to say them instead.
@@ -236,6 +236,13 @@ impl Said {
             weights: self.weights(&name),
             name,
             precision,
+            kernels: match self.text("backbone.kernels").as_str() {
+                "amx" => Some(Kernels::Amx),
+                "avx512" => Some(Kernels::Avx512),
+                "avx2" => Some(Kernels::Avx2),
+                "portable" => Some(Kernels::Portable),
+                _ => None,
+            },
             preprocessing: self.optional_text("backbone.preprocessing").map(|name| {
                 match name.as_str() {
                     "caffe" => Preprocessing::Caffe,

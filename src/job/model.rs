@@ -9,7 +9,7 @@ use super::Contradiction;
 use super::calibration::{calibrate, calibration};
 use crate::backbone::weights;
 use crate::backbone::{
-    Architecture, Head, Model, Options, Parameters, Pooling, Precision, Preprocessing,
+    Architecture, Family, Head, Model, Options, Parameters, Pooling, Precision, Preprocessing,
 };
 use crate::config;
 use crate::image::{Fit, Preprocess};
@@ -76,13 +76,13 @@ fn load(backbone: &config::Backbone, head: &config::Head, cache: &Path) -> Resul
                 .iter()
                 .map(|byte| format!("{byte:02x}"))
                 .collect();
-            let head = Head::dense(
-                Options::default().chosen_family(),
-                features,
-                &bytes,
-                &sha256,
-            )
-            .with_context(named)?;
+            // Layers behind the network are f32, which tiles don't compute.
+            let options = Options {
+                family: family(backbone).filter(|family| *family != Family::Amx),
+                ..Options::default()
+            };
+            let head = Head::dense(options.chosen_family(), features, &bytes, &sha256)
+                .with_context(named)?;
             body.with_head(head)?
         }
     };
@@ -96,6 +96,16 @@ fn load(backbone: &config::Backbone, head: &config::Head, cache: &Path) -> Resul
         ))
     );
     Ok(model)
+}
+
+/// The kernels that are asked for by name.
+fn family(backbone: &config::Backbone) -> Option<Family> {
+    backbone.kernels.map(|kernels| match kernels {
+        config::Kernels::Amx => Family::Amx,
+        config::Kernels::Avx512 => Family::Avx512,
+        config::Kernels::Avx2 => Family::Avx2,
+        config::Kernels::Portable => Family::Portable,
+    })
 }
 
 fn body(config: &config::Backbone, cache: &Path) -> Result<Model> {
@@ -113,6 +123,7 @@ fn body(config: &config::Backbone, cache: &Path) -> Result<Model> {
         return Ok(Model::pixels());
     }
     let mut options = Options {
+        family: family(config),
         precision: match config.precision {
             config::Precision::F32 => Precision::F32,
             config::Precision::Bf16 => Precision::Bf16,
