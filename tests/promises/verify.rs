@@ -148,9 +148,11 @@ fn moments_and_projection_of_other_rows_are_found() {
     let world = world();
     forge(&world, async |tables| {
         let (_, files) = tables.committed().await.expect("a log").expect("a commit");
+        // Of what is left there is still a projection.
+        let least = files.iter().min_by_key(|file| file.rows);
         FileList {
             adds: Vec::new(),
-            removes: vec![files[0].name.clone()],
+            removes: vec![least.expect("a file").name.clone()],
         }
     });
     let verdict = world.verify(2);
