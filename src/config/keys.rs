@@ -236,7 +236,7 @@ pub const KEYS: &[Key] = &[
     key("limits", "fetches_in_flight", at_least(1), Default("16"), "Concurrent fetches of one worker."),
     key("limits", "fetch_bytes_in_flight", at_least(1), Default("134217728"), "Fetched bytes that wait for their worker, per process; at least image_bytes."),
     key("limits", "events_per_round", at_least(1), Default("4096"), "Events that one worker reads before it lets the dataflow move."),
-    key("limits", "rounds_in_flight", at_least(1), Default("4"), "Rounds that may be unfinished before no more events are read."),
+    key("limits", "rounds_in_flight", at_least(1), Default("8"), "Rounds that may be unfinished before no more events are read."),
     key("limits", "retry_ms", Kind::Milliseconds, Default("600000"), "How long a failing fetch is retried before the job stops."),
     key("limits", "tombstone_retention_ms", Kind::Milliseconds, Default("604800000"), "How long a deleted key is remembered against late events."),
 

@@ -72,7 +72,7 @@ pub struct Plan {
     #[arg(long, default_value_t = 30.0, value_name = "S")]
     interval_s: f64,
     /// limits.rounds_in_flight
-    #[arg(long, default_value_t = 4, value_name = "N")]
+    #[arg(long, default_value_t = 8, value_name = "N")]
     rounds_in_flight: usize,
     /// limits.events_per_round
     #[arg(long, default_value_t = 4096, value_name = "N")]
