@@ -73,7 +73,7 @@ pub enum Precision {
     /// Relative error of features about 5e-6.
     #[default]
     F32,
-    /// Five times as fast on AMX, up to twice with AVX512-BF16, and one of them is needed; cosine to f32 features about 0.9997
+    /// Several times as fast on AMX, up to twice with AVX512-BF16, and one of them is needed; cosine to f32 features about 0.9997
     /// (MobileNetV2: 0.992).
     Bf16,
     /// Bytes, and sums of 32 bits; the same features on every CPU, fast where it has AVX512-VNNI. Needs a [`Calibration`]; not for
