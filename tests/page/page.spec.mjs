@@ -3,6 +3,7 @@
 import AxeBuilder from '@axe-core/playwright';
 import { expect, test } from '@playwright/test';
 import { Demo } from './job.mjs';
+import { meetPoint, showsPicture } from './look.mjs';
 
 const PICTURES = 400;
 let demo;
@@ -29,24 +30,6 @@ const open = async (page, images) => {
   return troubles;
 };
 
-/** Moves the pointer over the map until it meets a point. */
-const meetPoint = async (page) => {
-  const box = await page.locator('#map').boundingBox();
-  for (let y = 60; y < box.height - 40; y += 24) {
-    for (let x = 40; x < box.width - 40; x += 24) {
-      await page.mouse.move(box.x + x, box.y + y);
-      if (await page.locator('#card').isVisible()) return;
-    }
-  }
-  throw new Error('no point anywhere on the map');
-};
-
-/** The card shows a picture that was decoded. */
-const showsPicture = async (page) => {
-  await expect(page.locator('#card')).toHaveAttribute('data-picture', 'there');
-  await expect.poll(() => page.locator('#card-image').evaluate((image) => image.naturalWidth)).toBeGreaterThan(0);
-};
-
 test('a job that is well says so, and its numbers', async ({ page }) => {
   const troubles = await open(page, PICTURES);
   await expect(page.locator('#reasons')).toContainText('Every event is read');
@@ -61,7 +44,7 @@ test('a job that is well says so, and its numbers', async ({ page }) => {
 
 test('a point under the pointer shows its picture', async ({ page }) => {
   const troubles = await open(page, PICTURES);
-  await meetPoint(page);
+  await meetPoint(page, 24);
   await showsPicture(page);
   await expect(page.locator('#card-path')).toContainText('s3://landing/');
   expect(troubles).toEqual([]);

@@ -4,6 +4,7 @@ import AxeBuilder from '@axe-core/playwright';
 import { expect, test } from '@playwright/test';
 import { pathToFileURL } from 'node:url';
 import { Demo } from './job.mjs';
+import { meetPoint, showsPicture } from './look.mjs';
 
 const PICTURES = 200;
 let [demo, file] = [null, process.env.EIGENFLOW_REPORT];
@@ -35,31 +36,13 @@ const open = async (page) => {
   return troubles;
 };
 
-/** Moves the pointer over the map until it meets a point. */
-const meetPoint = async (page) => {
-  const box = await page.locator('#map').boundingBox();
-  for (let y = 60; y < box.height - 40; y += 16) {
-    for (let x = 40; x < box.width - 40; x += 16) {
-      await page.mouse.move(box.x + x, box.y + y);
-      if (await page.locator('#card').isVisible()) return;
-    }
-  }
-  throw new Error('no point anywhere on the map');
-};
-
-/** The card shows a picture that was decoded. */
-const showsPicture = async (page) => {
-  await expect(page.locator('#card')).toHaveAttribute('data-picture', 'there');
-  await expect.poll(() => page.locator('#card-image').evaluate((image) => image.naturalWidth)).toBeGreaterThan(0);
-};
-
 test('a point under the pointer shows its thumbnail, on both maps', async ({ page }) => {
   const troubles = await open(page);
   for (const plane of ['pca', 'tsne']) {
     await page.locator('#plane').selectOption(plane);
     await page.mouse.move(0, 0);
     await expect(page.locator('#card')).toBeHidden();
-    await meetPoint(page);
+    await meetPoint(page, 16);
     await showsPicture(page);
     await expect(page.locator('#card-path')).toContainText('s3://');
   }
