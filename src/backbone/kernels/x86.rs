@@ -20,8 +20,36 @@ pub(super) struct Avx512Bf16(__m512);
 #[derive(Clone, Copy)]
 pub(super) struct Avx2(__m256);
 
-/// The methods that only name another intrinsic.
+/// The methods that only name another intrinsic, of registers of so many bits.
 macro_rules! arithmetic {
+    (512) => {
+        arithmetic!(
+            _mm512_set1_ps,
+            _mm512_loadu_ps,
+            _mm512_storeu_ps,
+            _mm512_add_ps,
+            _mm512_sub_ps,
+            _mm512_mul_ps,
+            _mm512_max_ps,
+            _mm512_min_ps,
+            _mm512_fmadd_ps,
+            _mm512_fnmadd_ps
+        );
+    };
+    (256) => {
+        arithmetic!(
+            _mm256_set1_ps,
+            _mm256_loadu_ps,
+            _mm256_storeu_ps,
+            _mm256_add_ps,
+            _mm256_sub_ps,
+            _mm256_mul_ps,
+            _mm256_max_ps,
+            _mm256_min_ps,
+            _mm256_fmadd_ps,
+            _mm256_fnmadd_ps
+        );
+    };
     ($splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident, $max:ident, $min:ident, $fmadd:ident, $fnmadd:ident) => {
         #[inline(always)]
         unsafe fn splat(value: f32) -> Self {
@@ -121,18 +149,7 @@ impl Lanes for Avx512 {
         // SAFETY: the caller has the instructions and vouches for the task's pointers.
         unsafe { task.run::<Self>() }
     }
-    arithmetic!(
-        _mm512_set1_ps,
-        _mm512_loadu_ps,
-        _mm512_storeu_ps,
-        _mm512_add_ps,
-        _mm512_sub_ps,
-        _mm512_mul_ps,
-        _mm512_max_ps,
-        _mm512_min_ps,
-        _mm512_fmadd_ps,
-        _mm512_fnmadd_ps
-    );
+    arithmetic!(512);
     stored_as_f32!(_mm512_fmadd_ps);
 }
 
@@ -146,18 +163,7 @@ impl Lanes for Avx512Bf16 {
         // SAFETY: the caller has the instructions and vouches for the task's pointers.
         unsafe { task.run::<Self>() }
     }
-    arithmetic!(
-        _mm512_set1_ps,
-        _mm512_loadu_ps,
-        _mm512_storeu_ps,
-        _mm512_add_ps,
-        _mm512_sub_ps,
-        _mm512_mul_ps,
-        _mm512_max_ps,
-        _mm512_min_ps,
-        _mm512_fmadd_ps,
-        _mm512_fnmadd_ps
-    );
+    arithmetic!(512);
     #[inline(always)]
     unsafe fn read(from: *const u8) -> Self {
         // SAFETY: inside `enter`; the caller vouches for the pointer.
@@ -203,17 +209,6 @@ impl Lanes for Avx2 {
         // SAFETY: the caller has the instructions and vouches for the task's pointers.
         unsafe { task.run::<Self>() }
     }
-    arithmetic!(
-        _mm256_set1_ps,
-        _mm256_loadu_ps,
-        _mm256_storeu_ps,
-        _mm256_add_ps,
-        _mm256_sub_ps,
-        _mm256_mul_ps,
-        _mm256_max_ps,
-        _mm256_min_ps,
-        _mm256_fmadd_ps,
-        _mm256_fnmadd_ps
-    );
+    arithmetic!(256);
     stored_as_f32!(_mm256_fmadd_ps);
 }

@@ -22,18 +22,7 @@ impl Lanes for Avx512Int8 {
         // SAFETY: the caller has the instructions and vouches for the task's pointers.
         unsafe { task.run::<Self>() }
     }
-    arithmetic!(
-        _mm512_set1_ps,
-        _mm512_loadu_ps,
-        _mm512_storeu_ps,
-        _mm512_add_ps,
-        _mm512_sub_ps,
-        _mm512_mul_ps,
-        _mm512_max_ps,
-        _mm512_min_ps,
-        _mm512_fmadd_ps,
-        _mm512_fnmadd_ps
-    );
+    arithmetic!(512);
     #[inline(always)]
     unsafe fn read(from: *const u8) -> Self {
         // SAFETY: inside `enter`; the caller vouches for the pointer.
@@ -77,18 +66,7 @@ impl Lanes for Avx2Int8 {
         // SAFETY: the caller has the instructions and vouches for the task's pointers.
         unsafe { task.run::<Self>() }
     }
-    arithmetic!(
-        _mm256_set1_ps,
-        _mm256_loadu_ps,
-        _mm256_storeu_ps,
-        _mm256_add_ps,
-        _mm256_sub_ps,
-        _mm256_mul_ps,
-        _mm256_max_ps,
-        _mm256_min_ps,
-        _mm256_fmadd_ps,
-        _mm256_fnmadd_ps
-    );
+    arithmetic!(256);
     #[inline(always)]
     unsafe fn read(from: *const u8) -> Self {
         // SAFETY: inside `enter`; the caller vouches for the pointer.
