@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 use rdkafka::producer::FutureProducer;
 use rdkafka::{Offset, TopicPartitionList};
@@ -23,8 +23,6 @@ const FIRST_PATIENCE: Duration = Duration::from_secs(1);
 const HEARING: Duration = Duration::from_millis(200);
 /// What librdkafka may fetch ahead, a consumer: the backlog stays in the broker.
 const FETCH_AHEAD_KBYTES: &str = "16384";
-/// Unheard events of the consumer that publishes offsets would pile up; a commit brings one, and an outage some more.
-const EVENTS_PER_COMMIT: usize = 16;
 
 /// Listens to what librdkafka says of itself. It recovers from most of it alone and says all of it often, so the log has
 /// it as detail; the last reason is kept for whoever has to say why nothing comes.
@@ -78,13 +76,7 @@ impl ClientContext for Reporter {
     }
 }
 
-impl ConsumerContext for Reporter {
-    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        if let Err(error) = result {
-            tracing::warn!(%error, "kafka.group does not show how far the job is; the table's commit does");
-        }
-    }
-}
+impl ConsumerContext for Reporter {}
 
 /// A consumer that reports to the log.
 pub type Consumer = BaseConsumer<Reporter>;
@@ -92,12 +84,12 @@ pub type Consumer = BaseConsumer<Reporter>;
 /// A producer that reports to the log.
 pub type Producer = FutureProducer<Reporter>;
 
-fn create<C: FromClientConfigAndContext<Reporter>>(
+fn create<X: ClientContext + Default, C: FromClientConfigAndContext<X>>(
     client: &ClientConfig,
     config: &Kafka,
 ) -> Result<C> {
     client
-        .create_with_context(Reporter::default())
+        .create_with_context(X::default())
         .map_err(|error| match error {
             // Displayed, it would repeat the value, which may be a secret.
             KafkaError::ClientConfig(_, reason, ..) => anyhow!("kafka.properties: {reason}"),
@@ -124,7 +116,7 @@ fn client(config: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
 }
 
 /// A consumer for `assign()`: it takes part in no group; the group's name serves to publish offsets.
-pub fn consumer(config: &Kafka) -> Result<Consumer> {
+pub fn consumer<X: ConsumerContext + Default>(config: &Kafka) -> Result<BaseConsumer<X>> {
     let mut client = client(
         config,
         &[("queued.max.messages.kbytes", FETCH_AHEAD_KBYTES)],
@@ -301,15 +293,6 @@ pub fn assign(
     Ok(consumer.assign(&list(topic, places)?)?)
 }
 
-/// Tells the group how far the job is, for the ordinary lag tools. Nothing depends on it.
-pub fn publish_offsets(consumer: &Consumer, topic: &str, offsets: &[(i32, i64)]) -> Result<()> {
-    consumer.commit(&list(topic, offsets.iter().copied())?, CommitMode::Async)?;
-    for _ in 0..EVENTS_PER_COMMIT {
-        consumer.poll(Duration::ZERO);
-    }
-    Ok(())
-}
-
 /// Behind the last record that `consumer` has had of a partition: of control records, too, which are never delivered.
 pub fn position(consumer: &Consumer, topic: &str, partition: i32) -> Option<i64> {
     let positions = consumer.position().ok()?;
@@ -320,7 +303,11 @@ pub fn position(consumer: &Consumer, topic: &str, partition: i32) -> Option<i64>
     }
 }
 
-fn list(topic: &str, places: impl Iterator<Item = (i32, i64)>) -> Result<TopicPartitionList> {
+/// Places in a topic as librdkafka has them.
+pub(super) fn list(
+    topic: &str,
+    places: impl Iterator<Item = (i32, i64)>,
+) -> Result<TopicPartitionList> {
     let mut list = TopicPartitionList::new();
     for (partition, offset) in places {
         list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
