@@ -14,9 +14,11 @@ use rdkafka::producer::FutureProducer;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::{Kafka, LostOffsets, Start};
-use crate::job::Contradiction;
+use crate::job::{Contradiction, Stop};
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a partition's leader is asked at once: in between it is seen whether the job is to stop.
+const LEADER_PATIENCE: Duration = Duration::from_secs(5);
 /// The first question to the brokers waits this long, each further one twice as long as the one before.
 const FIRST_PATIENCE: Duration = Duration::from_secs(1);
 /// How long librdkafka is listened to between two questions, and the pause before a question is repeated.
@@ -144,10 +146,10 @@ pub fn producer(config: &Kafka) -> Result<Producer> {
     create(&client, config)
 }
 
-/// Waits until the brokers answer; the topic's partitions. For a consumer that reads nothing yet.
+/// Waits until the brokers answer, or it is to `stop`; the topic's partitions. For a consumer that reads nothing yet.
 ///
 /// It asks with ever more patience, and hears in between why nobody answers: a refusal does not pass by waiting.
-pub fn connect(consumer: &Consumer, config: &Kafka) -> Result<Vec<i32>> {
+pub fn connect(consumer: &Consumer, config: &Kafka, stop: &Stop) -> Result<Vec<i32>> {
     let mut patience = FIRST_PATIENCE;
     let mut waited = Duration::ZERO;
     loop {
@@ -158,7 +160,7 @@ pub fn connect(consumer: &Consumer, config: &Kafka) -> Result<Vec<i32>> {
         hear(consumer);
         let context = consumer.context();
         waited += patience;
-        if context.is_refused() || waited >= ANSWER_TIMEOUT {
+        if context.is_refused() || waited >= ANSWER_TIMEOUT || stop.is_asked() {
             bail!(
                 "no answer from the Kafka brokers {}: {}; check kafka.brokers and, with TLS or SASL, kafka.properties",
                 config.brokers,
@@ -200,14 +202,21 @@ fn listed(metadata: &Metadata, topic: &str) -> Result<Vec<i32>> {
     }
 }
 
-/// The first offset that is there and the one behind the last.
-pub fn watermarks(consumer: &Consumer, topic: &str, partition: i32) -> Result<(i64, i64)> {
+/// The first offset that is there and the one behind the last; waits for them, unless it is to `stop`.
+pub fn watermarks(
+    consumer: &Consumer,
+    topic: &str,
+    partition: i32,
+    stop: &Stop,
+) -> Result<(i64, i64)> {
     let begun = Instant::now();
     loop {
-        match consumer.fetch_watermarks(topic, partition, ANSWER_TIMEOUT) {
+        match consumer.fetch_watermarks(topic, partition, LEADER_PATIENCE) {
             Ok(watermarks) => return Ok(watermarks),
             // Brokers restart, leaders move, and new partitions have none for a moment.
-            Err(error) if !stands(&error) && begun.elapsed() < ANSWER_TIMEOUT => {
+            Err(error)
+                if !stands(&error) && begun.elapsed() < ANSWER_TIMEOUT && !stop.is_asked() =>
+            {
                 std::thread::sleep(HEARING)
             }
             Err(error) => {
