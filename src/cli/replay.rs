@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use futures::StreamExt;
 
 use super::events::{self, Objects, Sender};
+use super::run::on_signal;
 use super::{Failure, load, runtime};
 use crate::config::Config;
-use crate::job::{Sample, uploads};
+use crate::job::{Sample, Stop, uploads};
 
 /// Arguments of `replay`.
 #[derive(Debug, Args)]
@@ -32,17 +33,27 @@ impl Replay {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let config = load(&self.config, &[])?;
         let objects = Objects::parse(&self.source, &config).map_err(Failure::Usage)?;
-        let sent = runtime()?.block_on(self.send(&config, &objects))?;
+        let (runtime, stop) = (runtime()?, Stop::default());
+        let asked = stop.clone();
+        on_signal(&runtime, move || drop(asked.ask()))?;
+        let sent = runtime.block_on(self.send(&config, &objects, &stop))?;
         println!("{sent} events sent to topic {}", config.kafka.topic);
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn send(&self, config: &Config, objects: &Objects) -> Result<u64> {
-        let mut sender = Sender::new(config, self.rate).await?;
-        let sent = self.send_all(config, objects, &mut sender).await;
+    /// Sends all; one that a signal interrupts has not done what it was asked for, so that is a failure, too.
+    async fn send(&self, config: &Config, objects: &Objects, stop: &Stop) -> Result<u64> {
+        let mut sender = tokio::select! {
+            sender = Sender::new(config, self.rate) => sender?,
+            () = stop.asked() => bail!("interrupted; nothing was sent"),
+        };
+        let sent = tokio::select! {
+            sent = self.send_all(config, objects, &mut sender) => sent,
+            () = stop.asked() => Err(anyhow!("asked to stop")),
+        };
         sent.map_err(|error| match sender.acknowledged() {
             Some(key) => error.context(format!("interrupted; resume with --after {key:?}")),
-            None => error,
+            None => error.context("interrupted before anything was acknowledged"),
         })
     }
 

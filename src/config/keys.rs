@@ -238,6 +238,7 @@ pub const KEYS: &[Key] = &[
     key("limits", "events_per_round", at_least(1), Default("4096"), "Events that one worker reads before it lets the dataflow move."),
     key("limits", "rounds_in_flight", at_least(1), Default("8"), "Rounds that may be unfinished before no more events are read."),
     key("limits", "retry_ms", Kind::Milliseconds, Default("600000"), "How long a failing fetch is retried before the job stops."),
+    key("limits", "labels", at_least(1), Default("10000"), "Most labels of live rows: each takes 16 bytes a feature of the first process's memory and of every version's moments. A job that would have more ends."),
     key("limits", "tombstone_retention_ms", Kind::Milliseconds, Default("604800000"), "How long a deleted key is remembered against late events."),
 
     key("observe", "token", Kind::Secret, Derived("\"a-long-random-text\""), "Bearer token for /metrics and the page's data; rather say it as EIGENFLOW__OBSERVE__TOKEN. Without it only requests from this machine see the page."),

@@ -368,6 +368,8 @@ pub struct Limits {
     pub rounds_in_flight: usize,
     /// How long a failing fetch is retried.
     pub retry_ms: u64,
+    /// Most labels of live rows.
+    pub labels: usize,
     /// How long a deleted key is remembered.
     pub tombstone_retention_ms: u64,
 }

@@ -403,6 +403,7 @@ impl Said {
             events_per_round: self.size("limits.events_per_round"),
             rounds_in_flight: self.size("limits.rounds_in_flight"),
             retry_ms: self.count("limits.retry_ms"),
+            labels: self.size("limits.labels"),
             tombstone_retention_ms: self.count("limits.tombstone_retention_ms"),
         };
         if limits.fetch_bytes_in_flight < limits.image_bytes {

@@ -4,7 +4,8 @@ use std::{fmt, str::FromStr};
 
 /// When an object changed: event time first, then the store's sequencer.
 ///
-/// The order is total. Partition and offset break the remaining ties, where a stream is at hand.
+/// Of two events that tie in both, what they say decides (see `operators::latest`); partition and offset take no part, so
+/// that the same events through other partitions give the same state.
 #[derive(
     Clone,
     Copy,

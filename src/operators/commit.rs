@@ -17,6 +17,7 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
+use super::latest::horizon_ms;
 use super::progress::Progress;
 use super::project::Published;
 use super::stage::Tombstone;
@@ -251,14 +252,8 @@ impl Ledger {
                 None => self.tombstones.remove(&key),
             };
         }
-        // By the clock of the events, not ours: a replayed history must be remembered the same.
-        let newest_ms = self
-            .tombstones
-            .values()
-            .map(|version| version.time_ms)
-            .max()
-            .unwrap_or(0);
-        let oldest_ms = newest_ms.saturating_sub_unsigned(job.config.limits.tombstone_retention_ms);
+        let removed_ms = self.tombstones.values().map(|version| version.time_ms);
+        let oldest_ms = horizon_ms(removed_ms, job.config.limits.tombstone_retention_ms);
         self.tombstones
             .retain(|_, version| version.time_ms >= oldest_ms);
         if self.tombstones.is_empty() {

@@ -14,7 +14,9 @@
 
 use std::cell::Cell;
 use std::cmp::Ordering;
+use std::time::Duration;
 
+use differential_dataflow::Hashable as _;
 use differential_dataflow::difference::{IsZero, Semigroup};
 use differential_dataflow::operators::CountTotal;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
@@ -22,11 +24,12 @@ use differential_dataflow::trace::implementations::KeySpine;
 use differential_dataflow::{AsCollection, VecCollection};
 use serde::{Deserialize, Serialize};
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Operator;
 
 use super::{Key, Round};
 use crate::event::Version;
+use crate::observe::now_ms;
 
 /// What a version says about its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -80,6 +83,18 @@ impl Semigroup for Latest {
     }
 }
 
+/// How far ahead of this machine's clock an event may be and still tell the time.
+const AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The time before which removals are forgotten: the newest of them less the retention. By the clock of the events, not
+/// ours, so that a replayed history is remembered the same; but one that is dated years ahead tells no time, or all others
+/// would be forgotten at once and for good.
+pub fn horizon_ms(removed_ms: impl Iterator<Item = i64>, retention_ms: u64) -> i64 {
+    let latest_ms = now_ms().saturating_add_unsigned(AHEAD.as_millis() as u64);
+    let newest_ms = removed_ms.filter(|time_ms| *time_ms <= latest_ms).max();
+    newest_ms.map_or(i64::MIN, |ms| ms.saturating_sub_unsigned(retention_ms))
+}
+
 /// The changes of each key's latest version: (key, old) with -1, (key, new) with +1, at the worker that owns the key.
 /// Removals are remembered for `retention_ms` by the clock of the events.
 pub fn latest<'scope>(
@@ -97,16 +112,17 @@ fn registers<'scope>(
     retention_ms: u64,
 ) -> Arranged<'scope, Registers> {
     HORIZON_MS.set(i64::MIN);
+    // By key before the removals are seen: the worker that keeps a key, and no other, has to forget it.
+    let by_key = Exchange::new(|(key, _): &(Key, Latest)| key.hashed());
     versions
-        .unary(Pipeline, "Versions", move |_, _| {
+        .unary(by_key, "Versions", move |_, _| {
             move |input, output| {
                 input.for_each(|time, data| {
                     let round = *time.time();
-                    for (_, latest) in data.iter().filter(|(_, l)| l.content == Content::Removed) {
-                        let horizon_ms =
-                            latest.version.time_ms.saturating_sub_unsigned(retention_ms);
-                        HORIZON_MS.set(HORIZON_MS.get().max(horizon_ms));
-                    }
+                    let removed = data.iter().filter(|(_, l)| l.content == Content::Removed);
+                    let removed = removed.map(|(_, latest)| latest.version.time_ms);
+                    let horizon_ms = horizon_ms(removed, retention_ms);
+                    HORIZON_MS.set(HORIZON_MS.get().max(horizon_ms));
                     let updates = data.drain(..).map(|(key, latest)| (key, round, latest));
                     output.session(&time).give_iterator(updates);
                 });

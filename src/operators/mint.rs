@@ -77,6 +77,7 @@ pub fn mint<'scope>(
                 control.stop.set(true);
             }
             if control.committed.get() == minted {
+                ledger.committed(&control);
                 let upper = frontiers[0].frontier().first().copied();
                 let (load, moved) = ledger.below(upper);
                 let due = upper.is_none()
@@ -102,7 +103,7 @@ pub fn mint<'scope>(
                         epoch: minted,
                         upper: end,
                         placed: control.placed.take(),
-                        offsets: ledger.close(upper, &control),
+                        offsets: ledger.close(upper),
                         trace,
                     };
                     output.activate().session(&held).give(cut);
@@ -119,9 +120,11 @@ pub fn mint<'scope>(
     cuts.broadcast()
 }
 
-/// What was reported and is in no epoch yet.
+/// What was reported and is in no epoch yet, and how much is in the epoch in flight.
 #[derive(Default)]
 struct Ledger {
+    /// Of the epoch in flight: its rows are in memory until it is committed.
+    closed: Load,
     changes: BTreeMap<Round, Load>,
     moves: BTreeMap<Round, Vec<(i32, i64)>>,
     /// When something of a round was first reported.
@@ -188,14 +191,19 @@ impl Ledger {
         begun.min().unwrap_or_else(SystemTime::now)
     }
 
+    /// The epoch in flight is committed.
+    fn committed(&mut self, control: &Control) {
+        let closed = std::mem::take(&mut self.closed);
+        control.uncommitted.set(control.uncommitted.get() - closed);
+    }
+
     /// Takes what lies below the frontier into an epoch: the offsets it reaches.
-    fn close(&mut self, upper: Option<Round>, control: &Control) -> Vec<(i32, i64)> {
+    fn close(&mut self, upper: Option<Round>) -> Vec<(i32, i64)> {
         let upper = upper.unwrap_or(Round::MAX);
         let later = self.changes.split_off(&upper);
-        let closed: Load = std::mem::replace(&mut self.changes, later)
+        self.closed = std::mem::replace(&mut self.changes, later)
             .into_values()
             .sum();
-        control.uncommitted.set(control.uncommitted.get() - closed);
         self.begun = self.begun.split_off(&upper);
         let later = self.moves.split_off(&upper);
         self.offsets.extend(
@@ -207,5 +215,32 @@ impl Ledger {
             .iter()
             .map(|(partition, next)| (*partition, *next))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_epoch_holds_is_uncommitted_until_its_commit() {
+        let (mut ledger, control) = (Ledger::default(), Control::default());
+        let rows = |count| Load { count, bytes: 10 };
+        ledger.record(1, Report::Extracted(rows(3)), &control);
+        ledger.record(2, Report::Extracted(rows(4)), &control);
+        ledger.close(Some(2));
+        assert_eq!(control.uncommitted.get().count, 7);
+        ledger.record(3, Report::Extracted(rows(5)), &control);
+        ledger.committed(&control);
+        assert_eq!(
+            control.uncommitted.get(),
+            Load {
+                count: 9,
+                bytes: 20
+            }
+        );
+        // Nothing is taken off twice.
+        ledger.committed(&control);
+        assert_eq!(control.uncommitted.get().count, 9);
     }
 }

@@ -206,11 +206,13 @@ pub enum Report {
 }
 
 impl Change {
-    /// The bytes of what waits for its commit.
-    pub fn bytes(&self) -> u64 {
+    /// The bytes of what waits for its commit, in a job of so many features.
+    pub fn bytes(&self, features: usize) -> u64 {
         match self {
             Change::Row(row) => row.bytes(),
-            Change::Reject(_) | Change::Touch(_) | Change::Remove(_) => 0,
+            // The old row's features are read back, to be retracted.
+            Change::Remove(_) => (features * size_of::<f32>()) as u64,
+            Change::Reject(_) | Change::Touch(_) => 0,
         }
     }
 }

@@ -21,7 +21,6 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use super::{Batch, Round, SharedBatch};
 use crate::job::Job;
 use crate::moments::{Accumulator, Part, Sums, quantise};
-use crate::table::Row;
 
 impl IsZero for Sums {
     fn is_zero(&self) -> bool {
@@ -47,8 +46,17 @@ impl Abelian for Sums {
     }
 }
 
+/// What the sums need of an old row, and no more: an epoch may take away many.
+#[derive(Debug)]
+pub struct Retraction {
+    /// What it was counted under.
+    pub label: Option<String>,
+    /// As its file has them: \[d\].
+    pub features: Vec<f32>,
+}
+
 /// Old rows of committed files that an epoch takes away.
-pub type Retracted = Arc<Vec<Row>>;
+pub type Retracted = Arc<Vec<Retraction>>;
 
 /// The change of each part by an epoch, at its lower round and at the worker that owns the part.
 pub fn moments<'scope>(

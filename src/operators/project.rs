@@ -23,8 +23,8 @@ use timely::dataflow::operators::vec::Broadcast;
 use super::models::ModelFiles;
 use super::{Cut, Epoch, Round, Tasks};
 use crate::classifier::{self, ClassifierError};
-use crate::job::Job;
 use crate::job::state::{ClassifierRef, MomentsRef, ProjectionRef, encode_moments};
+use crate::job::{Contradiction, Job};
 use crate::moments::{Moments, Part, Sums};
 use crate::projection::{self, Stored};
 use crate::table::state::{CLASSIFIERS, PROJECTIONS, STATE};
@@ -193,7 +193,8 @@ impl State {
         );
         let fitted = tokio::task::spawn_blocking({
             let (options, classes) = (options.clone(), classes.clone());
-            move || Fitted::new(self, epoch, deltas, &options, classes.as_ref())
+            let labels_max = job.config.limits.labels;
+            move || Fitted::new(self, epoch, deltas, labels_max, &options, classes.as_ref())
         });
         let Fitted {
             moments,
@@ -253,10 +254,12 @@ impl Fitted {
         state: State,
         version: Epoch,
         deltas: Vec<(Part, Sums)>,
+        labels_max: usize,
         options: &projection::Options,
         classes: Option<&classifier::Options>,
     ) -> anyhow::Result<Self> {
         let moments = state.moments.apply(deltas)?;
+        bounded(moments.labels().count(), labels_max)?;
         // Beside each other: a commit does not wait for one after the other.
         let (projection, classifier) = thread::scope(|scope| {
             let classifier = scope.spawn(|| classify(&moments, version, classes?));
@@ -274,6 +277,18 @@ impl Fitted {
             before: state.classifier,
         })
     }
+}
+
+/// Refuses more labels than `limits.labels`. Of the live rows, so that whether a job ends by it is a matter of what is there,
+/// not of how it came.
+fn bounded(labels: usize, max: usize) -> Result<(), Contradiction> {
+    if labels <= max {
+        return Ok(());
+    }
+    Err(Contradiction(format!(
+        "the live rows have {labels} labels, limits.labels permits {max}: raise it if memory permits, or start a new table \
+         whose [label] rule gives fewer"
+    )))
 }
 
 /// The projection of these rows; none of fewer than two.

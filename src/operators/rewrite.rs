@@ -15,13 +15,13 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use super::moments::Retracted;
+use super::moments::{Retracted, Retraction};
 use super::{
     Amend, Amendment, Cut, Edit, FileChange, Key, Placed, Round, Slot, Tasks, Which, key_of,
 };
 use crate::job::Job;
 use crate::job::state::Prequential;
-use crate::table::{DataFile, DataFiles, Row};
+use crate::table::{DataFile, DataFiles};
 
 /// The outputs of [`rewrite`], at the epoch's lower round.
 pub struct Rewritten<'scope> {
@@ -47,7 +47,7 @@ pub fn rewrite<'scope>(
     let scope = cuts.scope();
     let (index, peers) = (scope.index() as u64, scope.peers() as u64);
     let mut builder = OperatorBuilder::new("Rewrite".to_owned(), scope);
-    let mut tasks: Tasks<(Vec<Row>, Vec<FileChange>)> =
+    let mut tasks: Tasks<Applied> =
         Tasks::new(scope.worker(), &builder.operator_info().address, &job);
     let mut edits = builder.new_input(edits, Exchange::new(|edit: &Edit| edit.slot.id));
     let mut cuts = builder.new_input(cuts, Pipeline);
@@ -129,7 +129,10 @@ fn place(placed: &mut HashMap<Slot, DataFile>, now: Placed) {
 
 type Work = Vec<(Slot, Option<DataFile>, HashMap<Key, Amendment>)>;
 
-async fn apply(job: &Arc<Job>, work: Work, worker: u64) -> Result<(Vec<Row>, Vec<FileChange>)> {
+/// What went, and the files' changes.
+type Applied = (Vec<Retraction>, Vec<FileChange>);
+
+async fn apply(job: &Arc<Job>, work: Work, worker: u64) -> Result<Applied> {
     let edits: usize = work.iter().map(|(_, _, edits)| edits.len()).sum();
     let span = job.traces.begin("rewrite").with("worker", worker);
     let (mut retracted, mut files) = (Vec::new(), Vec::new());
@@ -139,7 +142,11 @@ async fn apply(job: &Arc<Job>, work: Work, worker: u64) -> Result<(Vec<Row>, Vec
         files.push(match slot.which {
             Which::Main => {
                 let (removed, change) = amend(&job.tables.rows, slot, file, &edits).await?;
-                retracted.extend(removed);
+                // Pictures that a table keeps of its rows go here, one file's at a time.
+                retracted.extend(removed.into_iter().map(|row| Retraction {
+                    label: row.label,
+                    features: row.features,
+                }));
                 change
             }
             Which::Rejects => amend(&job.tables.rejects, slot, file, &edits).await?.1,

@@ -17,6 +17,7 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::extract::Tally;
+use super::latest::horizon_ms;
 use super::restore::Restored;
 use super::{
     Amend, Amendment, Batch, Change, Cut, Edit, Key, Load, Round, SharedBatch, Slot, Which,
@@ -148,8 +149,7 @@ impl Stage {
 
     /// Forgets removals older than the retention: at most those that the commit forgets, which knows all workers' newest.
     fn forget(&mut self, retention_ms: u64) {
-        let newest_ms = self.buried.values().copied().max().unwrap_or(0);
-        let oldest_ms = newest_ms.saturating_sub_unsigned(retention_ms);
+        let oldest_ms = horizon_ms(self.buried.values().copied(), retention_ms);
         self.buried.retain(|_, time_ms| *time_ms >= oldest_ms);
     }
 

@@ -9,12 +9,12 @@
 //! so that one worker is one core. The capability of a change is held until its row is out. Two changes of one key are
 //! looked at in turn, never at once.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use differential_dataflow::{Hashable, VecCollection, consolidation};
+use differential_dataflow::{Hashable, VecCollection};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -24,17 +24,19 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::latest::{Content, Latest};
 use super::restore::Restored;
-use super::{Change, Hint, Key, Load, Read, Report, Round, Tasks, digest};
+use super::{Change, Key, Load, Read, Report, Round, Tasks, digest};
 use crate::job::Job;
 use crate::observe::Worker;
 use crate::table::Reject;
 
 mod featurise;
 mod look;
+mod pending;
 mod tally;
 
 use featurise::Featuriser;
 use look::{Seen, look};
+use pending::{Pending, Step};
 pub use tally::Tally;
 use tally::Work;
 
@@ -108,7 +110,7 @@ pub fn extract<'scope>(
                     tally.changed(*done.at[0].time(), &change, &done.work);
                     let load = Load {
                         count: 1,
-                        bytes: change.bytes(),
+                        bytes: change.bytes(extract.job.features),
                     };
                     rows_out
                         .activate()
@@ -125,7 +127,7 @@ pub fn extract<'scope>(
                 give(done);
                 activator.activate();
             }
-            extract.meter.keys.set(extract.etags.len() as f64);
+            extract.meter.keys.set(extract.pending.etags.len() as f64);
         }
     });
     (rows, reports)
@@ -151,13 +153,7 @@ impl Arrivals {
 }
 
 /// A key to look at.
-struct Task {
-    hint: Hint,
-    latest: Latest,
-    at: At,
-    /// The register holds a newer version already.
-    stale: bool,
-}
+type Task = pending::Task<At>;
 
 struct Done {
     key: Key,
@@ -183,12 +179,7 @@ struct Extract {
     meter: Arc<Worker>,
     featuriser: Featuriser,
     tasks: Tasks<(Key, Seen)>,
-    /// The etag of each live key's row or reject.
-    etags: HashMap<Key, u128>,
-    /// To be fetched, in the order of rounds.
-    queue: VecDeque<Task>,
-    /// Being fetched: the task, and the newest that waits for it. What a newer look will see subsumes the ones between.
-    fetching: HashMap<Key, (Task, Option<Task>)>,
+    pending: Pending<At>,
     /// Changes that need no look.
     ready: Vec<Done>,
 }
@@ -201,9 +192,7 @@ impl Extract {
             meter,
             featuriser,
             tasks,
-            etags: HashMap::new(),
-            queue: VecDeque::new(),
-            fetching: HashMap::new(),
+            pending: Pending::default(),
             ready: Vec::new(),
         }
     }
@@ -214,62 +203,25 @@ impl Extract {
                 Some(Content::Present(etag)) => etag,
                 _ => digest(b""),
             };
-            self.etags.insert(restored.key, etag);
+            self.pending.etags.insert(restored.key, etag);
         }
     }
 
     /// Takes in the net changes of a sealed round.
-    fn open(&mut self, mut arrivals: Arrivals) {
+    fn open(&mut self, arrivals: Arrivals) {
         let Some(at) = arrivals.at else { return };
-        let mut hints: HashMap<Key, Hint> = HashMap::new();
+        let mut hints = Vec::new();
         for read in arrivals.reads {
             match read {
-                Read::Hint(hint) => match hints.entry(hint.key) {
-                    Entry::Occupied(mut newest) if newest.get().latest < hint.latest => {
-                        newest.insert(hint);
-                    }
-                    Entry::Occupied(_) => {}
-                    Entry::Vacant(first) => {
-                        first.insert(hint);
-                    }
-                },
+                Read::Hint(hint) => hints.push(hint),
                 Read::Malformed(key, reject) => self.malformed(key, reject, &at),
             }
         }
-        consolidation::consolidate(&mut arrivals.changes);
-        for ((key, latest), diff) in arrivals.changes {
-            // Each change stems from an event of its own round, so the hint is there.
-            if diff > 0
-                && let Some(hint) = hints.remove(&key)
-            {
-                self.queue.push_back(Task {
-                    hint,
-                    latest,
-                    at: at.clone(),
-                    stale: false,
-                });
-            }
-        }
-        // What the register did not take is old news, or comes from a clock that is wrong. If it contradicts what is
-        // held, a look tells which.
-        for (key, hint) in hints {
-            let said = match hint.latest.content {
-                Content::Present(etag) => Some(etag),
-                Content::Removed => None,
-            };
-            if self.etags.get(&key).copied() != said {
-                self.queue.push_back(Task {
-                    latest: hint.latest.clone(),
-                    hint,
-                    at: at.clone(),
-                    stale: true,
-                });
-            }
-        }
+        self.pending.open(hints, arrivals.changes, &at);
     }
 
     fn malformed(&mut self, key: Key, reject: Reject, at: &At) {
-        if let Entry::Vacant(unknown) = self.etags.entry(key) {
+        if let Entry::Vacant(unknown) = self.pending.etags.entry(key) {
             unknown.insert(digest(b""));
             let change = Change::Reject(Box::new(reject));
             self.ready.push(Done::at_once(key, at.clone(), change));
@@ -278,51 +230,30 @@ impl Extract {
 
     /// Starts as many looks as may be in flight.
     fn fetch(&mut self) {
-        while self.tasks.running() < self.job.config.limits.fetches_in_flight
-            && let Some(task) = self.queue.pop_front()
+        let job = &self.job;
+        while self.tasks.running() < job.config.limits.fetches_in_flight
+            && let Some(step) = self.pending.next(|hint| job.selection.takes(&hint.object))
         {
-            let key = task.hint.key;
-            if let Some((_, waiting)) = self.fetching.get_mut(&key) {
-                // An old hint must not displace a newer one.
-                if !task.stale || waiting.is_none() {
-                    *waiting = Some(task);
+            match step {
+                Step::Touch(task) => {
+                    let touch = Change::Touch(task.latest.version);
+                    self.ready
+                        .push(Done::at_once(task.hint.key, task.at, touch));
                 }
-            } else if let Some(change) = self.known(&task) {
-                self.ready.push(Done::at_once(key, task.at, change));
-            } else {
-                self.start(task);
+                Step::Look(hint, known) => {
+                    let job = job.clone();
+                    self.tasks
+                        .spawn(async move { Ok((hint.key, look(&job, &hint, known).await?)) });
+                }
             }
         }
-    }
-
-    fn start(&mut self, task: Task) {
-        let (key, hint, job) = (task.hint.key, task.hint.clone(), self.job.clone());
-        let known = self.etags.get(&key).copied().filter(|_| task.stale);
-        self.fetching.insert(key, (task, None));
-        self.tasks
-            .spawn(async move { Ok((key, look(&job, &hint, known).await?)) });
-    }
-
-    /// The change by an event that tells of the content which the row has already.
-    fn known(&self, task: &Task) -> Option<Change> {
-        let held = self.etags.get(&task.hint.key);
-        let same = matches!(task.latest.content, Content::Present(etag) if held == Some(&etag));
-        // What a new selection no longer takes must be looked at, and is then gone.
-        let taken = self.job.selection.takes(&task.hint.object);
-        (same && !task.stale && taken).then_some(Change::Touch(task.latest.version))
     }
 
     /// What the next look that has ended comes to; an image is put through the network.
     fn next(&mut self) -> Option<Done> {
         let (key, seen) = self.tasks.finished()?;
-        let (task, waiting) = self.fetching.remove(&key)?;
+        let task = self.pending.ended(key)?;
         let change = self.judge(&task, seen);
-        if let Some(newer) = waiting {
-            match self.known(&newer) {
-                Some(change) => self.ready.push(Done::at_once(key, newer.at, change)),
-                None => self.start(newer),
-            }
-        }
         Some(Done {
             key,
             at: task.at,
@@ -335,15 +266,15 @@ impl Extract {
     fn judge(&mut self, task: &Task, seen: Seen) -> Option<Change> {
         let (key, version) = (task.hint.key, task.latest.version);
         match seen {
-            Seen::Same => None,
+            Seen::Same => (!task.stale).then_some(Change::Touch(version)),
             Seen::Gone => {
-                let known = self.etags.remove(&key).is_some();
+                let known = self.pending.etags.remove(&key).is_some();
                 // An object that came and went before it was seen is nothing; a removal is kept, as its creation may follow.
                 let removal = task.latest.content == Content::Removed && !task.stale;
                 (known || removal).then_some(Change::Remove(version))
             }
             Seen::Unreadable(unreadable) => {
-                self.etags.insert(key, digest(b""));
+                self.pending.etags.insert(key, digest(b""));
                 Some(Change::Reject(Box::new(
                     self.featuriser
                         .reject(&task.hint, version, None, unreadable),
@@ -352,7 +283,7 @@ impl Extract {
             Seen::Object(fetched) => {
                 let meta = &fetched.upload.meta;
                 let etag = digest(meta.etag.as_bytes());
-                if self.etags.insert(key, etag) == Some(etag) {
+                if self.pending.etags.insert(key, etag) == Some(etag) {
                     return (!task.stale).then_some(Change::Touch(version));
                 }
                 Some(match self.featuriser.row(&task.hint, version, &fetched) {
