@@ -5,7 +5,6 @@
 //! `EIGENFLOW_HISTORY=SEED` runs one.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Mutex;
@@ -24,6 +23,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::shared::loud;
 use crate::world::BUCKET;
 
 mod history;
@@ -88,12 +88,10 @@ fn histories_end_in_the_state_of_their_live_objects() {
         failures.len()
     );
     let (histories, runs) = (seeds.end - seeds.start, runs.into_inner());
-    // Past the harness, which hides what a test prints.
-    let _ = writeln!(
-        std::io::stderr(),
+    loud(&format!(
         "{histories} histories in {} layouts: {runs} processes ran",
         LAYOUTS.len()
-    );
+    ));
 }
 
 /// Runs a history in every layout; how many processes that took, or what went wrong.

@@ -20,6 +20,8 @@ use s3s::service::S3ServiceBuilder;
 use s3s::{Body, HttpResponse};
 use s3s_fs::FileSystem;
 
+use crate::shared::loud;
+
 pub const BUCKET: &str = "landing";
 const ACCESS: &str = "test";
 const SECRET: &str = "test-secret";
@@ -121,7 +123,7 @@ pub fn client(endpoint: &str, access: &str, secret: &str) -> Client {
 /// The server that `EIGENFLOW_TEST_S3` names (credentials by the standard chain), with a fresh bucket.
 pub async fn real_s3() -> Option<(Client, String)> {
     let Ok(endpoint) = std::env::var("EIGENFLOW_TEST_S3") else {
-        eprintln!("SKIPPED: EIGENFLOW_TEST_S3 names no S3 endpoint");
+        loud("SKIPPED: EIGENFLOW_TEST_S3 names no S3 endpoint");
         return None;
     };
     let config = eigenflow::storage::S3Config {
