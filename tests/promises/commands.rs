@@ -3,13 +3,11 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::world::{BUCKET, Layout, World, picture, succeed};
+use crate::process::{outcome, succeed};
+use crate::world::{BUCKET, Layout, World, picture};
 
 fn eigenflow(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_eigenflow"))
-        .args(arguments)
-        .output()
-        .expect("the binary")
+    outcome(Command::new(env!("CARGO_BIN_EXE_eigenflow")).args(arguments))
 }
 
 #[test]
@@ -80,13 +78,9 @@ fn an_export_has_a_line_a_row() {
         world.upload(0, 1, &format!("a,b/{i}.png"), picture(i));
     }
     world.run(Layout::ONE, "[projection]\ncomponents = 2\n");
-    let output = world
-        .command()
-        .arg("export")
-        .arg(world.table())
-        .args(["--format", "csv"])
-        .output()
-        .expect("the binary");
+    let mut export = world.command();
+    export.arg("export").arg(world.table());
+    let output = outcome(export.args(["--format", "csv"]));
     let text = String::from_utf8(output.stdout).expect("text");
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(

@@ -13,14 +13,15 @@
 //! `EIGENFLOW_SEED`), `all` for every schedule, or one schedule as a failure prints it.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use eigenflow::event::{Change, render};
 
+use crate::process::{Process, signal_to};
 use crate::proxy::{Call, Fate, Moment, Proxy};
-use crate::world::{Layout, Published, World, event, finish, picture};
+use crate::shared::loud;
+use crate::world::{Layout, Published, World, event, picture};
 
 const PARTITIONS: i32 = 2;
 /// Several epochs a run.
@@ -204,16 +205,16 @@ impl Act {
                 }
             });
         }
-        let children = world.start(LAYOUTS[schedule.layout], SETTINGS, &["--until-end"]);
-        *pids = Some(children.iter().map(|child| child.id()).collect());
+        let processes = world.start(LAYOUTS[schedule.layout], SETTINGS, &["--until-end"]);
+        *pids = Some(processes.iter().map(Process::id).collect());
         drop(pids);
         if let Kill::AfterMs(time_ms) = schedule.kill {
             std::thread::sleep(Duration::from_millis(time_ms));
             victims.kill();
         }
         let mut killed = false;
-        for child in children {
-            let output = finish(child);
+        for process in processes {
+            let output = process.wait();
             killed |= output.status.code().is_none();
             assert!(
                 output.status.success() || victims.are_dead(),
@@ -260,9 +261,7 @@ struct Victims(Arc<Mutex<Option<Vec<u32>>>>);
 impl Victims {
     fn kill(&self) {
         if let Some(pids) = self.0.lock().expect("the victims").take() {
-            let pids = pids.iter().map(u32::to_string);
-            // Some may have ended.
-            let _ = Command::new("kill").arg("-KILL").args(pids).output();
+            pids.into_iter().for_each(|id| signal_to(id, libc::SIGKILL));
         }
     }
 
@@ -309,7 +308,7 @@ pub fn seed() -> u64 {
         || u64::from(std::process::id()),
         |text| text.parse().expect("EIGENFLOW_SEED is a number"),
     );
-    eprintln!("EIGENFLOW_SEED={seed}");
+    loud(&format!("EIGENFLOW_SEED={seed}"));
     seed
 }
 
@@ -340,8 +339,8 @@ fn a_crash_at_any_call_leaves_no_trace() {
             crash(schedule);
         }
     }
-    eprintln!(
+    loud(&format!(
         "{schedules} schedules, {kills} kills; calls to {SERVERS:?} by act and layout: {:?}",
         acts.each_ref().map(|act| act.calls)
-    );
+    ));
 }

@@ -12,6 +12,7 @@ mod histories;
 mod hosts;
 mod networks;
 mod observe;
+mod process;
 mod promtool;
 mod proxy;
 mod reproject;

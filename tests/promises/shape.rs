@@ -1,11 +1,12 @@
 //! What the table looks like: names of columns, what is shown, and which objects are rows.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use eigenflow::table::Row;
 use serde_json::Value;
 
-use crate::world::{Layout, SMALL_EPOCHS, World, finish, picture, succeed};
+use crate::process::succeed;
+use crate::world::{Layout, SMALL_EPOCHS, World, picture};
 
 const NAMED: &str = "[columns]\nlabel = \"category\"\nfeatures = \"raw\"\nscaled_features = \"scaledFeatures\"\n\
                      reduced_features = \"pcaFeatures\"\n\
@@ -19,8 +20,8 @@ fn arrive(world: &World) {
 }
 
 fn run_of(world: &World, more: &str) -> (Option<i32>, String) {
-    let child = world.start(Layout::ONE, more, &["--until-end"]).pop();
-    let output = finish(child.expect("a process"));
+    let job = world.start(Layout::ONE, more, &["--until-end"]).pop();
+    let output = job.expect("a process").wait();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.code(), said)
 }
@@ -127,7 +128,7 @@ fn only_what_is_selected_is_a_row_and_reconcile_follows_a_new_selection() {
     reconcile
         .args(["reconcile", "s3://landing", "--config"])
         .arg(&config);
-    let told = succeed(reconcile.stderr(Stdio::null()));
+    let told = succeed(&mut reconcile);
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(
         told.starts_with("5 missing, 0 changed, 7 gone, 8 as"),

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use eigenflow::embedded::{EmbeddedKafka, EmbeddedS3};
@@ -18,10 +17,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::process::{LIMIT, Process, outcome, succeed, wait_until};
 use crate::proxy::Proxy;
 
 pub const BUCKET: &str = "landing";
-const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Broker and store with an empty table-to-be. Everything ends with it.
 pub struct World {
@@ -178,7 +177,7 @@ impl World {
             .partition(partition)
             .payload(payload);
         self.runtime
-            .block_on(self.producer.send(record, TIMEOUT))
+            .block_on(self.producer.send(record, LIMIT))
             .expect("a broker that takes events");
     }
 
@@ -280,10 +279,9 @@ impl World {
     }
 
     /// Starts the job's processes.
-    pub fn start(&self, layout: Layout, more: &str, arguments: &[&str]) -> Vec<Child> {
-        let commands = self.processes(layout, more, arguments).into_iter();
-        let spawn = |mut command: Command| command.spawn().expect("the binary");
-        commands.map(spawn).collect()
+    pub fn start(&self, layout: Layout, more: &str, arguments: &[&str]) -> Vec<Process> {
+        let mut commands = self.processes(layout, more, arguments);
+        commands.iter_mut().map(Process::start).collect()
     }
 
     /// The command of each of the job's processes.
@@ -319,7 +317,7 @@ impl World {
                     .args(arguments)
                     .args(["-w", &workers, "-n", &processes]);
                 command.args(["-p", &process.to_string(), "--hostfile"]);
-                command.arg(&hosts).stderr(Stdio::piped());
+                command.arg(&hosts);
                 command
             })
             .collect()
@@ -327,8 +325,8 @@ impl World {
 
     /// Runs the job until the end of the topic.
     pub fn run(&self, layout: Layout, more: &str) {
-        for child in self.start(layout, more, &["--until-end"]) {
-            let output = finish(child);
+        for process in self.start(layout, more, &["--until-end"]) {
+            let output = process.wait();
             let log = String::from_utf8_lossy(&output.stderr);
             assert!(
                 output.status.success(),
@@ -400,17 +398,11 @@ impl World {
 
     /// Waits until the table's commit satisfies `what`.
     pub fn wait_for(&self, what: impl Fn(&Value) -> bool) {
-        let deadline = Instant::now() + TIMEOUT;
-        while Instant::now() < deadline {
-            let output = self.inspection().output().expect("the binary");
-            if output.status.success()
+        wait_until("what the table's commit says", LIMIT, || {
+            let output = outcome(&mut self.inspection());
+            output.status.success()
                 && serde_json::from_slice(&output.stdout).is_ok_and(|state| what(&state))
-            {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!("the table did not get there in {TIMEOUT:?}");
+        });
     }
 }
 
@@ -456,40 +448,6 @@ fn copy_folder(from: &Path, to: &Path) {
         } else {
             std::fs::copy(entry.path(), &copy).expect("a file");
         }
-    }
-}
-
-/// Runs a command that must succeed.
-pub fn succeed(command: &mut Command) -> Output {
-    let output = command.output().expect("the binary");
-    let log = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}\n{log}", output.status);
-    output
-}
-
-/// Waits for a process, with a limit.
-pub fn finish(mut child: Child) -> Output {
-    let deadline = Instant::now() + TIMEOUT;
-    let mut stderr = child.stderr.take();
-    // Read all the while: a full pipe would stop the process.
-    let reader = std::thread::spawn(move || {
-        let mut log = Vec::new();
-        if let Some(stderr) = &mut stderr {
-            std::io::Read::read_to_end(stderr, &mut log).expect("its log");
-        }
-        log
-    });
-    while child.try_wait().expect("its state").is_none() {
-        if Instant::now() > deadline {
-            child.kill().expect("to end it");
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let status = child.wait().expect("its end");
-    Output {
-        status,
-        stdout: Vec::new(),
-        stderr: reader.join().expect("its log"),
     }
 }
 

@@ -14,6 +14,8 @@ use tokio::runtime::Runtime;
 
 use super::kafka::{Kafka, Way};
 use super::store::Store;
+use crate::process::succeed;
+use crate::shared::loud;
 use crate::world::{Servers, World};
 
 const STARTING: Duration = Duration::from_secs(90);
@@ -24,14 +26,23 @@ pub fn cluster() -> Option<&'static Cluster> {
     CLUSTER
         .get_or_init(|| {
             let brought = brought();
-            if !brought.join("kafka/kafka-tools-4.1.1.jar").exists()
-                || !brought.join("seaweedfs/bin/weed").exists() {
-                eprintln!(
+            let (kafka, weed) = (
+                brought.join("kafka/kafka-tools-4.1.1.jar"),
+                brought.join("seaweedfs/bin/weed"),
+            );
+            if !kafka.exists() || !weed.exists() {
+                loud(&format!(
                     "SKIPPED: no servers in {}; tests/promises/servers/fetch.sh brings them, EIGENFLOW_SERVERS names another folder",
                     brought.display()
-                );
+                ));
                 return None;
             }
+            let version = succeed(Command::new(weed).arg("version")).stdout;
+            loud(&format!(
+                "real servers: Apache Kafka, {}; SeaweedFS, {}",
+                kafka.file_stem().unwrap_or_default().display(),
+                String::from_utf8_lossy(&version).trim()
+            ));
             Some(Cluster {
                 kafka: Kafka::start(),
                 store: Store::start(),

@@ -12,7 +12,7 @@ use rdkafka::metadata::Metadata;
 use tempfile::TempDir;
 
 use super::cluster::{Leash, brought, free_ports};
-use crate::world::succeed;
+use crate::process::succeed;
 
 const USER: &str = "alice";
 pub const PASSWORD: &str = "open-sesame";
