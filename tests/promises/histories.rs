@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use eigenflow::classifier;
 use eigenflow::config::Said;
@@ -23,6 +24,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::process::LIMIT;
 use crate::shared::loud;
 use crate::world::BUCKET;
 
@@ -39,6 +41,7 @@ const HISTORIES: u64 = 100;
 const SIDE_BY_SIDE: usize = 6;
 const COMPONENTS: usize = 3;
 const TOPIC: &str = "uploads";
+const GLANCE: Duration = Duration::from_millis(1);
 
 #[test]
 fn histories_end_in_the_state_of_their_live_objects() {
@@ -194,6 +197,17 @@ fn run_job(
             })
         };
         let threads: Vec<_> = (0..processes).map(start).collect();
+        let begun = Instant::now();
+        while !threads.iter().all(|thread| thread.is_finished()) {
+            if begun.elapsed() > LIMIT {
+                // A thread can't be ended, and a failure would wait for it.
+                loud(&format!(
+                    "a history did not end within {LIMIT:?}:\n{config}"
+                ));
+                std::process::exit(101);
+            }
+            std::thread::sleep(GLANCE);
+        }
         let ends = threads
             .into_iter()
             .map(|thread| thread.join().expect("no panic"));
