@@ -241,7 +241,7 @@ fn the_map_is_the_published_table_and_its_pictures_are_of_nothing_else() {
         format!("s3://{BUCKET}/class 0/broken.png"),
         format!("s3://{BUCKET}/class 0/unannounced.png"),
         format!("s3://{BUCKET}/class 1/../class 1/4.png"),
-        "s3://eigenflow/table/_delta_log/00000000000000000000.json".to_owned(),
+        format!("{}/_delta_log/00000000000000000000.json", world.servers.uri),
         "file:///etc/passwd".to_owned(),
         "/etc/passwd".to_owned(),
         String::new(),

@@ -34,7 +34,7 @@ fn change(world: &World) {
 
 fn reproject(world: &World, arguments: &[&str]) -> Output {
     let mut command = world.command();
-    let command = command.args(["reproject", "s3://eigenflow/table", "--endpoint"]);
+    let command = command.args(["reproject", &world.servers.uri, "--endpoint"]);
     succeed(command.arg(world.endpoint()).args(arguments))
 }
 

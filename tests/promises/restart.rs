@@ -5,16 +5,29 @@ use std::time::Duration;
 
 use eigenflow::table::Row;
 
+use crate::backend::{Backend, keep_on_all_servers};
 use crate::caller::{Listening, get};
 use crate::process::{LIMIT, Process, outcome, signal_to, wait_until};
 use crate::world::{Layout, SMALL_EPOCHS, World, picture};
 
+keep_on_all_servers!(
+    a_job_resumes_with_another_number_of_workers,
+    other_projection_options_hold_from_the_next_epoch_on,
+    a_signal_publishes_what_is_in_flight,
+    a_killed_job_goes_on_from_its_last_commit,
+    a_lost_process_ends_the_others_within_seconds,
+    a_process_that_fails_by_an_error_ends_the_others_within_seconds,
+    a_supervised_job_goes_on_after_a_kill,
+    a_supervisor_gives_up_where_a_restart_cures_nothing,
+    of_two_jobs_on_one_table_one_is_fenced_out,
+    a_process_tells_whether_it_moves_and_whether_it_is_ready,
+);
+
 /// What the processes of a job may take to notice that one of them is gone.
 const WITHIN: Duration = Duration::from_secs(60);
 
-#[test]
-fn a_job_resumes_with_another_number_of_workers() {
-    let world = World::new(3);
+fn a_job_resumes_with_another_number_of_workers(servers: Backend) {
+    let world = servers.world(3);
     for i in 0..30 {
         world.upload(i % 3, 1, &format!("a/{i}.png"), picture(i as u64));
     }
@@ -42,9 +55,8 @@ fn a_job_resumes_with_another_number_of_workers() {
     }
 }
 
-#[test]
-fn other_projection_options_hold_from_the_next_epoch_on() {
-    let world = World::new(1);
+fn other_projection_options_hold_from_the_next_epoch_on(servers: Backend) {
+    let world = servers.world(1);
     for i in 0..10 {
         world.upload(0, 1, &format!("a/{i}.png"), picture(i));
     }
@@ -58,10 +70,9 @@ fn other_projection_options_hold_from_the_next_epoch_on() {
     assert_eq!(world.verify(1).tally.differences, []);
 }
 
-#[test]
-fn a_signal_publishes_what_is_in_flight() {
+fn a_signal_publishes_what_is_in_flight(servers: Backend) {
     for layout in [Layout::TWO, Layout::PROCESSES] {
-        let world = World::new(3);
+        let world = servers.world(3);
         let settings = "[publish]\ninterval_ms = 3600000\nrows = 12\n";
         let commands = world.processes(layout, settings, &[]).into_iter();
         let job: Vec<Listening> = commands.map(Listening::start).collect();
@@ -83,9 +94,8 @@ fn a_signal_publishes_what_is_in_flight() {
     }
 }
 
-#[test]
-fn a_killed_job_goes_on_from_its_last_commit() {
-    let world = World::new(3);
+fn a_killed_job_goes_on_from_its_last_commit(servers: Backend) {
+    let world = servers.world(3);
     for i in 0..200 {
         world.upload(i % 3, 1, &format!("a/{i}.png"), picture(i as u64));
     }
@@ -110,9 +120,8 @@ fn a_killed_job_goes_on_from_its_last_commit() {
     }
 }
 
-#[test]
-fn a_lost_process_ends_the_others_within_seconds() {
-    let world = World::new(2);
+fn a_lost_process_ends_the_others_within_seconds(servers: Backend) {
+    let world = servers.world(2);
     world.upload(0, 1, "a/1.png", picture(1));
     let mut job = world.start(Layout::PROCESSES, SMALL_EPOCHS, &[]);
     world.wait_for(|state| state["rows"] == 1);
@@ -124,9 +133,8 @@ fn a_lost_process_ends_the_others_within_seconds() {
     assert_eq!(output.status.code(), Some(1), "{log}");
 }
 
-#[test]
-fn a_process_that_fails_by_an_error_ends_the_others_within_seconds() {
-    let world = World::new(2);
+fn a_process_that_fails_by_an_error_ends_the_others_within_seconds(servers: Backend) {
+    let world = servers.world(2);
     world.upload(0, 1, "a/1.png", picture(1));
     let mut processes = world.processes(Layout::PROCESSES, SMALL_EPOCHS, &[]);
     // Labels of two rules must not meet in one table, so the second process refuses.
@@ -148,10 +156,9 @@ fn children(supervisor: &Process) -> Vec<u32> {
         .collect()
 }
 
-#[test]
-fn a_supervised_job_goes_on_after_a_kill() {
+fn a_supervised_job_goes_on_after_a_kill(servers: Backend) {
     for layout in [Layout::TWO, Layout::PROCESSES] {
-        let world = World::new(2);
+        let world = servers.world(2);
         world.upload(0, 1, "a/1.png", picture(1));
         let workers = layout.workers.to_string();
         let processes = layout.processes.to_string();
@@ -178,9 +185,8 @@ fn a_supervised_job_goes_on_after_a_kill() {
     }
 }
 
-#[test]
-fn a_supervisor_gives_up_where_a_restart_cures_nothing() {
-    let world = World::new(1);
+fn a_supervisor_gives_up_where_a_restart_cures_nothing(servers: Backend) {
+    let world = servers.world(1);
     world.upload(0, 1, "a/1.png", picture(1));
     world.run(Layout::ONE, "");
     let config = world.config("[limits]\nretry_ms = 1000\n");
@@ -192,15 +198,12 @@ fn a_supervisor_gives_up_where_a_restart_cures_nothing() {
     let output = outcome(&mut command);
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{log}");
-    assert!(
-        log.contains("the table's offsets are of topic uploads"),
-        "{log}"
-    );
+    let cause = format!("the table's offsets are of topic {}", world.servers.topic);
+    assert!(log.contains(&cause), "{log}");
 }
 
-#[test]
-fn of_two_jobs_on_one_table_one_is_fenced_out() {
-    let world = World::new(1);
+fn of_two_jobs_on_one_table_one_is_fenced_out(servers: Backend) {
+    let world = servers.world(1);
     world.upload(0, 1, "a/1.png", picture(1));
     let slow = "[publish]\ninterval_ms = 1500\nrows = 1000\n";
     let start = || world.start(Layout::ONE, slow, &[]).remove(0);
@@ -230,9 +233,8 @@ fn of_two_jobs_on_one_table_one_is_fenced_out() {
     }
 }
 
-#[test]
-fn a_process_tells_whether_it_moves_and_whether_it_is_ready() {
-    let world = World::new(1);
+fn a_process_tells_whether_it_moves_and_whether_it_is_ready(servers: Backend) {
+    let world = servers.world(1);
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = port.local_addr().expect("its address").to_string();
     drop(port);
