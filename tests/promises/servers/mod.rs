@@ -9,3 +9,4 @@ mod refusals;
 mod store;
 mod streams;
 mod topics;
+mod transactions;
