@@ -4,6 +4,7 @@
 pub mod cluster;
 pub mod kafka;
 mod leash;
+mod minio;
 mod objects;
 mod refusals;
 mod store;
