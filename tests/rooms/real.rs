@@ -9,6 +9,7 @@ use eigenflow::storage::S3Config;
 #[expect(dead_code, reason = "no server is crashed here")]
 mod leash;
 #[path = "../promises/servers/store.rs"]
+#[expect(dead_code, reason = "a bucket is made by the client that is tried")]
 mod store;
 
 /// A server with a fresh bucket: what `EIGENFLOW_TEST_S3` names (credentials by the standard chain), or SeaweedFS.

@@ -8,7 +8,6 @@ use futures::StreamExt;
 use super::cluster::cluster;
 use super::kafka::PLAINTEXT;
 use super::streams::{expected, history, published};
-use crate::bad_input::keeps_awkward_keys;
 use crate::process::{outcome, succeed};
 use crate::world::{Layout, SMALL_EPOCHS, World, event, picture};
 
@@ -71,12 +70,6 @@ fn an_object_of_parts_is_one_row_under_its_own_kind_of_etag() {
     let rows = world.rows();
     let etags: Vec<&str> = rows.values().map(|row| row.etag.as_str()).collect();
     assert_eq!((etags, world.rejects().len()), (vec![&*etag], 0));
-}
-
-#[test]
-fn awkward_keys_are_kept_verbatim_by_a_real_store() {
-    let Some(cluster) = cluster() else { return };
-    keeps_awkward_keys(&cluster.world(PLAINTEXT, 2));
 }
 
 #[test]
