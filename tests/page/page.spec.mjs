@@ -42,6 +42,14 @@ test('a job that is well says so, and its numbers', async ({ page }) => {
   expect(troubles).toEqual([]);
 });
 
+test('the time before the page was opened is there at once', async ({ page }) => {
+  const troubles = await open(page, PICTURES);
+  const lasted = /over the last (\d+) (s|min)/.exec(await page.locator('#images-chart svg').getAttribute('aria-label'));
+  expect(lasted[2] === 'min' || Number(lasted[1]) >= 5).toBe(true);
+  await expect(page.locator('#accuracy-note')).not.toBeEmpty();
+  expect(troubles).toEqual([]);
+});
+
 test('a point under the pointer shows its picture', async ({ page }) => {
   const troubles = await open(page, PICTURES);
   await meetPoint(page, 24);

@@ -296,7 +296,7 @@ fn what_a_browser_has_is_not_sent_again_and_a_restart_forgets_no_projection() {
     let upload = |epoch: u64| {
         for i in 0..6 {
             let name = format!("class {}/{epoch}-{i}.png", i % 2);
-            world.upload(0, epoch, &name, picture(10 * epoch + i));
+            world.upload(0, epoch as i64, &name, picture(10 * epoch + i));
         }
     };
     for epoch in 1..4 {
