@@ -12,7 +12,7 @@ use tokio::time::Interval;
 
 use crate::config::Config;
 use crate::event::{self, Change, Dialect, ObjectEvent, Version};
-use crate::job::uploads;
+use crate::job::{Stop, uploads};
 use crate::operators::kafka;
 use crate::storage::{Location, UploadMeta};
 
@@ -117,8 +117,9 @@ impl Sender {
     /// which are better heard of now than from each event.
     pub async fn new(config: &Config, rate: Option<u32>) -> Result<Self> {
         let asked = config.kafka.clone();
-        let answered =
-            tokio::task::spawn_blocking(move || kafka::connect(&kafka::consumer(&asked)?, &asked));
+        let answered = tokio::task::spawn_blocking(move || {
+            kafka::connect(&kafka::consumer(&asked)?, &asked, &Stop::default())
+        });
         answered.await??;
         Ok(Sender {
             producer: kafka::producer(&config.kafka)?,

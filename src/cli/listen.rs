@@ -90,8 +90,9 @@ impl Listening<'_> {
         layout: &Layout,
         begin: impl FnOnce(&Arc<Job>),
     ) -> Result<Arc<Job>, Failure> {
+        // From now on: opening loads the network, and may calibrate it.
+        stop_on_signal(self.runtime, &self.options)?;
         let job = self.runtime.block_on(job::open(config, self.options))?;
-        stop_on_signal(self.runtime, &job)?;
         if let Some(server) = &self.server {
             // The server's own tasks begin on the runtime.
             let _inside = self.runtime.enter();

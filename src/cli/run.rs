@@ -3,8 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::{Context, anyhow, ensure};
 use clap::Args;
@@ -13,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::listen::Listen;
 use super::supervise::supervise;
 use super::{Failure, load, log, runtime};
-use crate::job::{Job, Layout, Options};
+use crate::job::{Layout, Options};
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -149,11 +147,11 @@ impl Run {
 }
 
 /// SIGTERM and SIGINT finish what is in flight, publish it, and end the job; a second one ends the process at once.
-pub fn stop_on_signal(runtime: &tokio::runtime::Runtime, job: &Arc<Job>) -> Result<(), Failure> {
-    let job = job.clone();
+pub fn stop_on_signal(runtime: &tokio::runtime::Runtime, of: &Options) -> Result<(), Failure> {
+    let (health, stop) = (of.health.clone(), of.stop.clone());
     on_signal(runtime, move || {
-        job.health.stop();
-        if job.stop.swap(true, Relaxed) {
+        health.stop();
+        if stop.ask() {
             eprintln!("eigenflow: stopped at once; the table is as of its last commit");
             std::process::exit(1);
         }

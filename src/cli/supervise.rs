@@ -123,7 +123,8 @@ impl Team {
 
     /// Waits until all have ended, passes signals on, and lets none survive the others.
     fn watch(mut self, signals: &AtomicUsize) -> Result<Vec<ExitStatus>> {
-        let mut passed = signals.load(Relaxed);
+        // What came while they were started is for them, too.
+        let mut passed = 0;
         let mut failed: Option<Instant> = None;
         loop {
             let mut ends = Vec::new();

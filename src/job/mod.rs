@@ -31,6 +31,7 @@ mod run;
 mod selection;
 pub mod state;
 mod statistics;
+mod stop;
 mod tables;
 pub mod uploads;
 mod verification;
@@ -47,6 +48,7 @@ pub use origin::{
 pub use reprojection::{Asked, Plan, Reprojected, Reprojection};
 pub use run::{cluster, reproject, run, verify};
 pub use selection::{Sample, Selection};
+pub use stop::Stop;
 pub use tables::{Found, Summary, Sweep, Tables};
 pub use verification::{Check, Difference, Digests, Opened, Tally, Verdict, Verification};
 pub use view::{View, read_points};
@@ -86,7 +88,7 @@ pub struct Job {
     /// This run's name in the commits it makes.
     pub writer: String,
     /// Set by a signal to this process: finish the rounds in flight, publish, end.
-    pub stop: AtomicBool,
+    pub stop: Stop,
     /// Known to process 0: some process was stopped by a signal.
     pub stopped: AtomicBool,
     /// The first error that ends the job.

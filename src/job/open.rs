@@ -10,7 +10,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::{
-    Contradiction, Extraction, Failure, Job, Labeller, Selection, Tables, budget_units, uploads,
+    Contradiction, Extraction, Failure, Job, Labeller, Selection, Stop, Tables, budget_units,
+    uploads,
 };
 use crate::backbone::weights;
 use crate::classifier;
@@ -30,6 +31,8 @@ pub struct Options {
     pub credentials: Option<Credentials>,
     /// Where weights are cached, instead of the user's cache folder.
     pub cache: Option<PathBuf>,
+    /// Whether the process was asked to stop; it may be before the job is open.
+    pub stop: Stop,
     /// Where the process tells how it is.
     pub health: Arc<Health>,
     /// Where it counts what it does.
@@ -89,7 +92,7 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
         classifier_options: classifier_options(&config.classifier),
         until_end: options.until_end,
         writer: uuid::Uuid::new_v4().simple().to_string(),
-        stop: AtomicBool::new(false),
+        stop: options.stop,
         stopped: AtomicBool::new(false),
         failure: Failure::default(),
         broker: Spell::new("Kafka", metrics.retries.of(["broker"])),

@@ -44,14 +44,18 @@ pub fn run(job: &Arc<Job>, layout: &Layout) -> Result<()> {
 
 fn run_workers(job: &Arc<Job>, layout: &Layout) -> Result<()> {
     let beginning = match layout.process {
-        0 => Some(job.runtime.block_on(Beginning::read(job))?),
+        // The store may be away for as long as `limits.retry_ms`.
+        0 => match job.runtime.block_on(unless_stopped(job)) {
+            Some(beginning) => Some(beginning?),
+            None => return Ok(()),
+        },
         _ => None,
     };
     let beginning = Mutex::new(beginning);
     let (ended, ends) = channel();
     let ended = Mutex::new(ended);
     let (shared, workers) = (job.clone(), layout.workers);
-    let gives_up = || job.stop.load(Relaxed) || job.failure.is_set();
+    let gives_up = || job.stop.is_asked() || job.failure.is_set();
     let Some((allocators, network)) = connect(layout, &job.config.table.uri, gives_up)? else {
         return job.failure.take().map_or(Ok(()), Err);
     };
@@ -90,6 +94,14 @@ fn run_workers(job: &Arc<Job>, layout: &Layout) -> Result<()> {
     }
     drop(guards);
     Ok(())
+}
+
+/// Where the job begins; nothing if it is asked to stop before that is read.
+async fn unless_stopped(job: &Arc<Job>) -> Option<Result<Beginning>> {
+    tokio::select! {
+        beginning = Beginning::read(job) => Some(beginning),
+        () = job.stop.asked() => None,
+    }
 }
 
 /// Timely's allocators, one a worker, and what holds their connections.

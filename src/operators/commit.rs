@@ -17,9 +17,10 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
+use super::progress::Progress;
 use super::project::Published;
 use super::stage::Tombstone;
-use super::{Control, Cut, Epoch, FileChange, Host as _, Key, Placed, Round, Tasks, Which, kafka};
+use super::{Control, Cut, Epoch, FileChange, Host as _, Key, Placed, Round, Tasks, Which};
 use crate::event::Version;
 use crate::job::Job;
 use crate::job::state::{FileList, JobState, Prequential, encode_tombstones};
@@ -79,7 +80,7 @@ pub fn commit<'scope>(
         let here = ledger.is_some();
         let mut epochs: BTreeMap<Round, Parts> = BTreeMap::new();
         let mut committing: Option<Committing> = None;
-        let mut group = None;
+        let mut progress = None;
         move |frontiers| {
             cuts.for_each(|time, data| {
                 for cut in data.drain(..).filter(|_| here) {
@@ -102,7 +103,7 @@ pub fn commit<'scope>(
             {
                 control.committed.set(now.state.epoch);
                 control.placed.replace(placed);
-                publish_offsets(&job, &mut group, &offsets);
+                publish_offsets(&job, &mut progress, &offsets);
                 output.activate().session(&at).give(now.state.clone());
                 ledger = Some(now);
             }
@@ -134,12 +135,11 @@ pub fn commit<'scope>(
 }
 
 /// For the ordinary lag tools; a failure costs nothing but their accuracy.
-fn publish_offsets(job: &Job, group: &mut Option<kafka::Consumer>, offsets: &[(i32, i64)]) {
-    let published = match group {
-        Some(consumer) => kafka::publish_offsets(consumer, &job.config.kafka.topic, offsets),
-        None => kafka::consumer(&job.config.kafka).and_then(|consumer| {
-            kafka::publish_offsets(group.insert(consumer), &job.config.kafka.topic, offsets)
-        }),
+fn publish_offsets(job: &Job, progress: &mut Option<Progress>, offsets: &[(i32, i64)]) {
+    let published = match progress {
+        Some(progress) => progress.publish(offsets),
+        None => Progress::new(&job.config.kafka)
+            .and_then(|begun| progress.insert(begun).publish(offsets)),
     };
     if let Err(error) = published {
         tracing::debug!(%error, "offsets were not published to the consumer group");

@@ -7,24 +7,24 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 use rdkafka::producer::FutureProducer;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::{Kafka, LostOffsets, Start};
-use crate::job::Contradiction;
+use crate::job::{Contradiction, Stop};
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a partition's leader is asked at once: in between it is seen whether the job is to stop.
+const LEADER_PATIENCE: Duration = Duration::from_secs(5);
 /// The first question to the brokers waits this long, each further one twice as long as the one before.
 const FIRST_PATIENCE: Duration = Duration::from_secs(1);
 /// How long librdkafka is listened to between two questions, and the pause before a question is repeated.
 const HEARING: Duration = Duration::from_millis(200);
 /// What librdkafka may fetch ahead, a consumer: the backlog stays in the broker.
 const FETCH_AHEAD_KBYTES: &str = "16384";
-/// Unheard events of the consumer that publishes offsets would pile up; a commit brings one, and an outage some more.
-const EVENTS_PER_COMMIT: usize = 16;
 
 /// Listens to what librdkafka says of itself. It recovers from most of it alone and says all of it often, so the log has
 /// it as detail; the last reason is kept for whoever has to say why nothing comes.
@@ -78,13 +78,7 @@ impl ClientContext for Reporter {
     }
 }
 
-impl ConsumerContext for Reporter {
-    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        if let Err(error) = result {
-            tracing::warn!(%error, "kafka.group does not show how far the job is; the table's commit does");
-        }
-    }
-}
+impl ConsumerContext for Reporter {}
 
 /// A consumer that reports to the log.
 pub type Consumer = BaseConsumer<Reporter>;
@@ -92,12 +86,12 @@ pub type Consumer = BaseConsumer<Reporter>;
 /// A producer that reports to the log.
 pub type Producer = FutureProducer<Reporter>;
 
-fn create<C: FromClientConfigAndContext<Reporter>>(
+fn create<X: ClientContext + Default, C: FromClientConfigAndContext<X>>(
     client: &ClientConfig,
     config: &Kafka,
 ) -> Result<C> {
     client
-        .create_with_context(Reporter::default())
+        .create_with_context(X::default())
         .map_err(|error| match error {
             // Displayed, it would repeat the value, which may be a secret.
             KafkaError::ClientConfig(_, reason, ..) => anyhow!("kafka.properties: {reason}"),
@@ -124,7 +118,7 @@ fn client(config: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
 }
 
 /// A consumer for `assign()`: it takes part in no group; the group's name serves to publish offsets.
-pub fn consumer(config: &Kafka) -> Result<Consumer> {
+pub fn consumer<X: ConsumerContext + Default>(config: &Kafka) -> Result<BaseConsumer<X>> {
     let mut client = client(
         config,
         &[("queued.max.messages.kbytes", FETCH_AHEAD_KBYTES)],
@@ -152,10 +146,10 @@ pub fn producer(config: &Kafka) -> Result<Producer> {
     create(&client, config)
 }
 
-/// Waits until the brokers answer; the topic's partitions. For a consumer that reads nothing yet.
+/// Waits until the brokers answer, or it is to `stop`; the topic's partitions. For a consumer that reads nothing yet.
 ///
 /// It asks with ever more patience, and hears in between why nobody answers: a refusal does not pass by waiting.
-pub fn connect(consumer: &Consumer, config: &Kafka) -> Result<Vec<i32>> {
+pub fn connect(consumer: &Consumer, config: &Kafka, stop: &Stop) -> Result<Vec<i32>> {
     let mut patience = FIRST_PATIENCE;
     let mut waited = Duration::ZERO;
     loop {
@@ -166,7 +160,7 @@ pub fn connect(consumer: &Consumer, config: &Kafka) -> Result<Vec<i32>> {
         hear(consumer);
         let context = consumer.context();
         waited += patience;
-        if context.is_refused() || waited >= ANSWER_TIMEOUT {
+        if context.is_refused() || waited >= ANSWER_TIMEOUT || stop.is_asked() {
             bail!(
                 "no answer from the Kafka brokers {}: {}; check kafka.brokers and, with TLS or SASL, kafka.properties",
                 config.brokers,
@@ -208,14 +202,21 @@ fn listed(metadata: &Metadata, topic: &str) -> Result<Vec<i32>> {
     }
 }
 
-/// The first offset that is there and the one behind the last.
-pub fn watermarks(consumer: &Consumer, topic: &str, partition: i32) -> Result<(i64, i64)> {
+/// The first offset that is there and the one behind the last; waits for them, unless it is to `stop`.
+pub fn watermarks(
+    consumer: &Consumer,
+    topic: &str,
+    partition: i32,
+    stop: &Stop,
+) -> Result<(i64, i64)> {
     let begun = Instant::now();
     loop {
-        match consumer.fetch_watermarks(topic, partition, ANSWER_TIMEOUT) {
+        match consumer.fetch_watermarks(topic, partition, LEADER_PATIENCE) {
             Ok(watermarks) => return Ok(watermarks),
             // Brokers restart, leaders move, and new partitions have none for a moment.
-            Err(error) if !stands(&error) && begun.elapsed() < ANSWER_TIMEOUT => {
+            Err(error)
+                if !stands(&error) && begun.elapsed() < ANSWER_TIMEOUT && !stop.is_asked() =>
+            {
                 std::thread::sleep(HEARING)
             }
             Err(error) => {
@@ -301,15 +302,6 @@ pub fn assign(
     Ok(consumer.assign(&list(topic, places)?)?)
 }
 
-/// Tells the group how far the job is, for the ordinary lag tools. Nothing depends on it.
-pub fn publish_offsets(consumer: &Consumer, topic: &str, offsets: &[(i32, i64)]) -> Result<()> {
-    consumer.commit(&list(topic, offsets.iter().copied())?, CommitMode::Async)?;
-    for _ in 0..EVENTS_PER_COMMIT {
-        consumer.poll(Duration::ZERO);
-    }
-    Ok(())
-}
-
 /// Behind the last record that `consumer` has had of a partition: of control records, too, which are never delivered.
 pub fn position(consumer: &Consumer, topic: &str, partition: i32) -> Option<i64> {
     let positions = consumer.position().ok()?;
@@ -320,7 +312,11 @@ pub fn position(consumer: &Consumer, topic: &str, partition: i32) -> Option<i64>
     }
 }
 
-fn list(topic: &str, places: impl Iterator<Item = (i32, i64)>) -> Result<TopicPartitionList> {
+/// Places in a topic as librdkafka has them.
+pub(super) fn list(
+    topic: &str,
+    places: impl Iterator<Item = (i32, i64)>,
+) -> Result<TopicPartitionList> {
     let mut list = TopicPartitionList::new();
     for (partition, offset) in places {
         list.add_partition_offset(topic, partition, Offset::Offset(offset))?;

@@ -67,7 +67,7 @@ pub fn mint<'scope>(
                 }
             });
             let Some(held) = &mut capability else { return };
-            if job.stop.load(Relaxed) {
+            if job.stop.is_asked() {
                 job.stopped.store(true, Relaxed);
             }
             if job.stopped.load(Relaxed) {

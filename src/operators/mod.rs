@@ -38,6 +38,7 @@ pub mod latest;
 pub mod mint;
 pub mod models;
 pub mod moments;
+mod progress;
 pub mod project;
 pub mod reproject;
 pub mod restore;

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::CString;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use rdkafka::Message;
@@ -75,10 +74,20 @@ pub fn source<'scope>(
             if reader.is_none() {
                 match Reader::open(&job, index, peers, &offsets) {
                     Ok(opened) => reader = Some(opened),
+                    // It is to end, so there is nothing to read any more.
+                    Err(_) if job.stop.is_asked() => {}
                     Err(error) => return job.failure.set(error),
                 }
             }
-            let Some(reader) = &mut reader else { return };
+            let Some(reader) = &mut reader else {
+                for (_, reports_at, _) in due.drain(..) {
+                    reports_out
+                        .activate()
+                        .session(&reports_at)
+                        .give(unread(index));
+                }
+                return;
+            };
             for (reads_at, reports_at, tick) in due.drain(..) {
                 let mut output = reads_out.activate();
                 let mut session = output.session(&reads_at);
@@ -146,13 +155,13 @@ impl Reader {
     ) -> anyhow::Result<Self> {
         let config = &job.config.kafka;
         let consumer = kafka::consumer(config)?;
-        let mine: Vec<i32> = kafka::connect(&consumer, config)?
+        let mine: Vec<i32> = kafka::connect(&consumer, config, &job.stop)?
             .into_iter()
             .filter(|p| *p as usize % peers == index)
             .collect();
         let mut places = HashMap::new();
         for &partition in &mine {
-            let (low, high) = kafka::watermarks(&consumer, &config.topic, partition)?;
+            let (low, high) = kafka::watermarks(&consumer, &config.topic, partition, &job.stop)?;
             // A partition that the last commit does not know was added since: all of it is news.
             let committed = begin.get(&partition).copied();
             let committed = committed.or((!begin.is_empty()).then_some(low));
@@ -226,7 +235,7 @@ impl Reader {
             self.tell_lags(job);
         }
         self.ended = self.places.values().all(|place| place.next >= place.end);
-        let (ended, full, stop) = (self.ended, taken >= quota, job.stop.load(Relaxed));
+        let (ended, full, stop) = (self.ended, taken >= quota, job.stop.is_asked());
         let news = self.told.replace([ended, full, stop]) != Some([ended, full, stop])
             || !moved.is_empty();
         let offsets = moved
@@ -310,6 +319,18 @@ impl Reader {
                 Ok(())
             }
         }
+    }
+}
+
+/// The report of a worker that was asked to stop before the brokers answered.
+fn unread(worker: usize) -> Report {
+    Report::Read {
+        worker,
+        offsets: Vec::new(),
+        waiting: 0,
+        ended: false,
+        full: false,
+        stop: true,
     }
 }
 

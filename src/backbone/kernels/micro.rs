@@ -194,9 +194,22 @@ unsafe fn part<L: Lanes, const P: usize, const STEP: usize, const LEN: usize, co
                 }
             }
         }
+        // A loop of its own, short enough to be unrolled: as a part of the next one, which the compiler leaves a loop where sums
+        // are integers, it has every step of every sum written to memory (a third of the speed).
+        let mut ended = sums;
+        if L::INTEGERS {
+            let factors = tile.factors.add(channel);
+            let factors = [L::load(factors), L::load(factors.add(L::WIDTH))];
+            for (ended, sum) in ended[..count].iter_mut().zip(&sums[..count]) {
+                *ended = [
+                    sum[0].total().mul(factors[0]).add(bias[0]),
+                    sum[1].total().mul(factors[1]).add(bias[1]),
+                ];
+            }
+        }
         let (floor, ceiling) = (L::splat(tile.floor), L::splat(tile.ceiling));
         let clip = |sum: [L; 2]| sum.map(|s| s.max(floor).min(ceiling));
-        for (i, sum) in sums[..count].iter().enumerate() {
+        for (i, sum) in ended[..count].iter().enumerate() {
             let (segment, pixel) = ((first + i) / P, (first + i) % P);
             let output = tile.output[segment].add(pixel * 64);
             let value_bytes = if WIDE { 4 } else { L::VALUE_BYTES };
@@ -207,24 +220,12 @@ unsafe fn part<L: Lanes, const P: usize, const STEP: usize, const LEN: usize, co
             if WIDE {
                 sum[0].store(to[0].cast());
                 sum[1].store(to[1].cast());
-            } else if L::INTEGERS {
-                let factors = tile.factors.add(channel);
-                let factors = [L::load(factors), L::load(factors.add(L::WIDTH))];
-                let mut sum = [
-                    sum[0].total().mul(factors[0]).add(bias[0]),
-                    sum[1].total().mul(factors[1]).add(bias[1]),
-                ];
-                if tile.accumulate {
-                    let factor = L::splat(tile.residual_factor);
-                    sum = [
-                        sum[0].add(L::read(to[0]).mul(factor)),
-                        sum[1].add(L::read(to[1]).mul(factor)),
-                    ];
-                }
-                L::write_pair(clip(sum), to);
             } else if tile.accumulate {
-                let sum = [sum[0].add(L::read(to[0])), sum[1].add(L::read(to[1]))];
-                L::write_pair(clip(sum), to);
+                let mut held = [L::read(to[0]), L::read(to[1])];
+                if L::INTEGERS {
+                    held = held.map(|held| held.mul(L::splat(tile.residual_factor)));
+                }
+                L::write_pair(clip([sum[0].add(held[0]), sum[1].add(held[1])]), to);
             } else {
                 L::write_pair(clip(*sum), to);
             }
