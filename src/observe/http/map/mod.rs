@@ -108,7 +108,9 @@ pub async fn answer(State(site): State<Arc<Site>>, headers: HeaderMap) -> Respon
     site.map.asked.notify_one();
     let mut read = site.map.read.subscribe();
     let reading = read.wait_for(|read| read.is_some() && *read >= commit);
-    if !matches!(tokio::time::timeout(PATIENCE, reading).await, Ok(Ok(_))) {
+    let caught_up = matches!(tokio::time::timeout(PATIENCE, reading).await, Ok(Ok(_)));
+    // A store that is away leaves what was read before.
+    if !caught_up && site.map.read.borrow().is_none() {
         return unavailable("the table is still being read: ask again");
     }
     let map = site.map.clone();
