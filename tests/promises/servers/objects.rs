@@ -9,7 +9,8 @@ use super::cluster::cluster;
 use super::kafka::PLAINTEXT;
 use super::streams::{expected, history, published};
 use crate::bad_input::keeps_awkward_keys;
-use crate::world::{Layout, SMALL_EPOCHS, World, event, picture, succeed};
+use crate::process::{outcome, succeed};
+use crate::world::{Layout, SMALL_EPOCHS, World, event, picture};
 
 #[test]
 fn a_versioned_bucket_has_the_rows_of_its_newest_versions() {
@@ -123,7 +124,7 @@ fn keys_that_the_store_does_not_know_are_said_and_not_repeated() {
         command
             .args(["run", "--until-end", "--config"])
             .arg(&config);
-        let output = command.env(name, wrong).output().expect("the binary");
+        let output = outcome(command.env(name, wrong));
         let log = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{log}");
         assert!(log.contains("access denied"), "{log}");
