@@ -290,6 +290,65 @@ fn the_map_is_the_published_table_and_its_pictures_are_of_nothing_else() {
 }
 
 #[test]
+fn what_a_browser_has_is_not_sent_again_and_a_restart_forgets_no_projection() {
+    let world = World::new(1);
+    let upload = |epoch: u64| {
+        for i in 0..6 {
+            let name = format!("class {}/{epoch}-{i}.png", i % 2);
+            world.upload(0, epoch as i64, &name, picture(10 * epoch + i));
+        }
+    };
+    for epoch in 1..4 {
+        upload(epoch);
+        world.run(Layout::ONE, SMALL_EPOCHS);
+    }
+    let start = || listen(&world, Layout::ONE, SMALL_EPOCHS).remove(0);
+    let job = start();
+    let plain = job.until("/api/points", |answer| {
+        answer.status == 200 && answer.json()["of"] == 18
+    });
+    let ask = |path: &str, header: &str| get(&job.address, path, header).expect("an answer");
+    let gzip = ask("/api/points", "accept-encoding: gzip\r\n");
+    assert!(
+        gzip.head.contains("content-encoding: gzip"),
+        "{}",
+        gzip.head
+    );
+    let mut text = String::new();
+    let mut unpacked = flate2::read::GzDecoder::new(&gzip.body[..]);
+    unpacked.read_to_string(&mut text).expect("gzip");
+    assert_eq!(text, plain.text());
+    let thumbnail = "/api/thumbnail?path=s3%3A%2F%2Flanding%2Fclass%201%2F2-1.png&row=1";
+    for path in ["/api/points", thumbnail] {
+        let answer = ask(path, "");
+        assert_eq!(answer.status, 200, "{path}");
+        let etag = answer.head.lines().find_map(|l| l.strip_prefix("etag: "));
+        let etag = etag.expect("an etag").replace("w/", "W/");
+        let again = ask(path, &format!("if-none-match: {etag}\r\n"));
+        assert_eq!((again.status, again.body.len()), (304, 0), "{path}");
+        let other = ask(path, "if-none-match: W/\"0-0\"\r\n");
+        assert_eq!(other.body, answer.body, "{path}");
+    }
+
+    // Nobody holds the stream: the map rests, and catches up when it is asked for.
+    upload(4);
+    world.wait_for(|state| state["rows"] == 24);
+    job.until("/api/points", |answer| answer.json()["of"] == 24);
+    let fits = |state: &Value| state["history"].as_array().map_or(0, Vec::len);
+    let before = state(&job, |state| fits(state) >= 4);
+    end(vec![job]);
+    let job = start();
+    let after = state(&job, |state| fits(state) >= fits(&before));
+    let told = |state: &Value| -> Vec<Value> {
+        let fits = state["history"].as_array().expect("projections").iter();
+        let fit = |fit: &Value| serde_json::json!([fit["version"], fit["rows"], fit["tested"]]);
+        fits.map(fit).collect()
+    };
+    assert_eq!(told(&after), told(&before));
+    end(vec![job]);
+}
+
+#[test]
 fn who_may_not_see_it_is_told_how_and_sees_nothing() {
     let world = World::new(1);
     let with = format!("{SMALL_EPOCHS}[observe]\ntoken = \"open-sesame\"\n");
