@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use chrono::{DateTime, Utc};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -10,11 +11,13 @@ use crate::backbone::Model;
 use crate::classifier;
 use crate::config::Config;
 use crate::image::{Limits, Preprocess};
-use crate::observe::{Board, Commit, Fitted, Health, Metrics, Spell, Traces, now_ms};
+use crate::observe::{
+    Board, Commit, Event, FITTED_MAX, Fitted, Health, Metrics, Spell, Traces, now_ms,
+};
 use crate::operators::{Host, Load};
 use crate::projection;
 use crate::storage::{Uploads, Witnesses};
-use state::{JobState, ProjectionRef};
+use state::JobState;
 
 mod calibration;
 mod clusterer;
@@ -157,21 +160,35 @@ impl Job {
                 .set(projection.drift_rad.unwrap_or(f64::NAN));
         }
         let Some(board) = &self.board else { return };
-        let rows = state.moments.as_ref().map_or(0, |moments| moments.n);
-        let fitted = |projection: &ProjectionRef| Fitted {
-            version: projection.version,
-            rows,
-            explained_variance_ratio: projection.explained_variance_ratio.clone(),
-            drift_rad: projection.drift_rad,
-        };
         let commit = Commit {
             epoch: state.epoch,
             version: summary.version,
             rows: summary.rows,
             rejects: summary.rejects,
-            projection: state.projection.as_ref().map(fitted),
+            projection: fitted(state),
         };
         board.published(commit, found);
+    }
+
+    /// Tells the board of the projections of the commits before, once the table is open: for people, so that nothing waits for
+    /// it.
+    pub async fn recall(&self) {
+        let Some(board) = &self.board else { return };
+        if board.commits().wait_for(Option::is_some).await.is_err() {
+            return;
+        }
+        match self.tables.history(FITTED_MAX).await {
+            Ok(past) => {
+                let event = |(at, state): &(DateTime<Utc>, JobState)| {
+                    let at_ms = at.timestamp_millis();
+                    fitted(state).map(|what| Event { at_ms, what })
+                };
+                board.recall(past.iter().filter_map(event).collect());
+            }
+            Err(error) => {
+                tracing::warn!("the page does not show the commits before: {error:#}");
+            }
+        }
     }
 
     /// All that rows depend on beside their objects; equal in every process of a job.
@@ -214,6 +231,19 @@ fn budget_units(bytes: u64) -> u32 {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Contradiction(pub String);
+
+/// A commit's projection, as the board has it.
+fn fitted(state: &JobState) -> Option<Fitted> {
+    let projection = state.projection.as_ref()?;
+    Some(Fitted {
+        version: projection.version,
+        rows: state.moments.as_ref().map_or(0, |moments| moments.n),
+        explained_variance_ratio: projection.explained_variance_ratio.clone(),
+        drift_rad: projection.drift_rad,
+        tested: state.prequential.tested,
+        correct: state.prequential.correct,
+    })
+}
 
 /// The first error, which ends the job in this process; the loss of its connections ends it in the others.
 #[derive(Debug, Default)]

@@ -248,12 +248,16 @@ impl Tables {
 
     /// The last `count` commits of jobs up to the version that was opened, oldest first: when each was made, and what it says.
     pub async fn history(&self, count: usize) -> Result<Vec<(DateTime<Utc>, JobState)>> {
-        let logs = self.logs.lock().await;
-        let main = &logs
-            .as_ref()
-            .context("the tables' logs were not opened in this process")?
-            .main;
-        let past = main.table.history(main.base.version, count).await?;
+        // Commits go on meanwhile.
+        let (table, version) = {
+            let logs = self.logs.lock().await;
+            let main = &logs
+                .as_ref()
+                .context("the tables' logs were not opened in this process")?
+                .main;
+            (main.table.clone(), main.base.version)
+        };
+        let past = table.history(version, count).await?;
         let state = |past: Past| Ok((past.at, JobState::parse(&past.job)?));
         past.into_iter().map(state).collect()
     }

@@ -1,7 +1,7 @@
 //! What process 0 knows of the whole job: the vitals of every process, and the commits. For the page.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -12,7 +12,7 @@ use super::{Refused, Vitals};
 /// Rates are means over this time.
 pub const WINDOW: Duration = Duration::from_secs(10);
 /// Projections that are remembered.
-const FITTED_MAX: usize = 500;
+pub const FITTED_MAX: usize = 500;
 
 /// A commit of this job, or the one that it found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,6 +40,10 @@ pub struct Fitted {
     pub explained_variance_ratio: Vec<f64>,
     /// The largest principal angle to the one before.
     pub drift_rad: Option<f64>,
+    /// Labelled images that were predicted before they were learnt, in all commits until then.
+    pub tested: u64,
+    /// Those of them whose label was predicted.
+    pub correct: u64,
 }
 
 impl Fitted {
@@ -65,15 +69,15 @@ pub struct Board {
     commits: watch::Sender<Option<Event<Commit>>>,
 }
 
-/// All of it, at one moment.
+/// All of it, at one moment. A list is another allocation when it has changed since somebody looked.
 #[derive(Clone, Debug, Default)]
 pub struct Heard {
     /// By process: records of the last [`WINDOW`] and one before, the latest last.
     pub processes: BTreeMap<usize, VecDeque<(Instant, Event<Vitals>)>>,
     /// The latest rejects, the latest first.
-    pub refused: VecDeque<Refused>,
-    /// The latest projections since the start, the latest last.
-    pub fitted: VecDeque<Event<Fitted>>,
+    pub refused: Arc<VecDeque<Refused>>,
+    /// The latest projections, the latest last.
+    pub fitted: Arc<VecDeque<Event<Fitted>>>,
     /// When this process last committed.
     pub committed_ms: Option<i64>,
     /// Nobody tells any more: all is read and published, and the job ends.
@@ -94,10 +98,13 @@ impl Board {
     pub fn hear(&self, mut vitals: Vitals) {
         let now = Instant::now();
         let mut heard = self.heard();
-        for refused in vitals.refused.drain(..) {
-            heard.refused.push_front(refused);
+        if !vitals.refused.is_empty() {
+            let latest = Arc::make_mut(&mut heard.refused);
+            for refused in vitals.refused.drain(..) {
+                latest.push_front(refused);
+            }
+            latest.truncate(REFUSED_MAX);
         }
-        heard.refused.truncate(REFUSED_MAX);
         let records = heard.processes.entry(vitals.process).or_default();
         let at_ms = super::now_ms();
         records.push_back((
@@ -133,14 +140,24 @@ impl Board {
             && known != Some(fitted.version)
         {
             let what = fitted.clone();
-            heard.fitted.push_back(Event { at_ms, what });
-            if heard.fitted.len() > FITTED_MAX {
-                heard.fitted.pop_front();
-            }
+            remember(&mut heard.fitted, Event { at_ms, what });
         }
         drop(heard);
         let what = commit;
         self.commits.send_replace(Some(Event { at_ms, what }));
+    }
+
+    /// The projections of commits before this job, oldest first.
+    pub fn recall(&self, past: Vec<Event<Fitted>>) {
+        let mut heard = self.heard();
+        let since = std::mem::take(&mut heard.fitted);
+        for event in past.into_iter().chain(since.iter().cloned()) {
+            let newest = heard.fitted.back().map(|latest| latest.what.version);
+            // What this job found when it began is in the past, with its time.
+            if newest.is_none_or(|newest| newest < event.what.version) {
+                remember(&mut heard.fitted, event);
+            }
+        }
     }
 
     /// The last commit, and those to come; `None` before the table was opened.
@@ -155,5 +172,56 @@ impl Board {
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn remember(fitted: &mut Arc<VecDeque<Event<Fitted>>>, event: Event<Fitted>) {
+    let fitted = Arc::make_mut(fitted);
+    if fitted.len() == FITTED_MAX {
+        fitted.pop_front();
+    }
+    fitted.push_back(event);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fitted(version: i64) -> Fitted {
+        Fitted {
+            version,
+            rows: 1,
+            explained_variance_ratio: Vec::new(),
+            drift_rad: None,
+            tested: 0,
+            correct: 0,
+        }
+    }
+
+    fn commit(version: i64) -> Commit {
+        let projection = Some(fitted(version));
+        Commit {
+            projection,
+            ..Commit::default()
+        }
+    }
+
+    #[test]
+    fn what_is_recalled_lies_before_what_was_seen_and_nothing_is_twice() {
+        let board = Board::default();
+        board.published(commit(3), true);
+        let before = board.look();
+        board.published(commit(3), false);
+        assert!(Arc::ptr_eq(&before.fitted, &board.look().fitted));
+        board.published(commit(5), false);
+        let past = [1, 3].map(|version| Event {
+            at_ms: 10 * version,
+            what: fitted(version),
+        });
+        board.recall(past.to_vec());
+        let fitted = board.look().fitted;
+        let versions: Vec<i64> = fitted.iter().map(|event| event.what.version).collect();
+        assert_eq!((versions, fitted[1].at_ms), (vec![1, 3, 5], 30));
+        assert!(!Arc::ptr_eq(&before.fitted, &fitted));
     }
 }

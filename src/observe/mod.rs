@@ -16,7 +16,7 @@ mod spell;
 mod traces;
 mod vitals;
 
-pub use board::{Board, Commit, Event, Fitted, WINDOW};
+pub use board::{Board, Commit, Event, FITTED_MAX, Fitted, WINDOW};
 pub use health::{Health, Pulse};
 pub use metrics::{Lag, Metrics, Outcome, Stage, Worker};
 pub use spell::Spell;

@@ -42,6 +42,21 @@ test('a job that is well says so, and its numbers', async ({ page }) => {
   expect(troubles).toEqual([]);
 });
 
+test('the time before the page was opened is there at once', async ({ page }) => {
+  const troubles = await open(page, PICTURES);
+  const lasted = async () => {
+    const said = await page.locator('#images-chart svg').getAttribute('aria-label');
+    const [, time, unit] = /over the last (\d+) (s|min)/.exec(said);
+    return time * (unit === 'min' ? 60 : 1);
+  };
+  await expect.poll(lasted).toBeGreaterThan(5);
+  await page.reload();
+  await expect(page.locator('#verdict')).toHaveText('Well');
+  expect(await lasted()).toBeGreaterThan(4);
+  await expect(page.locator('#accuracy-note')).not.toBeEmpty();
+  expect(troubles).toEqual([]);
+});
+
 test('a point under the pointer shows its picture', async ({ page }) => {
   const troubles = await open(page, PICTURES);
   await meetPoint(page, 24);

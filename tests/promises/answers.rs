@@ -7,7 +7,8 @@ use eigenflow::table::Row;
 use serde_json::Value;
 
 use crate::classes::{LABELS, arrive, fruit};
-use crate::world::{Layout, Published, World, succeed};
+use crate::process::{outcome, succeed};
+use crate::world::{Layout, Published, World};
 
 const CLUSTERED: &str = "[columns]\ncluster = \"fruit_cluster\"\n[projection]\ncomponents = 3\n";
 const LIVE: &str = "[publish]\nreproject_at_end = false\n";
@@ -128,10 +129,7 @@ fn a_table_without_labels_has_the_clusters_that_it_is_asked_for() {
     let again = ask(&world, &["reproject", world.table()]);
     assert!(again.contains("nothing to do"), "{again}");
     let mut command = world.command();
-    let output = command
-        .args(["cluster", world.table()])
-        .output()
-        .expect("the binary");
+    let output = outcome(command.args(["cluster", world.table()]));
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
     assert!(error.contains("give their number"), "{error}");
@@ -224,7 +222,7 @@ fn neighbours_are_the_nearest_rows() {
     ] {
         let mut command = world.command();
         command.args(["similar", missing]).args(table);
-        let output = command.output().expect("the binary");
+        let output = outcome(&mut command);
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1));
         assert!(error.contains(word), "{error}");
@@ -357,7 +355,7 @@ fn older_versions_answer_as_they_did() {
     assert_ne!(early[0]["label"], "cherry");
     let mut command = world.command();
     command.args(["cluster", world.table(), "--version", "999"]);
-    let output = command.output().expect("the binary");
+    let output = outcome(&mut command);
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
     assert!(error.contains("no version 999"), "{error}");

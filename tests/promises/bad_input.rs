@@ -1,11 +1,18 @@
 //! Nothing a producer or an upload can say stops the job, and nothing of it is lost.
 
+use crate::backend::{Backend, keep_on_all_servers};
 use crate::shared::shared;
-use crate::world::{BUCKET, Layout, World, picture};
+use crate::world::{Layout, picture};
 
-#[test]
-fn unreadable_messages_become_rejects_with_their_place() {
-    let world = World::new(1);
+keep_on_all_servers!(
+    unreadable_messages_become_rejects_with_their_place,
+    a_reject_gives_way_to_a_good_upload_and_back,
+    bad_images_meet_their_verdicts_and_good_ones_their_rows,
+    awkward_keys_are_kept_verbatim,
+);
+
+fn unreadable_messages_become_rejects_with_their_place(servers: Backend) {
+    let world = servers.world(1);
     world.send(0, b"not json");
     world.send(0, br#"{"Event":"s3:TestEvent"}"#);
     world.send(0, br#"{"some":"thing"}"#);
@@ -14,19 +21,9 @@ fn unreadable_messages_become_rejects_with_their_place() {
     world.send(0, elsewhere);
     world.run(Layout::TWO, "");
     let rejects = world.rejects();
-    let paths: Vec<_> = rejects.keys().map(String::as_str).collect();
-    assert_eq!(
-        paths,
-        [
-            "kafka://uploads/0/0",
-            "kafka://uploads/0/2",
-            "kafka://uploads/0/4#0"
-        ]
-    );
-    assert_eq!(
-        rejects["kafka://uploads/0/4#0"].reason,
-        "bucket-not-configured"
-    );
+    let place = |place: &str| format!("kafka://{}/0/{place}", world.servers.topic);
+    assert!(rejects.keys().eq(&["0", "2", "4#0"].map(place)));
+    assert_eq!(rejects[&place("4#0")].reason, "bucket-not-configured");
     assert_eq!(world.rows().len(), 1);
     // Rejects survive a restart, once.
     world.upload(0, 2, "a/2.png", picture(2));
@@ -34,9 +31,8 @@ fn unreadable_messages_become_rejects_with_their_place() {
     assert_eq!((world.rows().len(), world.rejects().len()), (2, 3));
 }
 
-#[test]
-fn a_reject_gives_way_to_a_good_upload_and_back() {
-    let world = World::new(1);
+fn a_reject_gives_way_to_a_good_upload_and_back(servers: Backend) {
+    let world = servers.world(1);
     world.upload(0, 1, "a/1.png", &b"no image"[..]);
     world.run(Layout::TWO, "");
     assert_eq!((world.rows().len(), world.rejects().len()), (0, 1));
@@ -51,12 +47,11 @@ fn a_reject_gives_way_to_a_good_upload_and_back() {
     assert_eq!((world.rows().len(), world.rejects().len()), (0, 0));
 }
 
-#[test]
-fn bad_images_meet_their_verdicts_and_good_ones_their_rows() {
+fn bad_images_meet_their_verdicts_and_good_ones_their_rows(servers: Backend) {
     let Some(folder) = shared("data/bad-inputs") else {
         return;
     };
-    let world = World::new(2);
+    let world = servers.world(2);
     let verdicts = std::fs::read_to_string(folder.join("EXPECT.tsv")).expect("the verdicts");
     let verdicts: Vec<Vec<&str>> = verdicts
         .lines()
@@ -71,7 +66,7 @@ fn bad_images_meet_their_verdicts_and_good_ones_their_rows() {
     let (rows, rejects) = (world.rows(), world.rejects());
     assert_eq!(rows.len() + rejects.len(), verdicts.len());
     for verdict in verdicts {
-        let path = format!("s3://{BUCKET}/{}", verdict[0]);
+        let path = world.path_of(verdict[0]);
         match verdict[4] {
             "decode" => assert!(rows.contains_key(&path), "{path}: {:?}", rejects.get(&path)),
             "reject" => assert!(rejects.contains_key(&path), "{path} has a row"),
@@ -80,13 +75,7 @@ fn bad_images_meet_their_verdicts_and_good_ones_their_rows() {
     }
 }
 
-#[test]
-fn awkward_keys_are_kept_verbatim() {
-    keeps_awkward_keys(&World::new(2));
-}
-
-/// Awkward keys are kept verbatim on the servers of a world with two partitions.
-pub fn keeps_awkward_keys(world: &World) {
+fn awkward_keys_are_kept_verbatim(servers: Backend) {
     let Some(file) = shared("data/bad-inputs/KEYS.json") else {
         return;
     };
@@ -98,6 +87,7 @@ pub fn keeps_awkward_keys(world: &World) {
         .iter()
         .map(|key| key.as_str().expect("text"))
         .collect();
+    let world = servers.world(2);
     for (i, key) in keys.iter().enumerate() {
         world.upload(i as i32 % 2, 1, key, picture(i as u64));
     }
@@ -105,7 +95,7 @@ pub fn keeps_awkward_keys(world: &World) {
     let rows = world.rows();
     for key in keys {
         let row = rows
-            .get(&format!("s3://{}/{key}", world.servers.bucket))
+            .get(&world.path_of(key))
             .unwrap_or_else(|| panic!("{key:?} has no row"));
         let label = key.rsplit('/').nth(1).map(str::to_owned);
         assert_eq!(row.label, label);

@@ -1,12 +1,13 @@
 //! Asking a running process over HTTP.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command};
-use std::sync::{Arc, Mutex};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::process::{Process, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(180);
 
@@ -57,50 +58,25 @@ pub fn open(address: &str, path: &str, headers: &str) -> Option<TcpStream> {
 
 /// A process that answers.
 pub struct Listening {
-    pub child: Child,
+    pub process: Process,
     pub address: String,
-    log: Arc<Mutex<String>>,
-}
-
-impl Drop for Listening {
-    /// A test that fails leaves nobody behind.
-    fn drop(&mut self) {
-        // Fails for one that has ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Listening {
     /// Starts a process with `--listen`; its log says where it answers.
     pub fn start(mut command: Command) -> Self {
-        let mut child = command
-            .args(["--listen", "127.0.0.1:0"])
-            .spawn()
-            .expect("the binary");
-        let mut lines = BufReader::new(child.stderr.take().expect("its log"));
-        let log = Arc::new(Mutex::new(String::new()));
+        let mut process = Process::start(command.args(["--listen", "127.0.0.1:0"]));
         let mut address = None;
-        while address.is_none() {
-            let mut line = String::new();
-            let read = lines.read_line(&mut line).expect("its log");
-            assert!(read > 0, "{}", log.lock().expect("its log"));
-            let said = line.split_once("http://").map(|(_, rest)| rest);
+        wait_until("a log that says where it answers", TIMEOUT, || {
+            assert!(!process.has_ended(), "{}", process.log());
+            let log = process.log();
+            let said = log.split_once("http://").map(|(_, rest)| rest);
             address = said.and_then(|rest| Some(rest.split_once('/')?.0.to_owned()));
-            log.lock().expect("its log").push_str(&line);
-        }
-        let written = log.clone();
-        std::thread::spawn(move || {
-            for line in lines.lines().map_while(Result::ok) {
-                let mut log = written.lock().expect("its log");
-                log.push_str(&line);
-                log.push('\n');
-            }
+            address.is_some()
         });
         Listening {
-            child,
+            process,
             address: address.expect("an address"),
-            log,
         }
     }
 
@@ -122,6 +98,6 @@ impl Listening {
     }
 
     pub fn log(&self) -> String {
-        self.log.lock().expect("its log").clone()
+        self.process.log()
     }
 }

@@ -6,7 +6,8 @@ use eigenflow::job::state::FileList;
 use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::Value;
 
-use crate::world::{Layout, Published, World, picture, succeed};
+use crate::process::{outcome, succeed};
+use crate::world::{Layout, Published, World, picture};
 
 const NAMED: &str = "[columns]\npredicted_label = \"guess\"\nconfidence = \"confidence\"\n[projection]\ncomponents = 3\n";
 const LIVE: &str = "[publish]\nreproject_at_end = false\n";
@@ -162,7 +163,7 @@ fn files_are_told_by_the_classifier_of_the_table_and_its_own_network() {
         let mut command = world.command();
         command.arg("classify").args(files);
         command.args(["--table", world.table()]).args(arguments);
-        let output = command.output().expect("the binary");
+        let output = outcome(&mut command);
         let [said, error] =
             [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("text"));
         (output.status.code(), said, error)
@@ -200,7 +201,7 @@ fn files_are_told_by_the_classifier_of_the_table_and_its_own_network() {
         .arg("classify")
         .arg(&new)
         .args(["--table", without.table()]);
-    let output = command.output().expect("the binary");
+    let output = outcome(&mut command);
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
     assert!(error.contains("classifier.enabled"), "{error}");

@@ -3,13 +3,18 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::world::{BUCKET, Layout, World, picture, succeed};
+use crate::backend::{Backend, keep_on_all_servers};
+use crate::process::{outcome, succeed};
+use crate::world::{Layout, World, picture};
+
+keep_on_all_servers!(
+    a_replayed_bucket_equals_the_live_stream,
+    an_export_has_a_line_a_row,
+    reconcile_finds_what_the_events_missed,
+);
 
 fn eigenflow(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_eigenflow"))
-        .args(arguments)
-        .output()
-        .expect("the binary")
+    outcome(Command::new(env!("CARGO_BIN_EXE_eigenflow")).args(arguments))
 }
 
 #[test]
@@ -48,9 +53,8 @@ fn a_table_that_is_not_there_is_one_clear_line() {
     );
 }
 
-#[test]
-fn a_replayed_bucket_equals_the_live_stream() {
-    let (live, replayed) = (World::new(2), World::new(3));
+fn a_replayed_bucket_equals_the_live_stream(servers: Backend) {
+    let (live, replayed) = (servers.world(2), servers.world(3));
     for i in 0..25 {
         let key = format!("b {}/{i}.png", i % 2);
         live.upload(i % 2, 5, &key, picture(i as u64));
@@ -62,7 +66,7 @@ fn a_replayed_bucket_equals_the_live_stream() {
         replayed
             .command()
             .arg("replay")
-            .arg(format!("s3://{BUCKET}/"))
+            .arg(replayed.path_of(""))
             .arg("--config")
             .arg(&config),
     );
@@ -73,20 +77,15 @@ fn a_replayed_bucket_equals_the_live_stream() {
     }
 }
 
-#[test]
-fn an_export_has_a_line_a_row() {
-    let world = World::new(1);
+fn an_export_has_a_line_a_row(servers: Backend) {
+    let world = servers.world(1);
     for i in 0..5 {
         world.upload(0, 1, &format!("a,b/{i}.png"), picture(i));
     }
     world.run(Layout::ONE, "[projection]\ncomponents = 2\n");
-    let output = world
-        .command()
-        .arg("export")
-        .arg(world.table())
-        .args(["--format", "csv"])
-        .output()
-        .expect("the binary");
+    let mut export = world.command();
+    export.arg("export").arg(world.table());
+    let output = outcome(export.args(["--format", "csv"]));
     let text = String::from_utf8(output.stdout).expect("text");
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(
@@ -94,11 +93,8 @@ fn an_export_has_a_line_a_row() {
         "path,label,etag,event_time_ms,width,height,reduced_0,reduced_1"
     );
     assert_eq!(lines.len(), 6);
-    assert!(
-        lines[1].starts_with("\"s3://landing/a,b/0.png\",\"a,b\","),
-        "{}",
-        lines[1]
-    );
+    let first = format!("\"{}\",\"a,b\",", world.path_of("a,b/0.png"));
+    assert!(lines[1].starts_with(&first), "{}", lines[1]);
 }
 
 #[test]
@@ -157,7 +153,7 @@ fn vacuum_deletes_what_nothing_needs_and_nothing_else() {
         let output = succeed(
             world
                 .command()
-                .args(["vacuum", "s3://eigenflow/table", "--endpoint"])
+                .args(["vacuum", &world.servers.uri, "--endpoint"])
                 .arg(world.endpoint())
                 .args(arguments),
         );
@@ -190,9 +186,8 @@ fn vacuum_deletes_what_nothing_needs_and_nothing_else() {
     assert_eq!(world.rows().len(), 3);
 }
 
-#[test]
-fn reconcile_finds_what_the_events_missed() {
-    let (told, silent) = (World::new(2), World::new(2));
+fn reconcile_finds_what_the_events_missed(servers: Backend) {
+    let (told, silent) = (servers.world(2), servers.world(2));
     for world in [&told, &silent] {
         for i in 0..6 {
             world.upload(i % 2, 1, &format!("a/{i}.png"), picture(i as u64));
@@ -214,24 +209,25 @@ fn reconcile_finds_what_the_events_missed() {
     told.run(Layout::TWO, "");
 
     let config = silent.config("");
-    let reconcile = |source: &str, arguments: &[&str]| {
+    let reconcile = |prefix: &str, arguments: &[&str]| {
         let mut command = silent.command();
-        command.args(["reconcile", source, "--config"]).arg(&config);
+        command.arg("reconcile").arg(silent.path_of(prefix));
+        command.arg("--config").arg(&config);
         let output = succeed(command.args(arguments));
         String::from_utf8(output.stdout).expect("text")
     };
     let found = "3 missing, 1 changed, 2 gone, 4 as they should be";
-    let dry = reconcile("s3://landing", &["--dry-run"]);
+    let dry = reconcile("", &["--dry-run"]);
     assert!(
         dry.starts_with(found) && dry.contains("none was sent"),
         "{dry}"
     );
-    let part = reconcile("s3://landing/b", &["--dry-run"]);
+    let part = reconcile("b", &["--dry-run"]);
     assert!(
         part.starts_with("1 missing, 0 changed, 0 gone, 0 as"),
         "{part}"
     );
-    let sent = reconcile("s3://landing", &["--rate", "1000"]);
+    let sent = reconcile("", &["--rate", "1000"]);
     assert!(
         sent.starts_with(found) && sent.contains("6 events sent"),
         "{sent}"
@@ -241,9 +237,12 @@ fn reconcile_finds_what_the_events_missed() {
     for digest in ["moments_sha256", "projection_sha256", "rows", "rejects"] {
         assert_eq!(silent.inspect()[digest], told.inspect()[digest]);
     }
-    assert!(silent.rows().keys().eq(told.rows().keys()));
-    assert!(silent.rejects().keys().eq(told.rejects().keys()));
-    let again = reconcile("s3://landing", &[]);
+    let keys = |world: &World| -> Vec<String> {
+        let paths = world.rows().into_keys().chain(world.rejects().into_keys());
+        paths.map(|path| world.key_of(&path).to_owned()).collect()
+    };
+    assert_eq!(keys(&silent), keys(&told));
+    let again = reconcile("", &[]);
     assert!(
         again.starts_with("0 missing, 0 changed, 0 gone, 8 as"),
         "{again}"

@@ -9,18 +9,20 @@
 //! often images and events are asked for depends on who comes first, so the numbers of calls differ by some from run to run;
 //! a schedule beyond the last call kills nothing. Every fourth random schedule kills at a random moment instead of at a call.
 //!
-//! `EIGENFLOW_CRASHES` says how much of it: a number of seconds of random schedules (60 unless said, drawn from
-//! `EIGENFLOW_SEED`), `all` for every schedule, or one schedule as a failure prints it.
+//! `EIGENFLOW_CRASHES` says how much of it: a number of seconds of random schedules (60 unless said, and 30 on real
+//! servers; drawn from `EIGENFLOW_SEED`), `all` for every schedule, or one schedule as a failure prints it.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use eigenflow::event::{Change, render};
-
+use crate::backend::{Backend, keep_on_all_servers};
+use crate::process::{Process, signal_to};
 use crate::proxy::{Call, Fate, Moment, Proxy};
-use crate::world::{Layout, Published, World, event, finish, picture};
+use crate::shared::loud;
+use crate::world::{Layout, Published, World, picture};
+
+keep_on_all_servers!(a_crash_at_any_call_leaves_no_trace);
 
 const PARTITIONS: i32 = 2;
 /// Several epochs a run.
@@ -34,10 +36,10 @@ const LAYOUTS: [Layout; 4] = [
 /// Longer than any run takes.
 const MOMENT_MS_MAX: u64 = 2000;
 
-/// The two halves of the history: what is in the topic, and what the store and the table hold when the job starts.
+/// A half of the history.
 struct Act {
+    /// What store, topic and table hold when the job starts.
     before: World,
-    events: Vec<(i32, Vec<u8>)>,
     undisturbed: Published,
     /// Calls of the undisturbed run, by layout, to each of [`SERVERS`].
     calls: [[u64; SERVERS.len()]; LAYOUTS.len()],
@@ -98,70 +100,35 @@ impl Schedule {
 }
 
 /// First objects come into an empty table; then some are overwritten, some removed, some come, one is no image.
-fn acts() -> [Act; 2] {
-    let world = World::new(PARTITIONS as usize);
-    let mut events = Vec::new();
-    for i in 0..10 {
-        let key = format!("class {}/{i}.png", i % 3);
-        let etag = world.put(&key, picture(i)).etag;
-        let created = event(Change::Created, &key, Some(etag), 1);
-        events.push((i as i32 % PARTITIONS, render(&created)));
-    }
-    let first = Act::new(world, events);
-    let world = first.play();
-
-    let mut events = Vec::new();
+fn acts(servers: Backend) -> [Act; 2] {
+    let [first, second] = [(); 2].map(|()| {
+        let world = servers.world(PARTITIONS);
+        for i in 0..10 {
+            let key = format!("class {}/{i}.png", i % 3);
+            world.upload(i % PARTITIONS, 1, &key, picture(i as u64));
+        }
+        world
+    });
+    second.run(LAYOUTS[0], SETTINGS);
     for i in [0, 1, 5, 10, 11] {
         let key = format!("class {}/{i}.png", i % 3);
-        let etag = world.put(&key, picture(100 + i)).etag;
-        let created = event(Change::Created, &key, Some(etag), 2);
-        events.push((i as i32 % PARTITIONS, render(&created)));
+        second.upload(i % PARTITIONS, 2, &key, picture(100 + i as u64));
     }
-    let etag = world.put("class 0/broken.png", &b"no image"[..]).etag;
-    let broken = event(Change::Created, "class 0/broken.png", Some(etag), 2);
-    events.push((0, render(&broken)));
+    second.upload(0, 2, "class 0/broken.png", &b"no image"[..]);
     for i in [2, 3, 7] {
-        let key = format!("class {}/{i}.png", i % 3);
-        world.delete(&key);
-        let removed = event(Change::Removed, &key, None, 2);
-        events.push((i % PARTITIONS, render(&removed)));
+        second.remove(i % PARTITIONS, 2, &format!("class {}/{i}.png", i % 3));
     }
-    let mut second = Act::new(world, events);
-    second.events.splice(0..0, first.events.iter().cloned());
-    [first.measured(), second.measured()]
+    [first, second].map(Act::measured)
 }
 
 impl Act {
-    fn new(before: World, events: Vec<(i32, Vec<u8>)>) -> Self {
-        Act {
-            before,
-            events,
-            undisturbed: Published::default(),
-            calls: Default::default(),
-        }
-    }
-
-    /// A world at the act's beginning.
-    fn stage(&self) -> World {
-        let world = self.before.copy(PARTITIONS as usize);
-        for (partition, event) in &self.events {
-            world.send(*partition, event);
-        }
-        world
-    }
-
-    /// The world at the act's end, undisturbed.
-    fn play(&self) -> World {
-        let world = self.stage();
-        world.run(LAYOUTS[0], SETTINGS);
-        world
-    }
-
     /// Runs the act in every layout, to know its outcome and its calls.
-    fn measured(mut self) -> Self {
-        self.undisturbed = Published::of(&self.play());
-        self.calls = LAYOUTS.map(|layout| {
-            let mut world = self.stage();
+    fn measured(before: World) -> Self {
+        let undisturbed = before.fork();
+        undisturbed.run(LAYOUTS[0], SETTINGS);
+        let undisturbed = Published::of(&undisturbed);
+        let calls = LAYOUTS.map(|layout| {
+            let mut world = before.fork();
             let doors = Doors::before(&mut world);
             let asked = Arc::new(Mutex::new(BTreeSet::new()));
             let asking = asked.clone();
@@ -170,7 +137,8 @@ impl Act {
                 Fate::Pass
             });
             world.run(layout, SETTINGS);
-            assert_eq!(Published::of(&world), self.undisturbed, "{layout:?}");
+            let calls = SERVERS.map(|server| doors.of(server).calls());
+            assert_eq!(Published::of(&world), undisturbed, "{layout:?}");
             let asked = asked.lock().expect("names");
             for api in ["Metadata", "ListOffsets", "Fetch"] {
                 assert!(
@@ -178,14 +146,18 @@ impl Act {
                     "the broker was met elsewhere: {asked:?}"
                 );
             }
-            SERVERS.map(|server| doors.of(server).calls())
+            calls
         });
-        self
+        Act {
+            before,
+            undisturbed,
+            calls,
+        }
     }
 
     /// Plays the act, kills the job as scheduled, and runs it to the end; whether it was killed before it had ended.
     fn crash(&self, schedule: Schedule) -> bool {
-        let mut world = self.stage();
+        let mut world = self.before.fork();
         let doors = Doors::before(&mut world);
         let victims = Victims::default();
         // Held until all processes are known: a call that comes early waits.
@@ -204,16 +176,16 @@ impl Act {
                 }
             });
         }
-        let children = world.start(LAYOUTS[schedule.layout], SETTINGS, &["--until-end"]);
-        *pids = Some(children.iter().map(|child| child.id()).collect());
+        let processes = world.start(LAYOUTS[schedule.layout], SETTINGS, &["--until-end"]);
+        *pids = Some(processes.iter().map(Process::id).collect());
         drop(pids);
         if let Kill::AfterMs(time_ms) = schedule.kill {
             std::thread::sleep(Duration::from_millis(time_ms));
             victims.kill();
         }
         let mut killed = false;
-        for child in children {
-            let output = finish(child);
+        for process in processes {
+            let output = process.wait();
             killed |= output.status.code().is_none();
             assert!(
                 output.status.success() || victims.are_dead(),
@@ -243,7 +215,7 @@ impl Doors {
     fn before(world: &mut World) -> Self {
         let store = Proxy::start(world.endpoint());
         world.hide_behind(&store);
-        let broker = Proxy::before_broker(world.kafka().brokers());
+        let broker = Proxy::before_broker(world.servers.brokers());
         world.hide_broker_behind(&broker);
         Doors([store, broker])
     }
@@ -260,9 +232,7 @@ struct Victims(Arc<Mutex<Option<Vec<u32>>>>);
 impl Victims {
     fn kill(&self) {
         if let Some(pids) = self.0.lock().expect("the victims").take() {
-            let pids = pids.iter().map(u32::to_string);
-            // Some may have ended.
-            let _ = Command::new("kill").arg("-KILL").args(pids).output();
+            pids.into_iter().for_each(|id| signal_to(id, libc::SIGKILL));
         }
     }
 
@@ -309,19 +279,22 @@ pub fn seed() -> u64 {
         || u64::from(std::process::id()),
         |text| text.parse().expect("EIGENFLOW_SEED is a number"),
     );
-    eprintln!("EIGENFLOW_SEED={seed}");
+    loud(&format!("EIGENFLOW_SEED={seed}"));
     seed
 }
 
-#[test]
-fn a_crash_at_any_call_leaves_no_trace() {
-    let acts = acts();
+fn a_crash_at_any_call_leaves_no_trace(servers: Backend) {
+    let acts = acts(servers);
     let (mut schedules, mut kills) = (0, 0);
     let mut crash = |schedule: Schedule| {
         schedules += 1;
         kills += u64::from(acts[schedule.act].crash(schedule));
     };
-    let said = std::env::var("EIGENFLOW_CRASHES").unwrap_or_else(|_| "60".into());
+    let seconds = match servers {
+        Backend::Embedded => "60",
+        Backend::Real(_) => "30",
+    };
+    let said = std::env::var("EIGENFLOW_CRASHES").unwrap_or_else(|_| seconds.into());
     if said == "all" {
         every(&acts).into_iter().for_each(&mut crash);
     } else if let Some(schedule) = Schedule::parse(&said) {
@@ -340,8 +313,9 @@ fn a_crash_at_any_call_leaves_no_trace() {
             crash(schedule);
         }
     }
-    eprintln!(
-        "{schedules} schedules, {kills} kills; calls to {SERVERS:?} by act and layout: {:?}",
+    loud(&format!(
+        "{schedules} schedules, {kills} kills on {}; calls to {SERVERS:?} by act and layout: {:?}",
+        servers.name(),
         acts.each_ref().map(|act| act.calls)
-    );
+    ));
 }

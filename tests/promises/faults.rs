@@ -10,7 +10,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::crash::{Dice, seed};
 use crate::proxy::{Call, Fate, Moment, Proxy};
-use crate::world::{Layout, Published, World, finish, picture};
+use crate::world::{Layout, Published, World, picture};
 
 const TWO: Layout = Layout::new(2, 1);
 const SETTINGS: &str = "[publish]\nrows = 8\ninterval_ms = 200\n[projection]\ncomponents = 3\n[log]\nformat = \"human\"\n";
@@ -59,7 +59,7 @@ fn survive(
         fate
     });
     let job = world.start(TWO, SETTINGS, &["--until-end"]).pop();
-    let output = finish(job.expect("a process"));
+    let output = job.expect("a process").wait();
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{what}: {log}");
     assert!(met.load(Relaxed), "{what}: no call met it");
@@ -142,7 +142,7 @@ fn refused(world: &mut World, mut which: impl FnMut(u64, &str) -> bool + Send + 
     });
     let settings = format!("{SETTINGS}[limits]\nretry_ms = 500\n");
     let job = world.start(TWO, &settings, &["--until-end"]).pop();
-    let output = finish(job.expect("a process"));
+    let output = job.expect("a process").wait();
     world.servers.s3.endpoint = endpoint;
     output
 }
@@ -230,7 +230,7 @@ fn a_broker_that_stumbles_changes_nothing() {
 fn an_absent_broker_is_waited_for() {
     let expected = undisturbed();
     let world = World::new(2);
-    let mut children = world.start(TWO, SETTINGS, &[]);
+    let job = world.start(TWO, SETTINGS, &[]).pop();
     world.upload(0, 1, "first.png", picture(0));
     world.wait_for(|state| state["rows"] == 1);
     world.remove(0, 2, "first.png");
@@ -244,9 +244,9 @@ fn an_absent_broker_is_waited_for() {
         let offsets = state["offsets"].as_object();
         offsets.is_some_and(|offsets| offsets["0"] == 17 && offsets["1"] == 14)
     });
-    let child = children.pop().expect("a process");
-    crate::restart::signal(&child, "-TERM");
-    let output = finish(child);
+    let job = job.expect("a process");
+    job.signal(libc::SIGTERM);
+    let output = job.wait();
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
     assert!(log.contains("Kafka is unwell"), "{log}");

@@ -5,11 +5,11 @@
 //! `EIGENFLOW_HISTORY=SEED` runs one.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use eigenflow::classifier;
 use eigenflow::config::Said;
@@ -24,6 +24,8 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::process::LIMIT;
+use crate::shared::loud;
 use crate::world::BUCKET;
 
 mod history;
@@ -39,6 +41,7 @@ const HISTORIES: u64 = 100;
 const SIDE_BY_SIDE: usize = 6;
 const COMPONENTS: usize = 3;
 const TOPIC: &str = "uploads";
+const GLANCE: Duration = Duration::from_millis(1);
 
 #[test]
 fn histories_end_in_the_state_of_their_live_objects() {
@@ -88,12 +91,10 @@ fn histories_end_in_the_state_of_their_live_objects() {
         failures.len()
     );
     let (histories, runs) = (seeds.end - seeds.start, runs.into_inner());
-    // Past the harness, which hides what a test prints.
-    let _ = writeln!(
-        std::io::stderr(),
+    loud(&format!(
         "{histories} histories in {} layouts: {runs} processes ran",
         LAYOUTS.len()
-    );
+    ));
 }
 
 /// Runs a history in every layout; how many processes that took, or what went wrong.
@@ -196,6 +197,17 @@ fn run_job(
             })
         };
         let threads: Vec<_> = (0..processes).map(start).collect();
+        let begun = Instant::now();
+        while !threads.iter().all(|thread| thread.is_finished()) {
+            if begun.elapsed() > LIMIT {
+                // A thread can't be ended, and a failure would wait for it.
+                loud(&format!(
+                    "a history did not end within {LIMIT:?}:\n{config}"
+                ));
+                std::process::exit(101);
+            }
+            std::thread::sleep(GLANCE);
+        }
         let ends = threads
             .into_iter()
             .map(|thread| thread.join().expect("no panic"));

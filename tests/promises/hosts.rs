@@ -4,13 +4,15 @@
 //! are, so nothing of it is seen or left behind outside. The servers listen on the loopback; doors lead to them.
 
 use std::net::Ipv4Addr;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::process::{Process, outcome, signal_to, succeed, there};
 use crate::proxy::{Fate, Moment, Proxy};
-use crate::world::{Layout, Published, World, finish, picture, succeed};
+use crate::shared::loud;
+use crate::world::{Layout, Published, World, picture};
 
 /// Of the network for documentation. It is as long as the loopback's, which [`Proxy`] replaces in the broker's answers.
 const SERVERS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -39,9 +41,9 @@ impl Network {
     fn new(hosts: usize) -> Option<Self> {
         // SAFETY: a system call without memory.
         let alone = unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0;
-        if !alone || Command::new("ip").arg("-V").output().is_err() {
-            eprintln!(
-                "SKIPPED: hosts need `ip` and the right to make network namespaces (root, CAP_NET_ADMIN)"
+        if !alone || !there("ip") {
+            loud(
+                "SKIPPED: hosts need `ip` and the right to make network namespaces (root, CAP_NET_ADMIN)",
             );
             return None;
         }
@@ -105,31 +107,27 @@ impl Host {
 
     /// What is not there any more needs no end: failures are for the next who build.
     fn destroy(&self) {
-        let inside = Command::new("ip")
-            .args(["netns", "pids", &self.name])
-            .output();
-        let inside = inside.map(|output| output.stdout).unwrap_or_default();
-        for id in String::from_utf8_lossy(&inside).lines() {
-            let _ = Command::new("kill").args(["-KILL", id]).output();
+        let inside = outcome(Command::new("ip").args(["netns", "pids", &self.name]));
+        for id in String::from_utf8_lossy(&inside.stdout).lines() {
+            signal_to(id.parse().expect("an id"), libc::SIGKILL);
         }
         for gone in [
             ["link", "delete", &format!("to{}", self.number)],
             ["netns", "delete", &self.name],
         ] {
-            let _ = Command::new("ip").args(gone).output();
+            outcome(Command::new("ip").args(gone));
         }
     }
 
     /// Starts a command here.
-    fn start(&self, command: &Command) -> Child {
+    fn start(&self, command: &Command) -> Process {
         let mut inside = Command::new("ip");
         inside.args(["netns", "exec", &self.name]);
         inside.arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
             inside.env(name, value.expect("a variable that is set"));
         }
-        inside.stderr(std::process::Stdio::piped());
-        inside.spawn().expect("a process of the host")
+        Process::start(&mut inside)
     }
 }
 
@@ -154,7 +152,7 @@ fn history(world: &World) {
 /// What they said.
 fn survive(
     disturb: impl Fn(&Host) + Send + 'static,
-    mend: impl FnOnce(&Host, &Command) -> Option<Child>,
+    mend: impl FnOnce(&Host, &Command) -> Option<Process>,
 ) -> Option<Vec<String>> {
     let network = Network::new(LAYOUT.processes)?;
     let undisturbed = World::new(2);
@@ -192,16 +190,16 @@ fn survive(
         Fate::Pass
     });
     let hosts = network.hosts.iter().zip(&commands);
-    let mut processes: Vec<Child> = hosts.map(|(host, command)| host.start(command)).collect();
+    let mut processes: Vec<Process> = hosts.map(|(host, command)| host.start(command)).collect();
     let disturbed = begins.recv_timeout(Duration::from_secs(60));
     disturbed.expect("a job that came to its middle");
     if let Some(replaced) = mend(&network.hosts[1], &commands[1]) {
         let ended = processes.pop().expect("the second process").wait();
-        assert!(!ended.expect("its end").success());
+        assert!(!ended.status.success());
         processes.push(replaced);
     }
     let said = processes.into_iter().map(|process| {
-        let output = finish(process);
+        let output = process.wait();
         let log = String::from_utf8_lossy(&output.stderr).into_owned();
         println!("{log}");
         assert!(output.status.success(), "{}\n{log}", output.status);

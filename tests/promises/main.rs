@@ -1,6 +1,8 @@
-//! Black-box tests, by promise. They run the binary against the embedded Kafka and S3, over TCP.
+//! Black-box tests, by promise. They run the binary over TCP against the embedded Kafka and
+//! S3, and what must hold on every server against Apache Kafka and SeaweedFS, too.
 
 mod answers;
+mod backend;
 mod bad_input;
 mod caller;
 mod classes;
@@ -12,6 +14,7 @@ mod histories;
 mod hosts;
 mod networks;
 mod observe;
+mod process;
 mod promtool;
 mod proxy;
 mod reproject;

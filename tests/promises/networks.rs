@@ -2,6 +2,7 @@
 
 use std::process::Output;
 
+use crate::process::outcome;
 use crate::world::{Layout, World, picture};
 
 /// A small network of random weights.
@@ -25,7 +26,7 @@ fn run(world: &World, backbone: &[(&str, &str)], head: &[(&str, &str)]) -> Outpu
             command.env(format!("EIGENFLOW__{section}__{key}"), value);
         }
     }
-    command.output().expect("the binary")
+    outcome(&mut command)
 }
 
 fn refused(output: &Output) -> String {

@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use crate::caller::{Listening, get, open};
 use crate::promtool;
-use crate::restart::signal;
 use crate::world::{BUCKET, Layout, SMALL_EPOCHS, World, picture};
 
 /// The job's processes, each with a server of its own.
@@ -19,11 +18,12 @@ fn listen(world: &World, layout: Layout, more: &str) -> Vec<Listening> {
 
 /// Ends the job in good order; its processes' logs.
 fn end(processes: Vec<Listening>) -> Vec<String> {
-    signal(&processes[0].child, "-TERM");
-    let ended = processes.into_iter().map(|mut process| {
-        let status = process.child.wait().expect("its end");
-        assert!(status.success(), "{status}: {}", process.log());
-        process.log()
+    processes[0].process.signal(libc::SIGTERM);
+    let ended = processes.into_iter().map(|listening| {
+        let output = listening.process.wait();
+        let log = String::from_utf8(output.stderr).expect("text");
+        assert!(output.status.success(), "{}: {log}", output.status);
+        log
     });
     ended.collect()
 }
@@ -204,10 +204,8 @@ fn the_map_is_the_published_table_and_its_pictures_are_of_nothing_else() {
     world.upload(0, 1, "class 0/broken.png", &b"no image"[..]);
     world.put("class 0/unannounced.png", picture(77));
     world.run(Layout::TWO, "");
-    let job = listen(&world, Layout::ONE, SMALL_EPOCHS);
-    let [job] = &job[..] else {
-        panic!("one process")
-    };
+    let processes = listen(&world, Layout::ONE, SMALL_EPOCHS);
+    let job = &processes[0];
     let map = job
         .until("/api/points", |answer| {
             answer.status == 200 && answer.json()["of"] == 12
@@ -243,7 +241,7 @@ fn the_map_is_the_published_table_and_its_pictures_are_of_nothing_else() {
         format!("s3://{BUCKET}/class 0/broken.png"),
         format!("s3://{BUCKET}/class 0/unannounced.png"),
         format!("s3://{BUCKET}/class 1/../class 1/4.png"),
-        "s3://eigenflow/table/_delta_log/00000000000000000000.json".to_owned(),
+        format!("{}/_delta_log/00000000000000000000.json", world.servers.uri),
         "file:///etc/passwd".to_owned(),
         "/etc/passwd".to_owned(),
         String::new(),
@@ -272,7 +270,8 @@ fn the_map_is_the_published_table_and_its_pictures_are_of_nothing_else() {
     let rows: BTreeMap<String, Row> = world.rows();
     assert!(now.iter().eq(rows.keys()));
     assert!(later["commit"].as_u64() > map["commit"].as_u64());
-    signal(&job.child, "-TERM");
+    // What was told is kept for the listener; the job's end is what has a limit.
+    end(processes);
     let mut told = String::new();
     stream
         .read_to_string(&mut told)
@@ -288,6 +287,65 @@ fn the_map_is_the_published_table_and_its_pictures_are_of_nothing_else() {
         "{told}"
     );
     assert!(told.contains(r#"{"reason":"it was stopped"}"#), "{told}");
+}
+
+#[test]
+fn what_a_browser_has_is_not_sent_again_and_a_restart_forgets_no_projection() {
+    let world = World::new(1);
+    let upload = |epoch: u64| {
+        for i in 0..6 {
+            let name = format!("class {}/{epoch}-{i}.png", i % 2);
+            world.upload(0, epoch as i64, &name, picture(10 * epoch + i));
+        }
+    };
+    for epoch in 1..4 {
+        upload(epoch);
+        world.run(Layout::ONE, SMALL_EPOCHS);
+    }
+    let start = || listen(&world, Layout::ONE, SMALL_EPOCHS).remove(0);
+    let job = start();
+    let plain = job.until("/api/points", |answer| {
+        answer.status == 200 && answer.json()["of"] == 18
+    });
+    let ask = |path: &str, header: &str| get(&job.address, path, header).expect("an answer");
+    let gzip = ask("/api/points", "accept-encoding: gzip\r\n");
+    assert!(
+        gzip.head.contains("content-encoding: gzip"),
+        "{}",
+        gzip.head
+    );
+    let mut text = String::new();
+    let mut unpacked = flate2::read::GzDecoder::new(&gzip.body[..]);
+    unpacked.read_to_string(&mut text).expect("gzip");
+    assert_eq!(text, plain.text());
+    let thumbnail = "/api/thumbnail?path=s3%3A%2F%2Flanding%2Fclass%201%2F2-1.png&row=1";
+    for path in ["/api/points", thumbnail] {
+        let answer = ask(path, "");
+        assert_eq!(answer.status, 200, "{path}");
+        let etag = answer.head.lines().find_map(|l| l.strip_prefix("etag: "));
+        let etag = etag.expect("an etag").replace("w/", "W/");
+        let again = ask(path, &format!("if-none-match: {etag}\r\n"));
+        assert_eq!((again.status, again.body.len()), (304, 0), "{path}");
+        let other = ask(path, "if-none-match: W/\"0-0\"\r\n");
+        assert_eq!(other.body, answer.body, "{path}");
+    }
+
+    // Nobody holds the stream: the map rests, and catches up when it is asked for.
+    upload(4);
+    world.wait_for(|state| state["rows"] == 24);
+    job.until("/api/points", |answer| answer.json()["of"] == 24);
+    let fits = |state: &Value| state["history"].as_array().map_or(0, Vec::len);
+    let before = state(&job, |state| fits(state) >= 4);
+    end(vec![job]);
+    let job = start();
+    let after = state(&job, |state| fits(state) >= fits(&before));
+    let told = |state: &Value| -> Vec<Value> {
+        let fits = state["history"].as_array().expect("projections").iter();
+        let fit = |fit: &Value| serde_json::json!([fit["version"], fit["rows"], fit["tested"]]);
+        fits.map(fit).collect()
+    };
+    assert_eq!(told(&after), told(&before));
+    end(vec![job]);
 }
 
 #[test]

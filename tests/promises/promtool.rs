@@ -1,7 +1,10 @@
 //! promtool's opinion of a running job's metrics.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::io::{Seek, Write};
+use std::process::Command;
+
+use crate::process::{outcome, there};
+use crate::shared::loud;
 
 /// What promtool finds wrong with an exposition; nothing to say where there is no promtool. It reads Prometheus' older text, where a
 /// counter's family is named as its samples are, and a unit is not told.
@@ -18,20 +21,18 @@ pub fn complaint(exposition: &str) -> Option<String> {
             _ => text += &format!("{line}\n"),
         }
     }
-    let spawned = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut child) = spawned else {
-        eprintln!("SKIPPED: promtool is not there to check the metrics");
+    if !there("promtool") {
+        loud("SKIPPED: promtool is not there to check the metrics");
         return None;
-    };
-    let mut stdin = child.stdin.take().expect("its input");
-    stdin.write_all(text.as_bytes()).expect("its input");
-    drop(stdin);
-    let output = child.wait_with_output().expect("its end");
+    }
+    let mut file = tempfile::tempfile().expect("a file");
+    file.write_all(text.as_bytes()).expect("its input");
+    file.rewind().expect("its beginning");
+    let output = outcome(
+        Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(file),
+    );
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
     (!output.status.success() || !said.is_empty()).then_some(said)

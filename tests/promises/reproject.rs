@@ -1,14 +1,14 @@
 //! `reproject`: all rows under the newest projection, by one commit that changes nothing else.
 
-use std::process::{Output, Stdio};
+use std::process::Output;
 use std::sync::Arc;
 
 use eigenflow::job::{self, Asked, Reprojection};
 use eigenflow::operators::Load;
 use eigenflow::table::{CommitError, Row};
 
-use crate::restart::signal;
-use crate::world::{Layout, Published, World, finish, picture, succeed};
+use crate::process::{Process, outcome, succeed};
+use crate::world::{Layout, Published, World, picture};
 
 /// Several epochs, and so several projections, a run.
 const LIVE: &str = "[publish]\nrows = 5\ninterval_ms = 200\nreproject_at_end = false\n[projection]\ncomponents = 3\n";
@@ -34,7 +34,7 @@ fn change(world: &World) {
 
 fn reproject(world: &World, arguments: &[&str]) -> Output {
     let mut command = world.command();
-    let command = command.args(["reproject", "s3://eigenflow/table", "--endpoint"]);
+    let command = command.args(["reproject", &world.servers.uri, "--endpoint"]);
     succeed(command.arg(world.endpoint()).args(arguments))
 }
 
@@ -172,13 +172,9 @@ fn a_reprojection_that_loses_to_a_job_changes_nothing() {
 fn a_job_that_is_overtaken_says_so_and_goes_on_when_started_again() {
     let world = World::new(2);
     arrive(&world);
-    let supervisor = world
-        .command()
-        .args(["run", "--restart", "--config"])
-        .arg(world.config(LIVE))
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary");
+    let mut command = world.command();
+    command.args(["run", "--restart", "--config"]);
+    let supervisor = Process::start(command.arg(world.config(LIVE)));
     world.wait_for(|state| state["rows"] == 20);
     world.upload(0, 1, "class 0/21.png", picture(21));
     world.wait_for(|state| state["rows"] == 21);
@@ -186,8 +182,8 @@ fn a_job_that_is_overtaken_says_so_and_goes_on_when_started_again() {
     assert!(said(&done).contains("files became 1;"), "{}", said(&done));
     change(&world);
     world.wait_for(|state| state["offsets"]["0"] == 14 && state["offsets"]["1"] == 11);
-    signal(&supervisor, "-TERM");
-    let output = finish(supervisor);
+    supervisor.signal(libc::SIGTERM);
+    let output = supervisor.wait();
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
     assert_eq!(
@@ -209,8 +205,7 @@ fn what_is_asked_wrongly_is_told() {
         (&["/nowhere/table", "-w", "0"], 2),
         (&["/nowhere/table", "--rows-per-file", "0"], 2),
     ] {
-        let output = world.command().arg("reproject").args(arguments).output();
-        let output = output.expect("the binary");
+        let output = outcome(world.command().arg("reproject").args(arguments));
         assert_eq!(output.status.code(), Some(code), "{arguments:?}");
         assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1);
     }

@@ -1,24 +1,33 @@
 //! Stopped, killed, resumed: nothing lost, nothing twice.
 
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
 use eigenflow::table::Row;
 
-use crate::caller::get;
-use crate::world::{Layout, SMALL_EPOCHS, World, finish, picture};
+use crate::backend::{Backend, keep_on_all_servers};
+use crate::caller::{Listening, get};
+use crate::process::{LIMIT, Process, outcome, signal_to, wait_until};
+use crate::world::{Layout, SMALL_EPOCHS, World, picture};
 
-pub fn signal(child: &std::process::Child, signal: &str) {
-    let sent = Command::new("kill")
-        .args([signal, &child.id().to_string()])
-        .status()
-        .expect("kill");
-    assert!(sent.success());
-}
+keep_on_all_servers!(
+    a_job_resumes_with_another_number_of_workers,
+    other_projection_options_hold_from_the_next_epoch_on,
+    a_signal_publishes_what_is_in_flight,
+    a_killed_job_goes_on_from_its_last_commit,
+    a_lost_process_ends_the_others_within_seconds,
+    a_process_that_fails_by_an_error_ends_the_others_within_seconds,
+    a_supervised_job_goes_on_after_a_kill,
+    a_supervisor_gives_up_where_a_restart_cures_nothing,
+    of_two_jobs_on_one_table_one_is_fenced_out,
+    a_process_tells_whether_it_moves_and_whether_it_is_ready,
+);
 
-#[test]
-fn a_job_resumes_with_another_number_of_workers() {
-    let world = World::new(3);
+/// What the processes of a job may take to notice that one of them is gone.
+const WITHIN: Duration = Duration::from_secs(60);
+
+fn a_job_resumes_with_another_number_of_workers(servers: Backend) {
+    let world = servers.world(3);
     for i in 0..30 {
         world.upload(i % 3, 1, &format!("a/{i}.png"), picture(i as u64));
     }
@@ -46,9 +55,8 @@ fn a_job_resumes_with_another_number_of_workers() {
     }
 }
 
-#[test]
-fn other_projection_options_hold_from_the_next_epoch_on() {
-    let world = World::new(1);
+fn other_projection_options_hold_from_the_next_epoch_on(servers: Backend) {
+    let world = servers.world(1);
     for i in 0..10 {
         world.upload(0, 1, &format!("a/{i}.png"), picture(i));
     }
@@ -62,45 +70,41 @@ fn other_projection_options_hold_from_the_next_epoch_on() {
     assert_eq!(world.verify(1).tally.differences, []);
 }
 
-#[test]
-fn a_signal_publishes_what_is_in_flight() {
+fn a_signal_publishes_what_is_in_flight(servers: Backend) {
     for layout in [Layout::TWO, Layout::PROCESSES] {
-        let world = World::new(3);
-        let children = world.start(layout, "[publish]\ninterval_ms = 3600000\nrows = 12\n", &[]);
+        let world = servers.world(3);
+        let settings = "[publish]\ninterval_ms = 3600000\nrows = 12\n";
+        let commands = world.processes(layout, settings, &[]).into_iter();
+        let job: Vec<Listening> = commands.map(Listening::start).collect();
         for i in 0..20 {
             world.upload(i % 3, 1, &format!("a/{i}.png"), picture(i as u64));
         }
         // The first epoch by rows; what follows waits for an hour, or the signal.
         world.wait_for(|state| state["rows"].as_u64() >= Some(12));
-        std::thread::sleep(Duration::from_millis(300));
-        signal(&children[children.len() - 1], "-TERM");
-        for child in children {
-            let output = finish(child);
-            assert!(
-                output.status.success(),
-                "{}",
-                String::from_utf8_lossy(&output.stderr)
-            );
+        job[0].until("/api/state", |answer| {
+            answer.status == 200 && answer.json()["totals"]["images"] == 20
+        });
+        job[job.len() - 1].process.signal(libc::SIGTERM);
+        for listening in job {
+            let output = listening.process.wait();
+            let log = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{log}");
         }
         assert_eq!(world.rows().len(), 20, "{layout:?}");
     }
 }
 
-#[test]
-fn a_killed_job_goes_on_from_its_last_commit() {
-    let world = World::new(3);
+fn a_killed_job_goes_on_from_its_last_commit(servers: Backend) {
+    let world = servers.world(3);
     for i in 0..200 {
         world.upload(i % 3, 1, &format!("a/{i}.png"), picture(i as u64));
     }
     for round in 0..6 {
-        for child in world.start(
-            [Layout::ONE, Layout::TWO, Layout::PROCESSES][round % 3],
-            SMALL_EPOCHS,
-            &[],
-        ) {
+        let layout = [Layout::ONE, Layout::TWO, Layout::PROCESSES][round % 3];
+        for process in world.start(layout, SMALL_EPOCHS, &[]) {
             std::thread::sleep(Duration::from_millis(150 + 70 * round as u64));
-            signal(&child, "-KILL");
-            finish(child);
+            process.signal(libc::SIGKILL);
+            process.wait();
         }
     }
     world.run(Layout::TWO, SMALL_EPOCHS);
@@ -116,48 +120,33 @@ fn a_killed_job_goes_on_from_its_last_commit() {
     }
 }
 
-#[test]
-fn a_lost_process_ends_the_others_within_seconds() {
-    let world = World::new(2);
+fn a_lost_process_ends_the_others_within_seconds(servers: Backend) {
+    let world = servers.world(2);
     world.upload(0, 1, "a/1.png", picture(1));
-    let mut children = world.start(Layout::PROCESSES, SMALL_EPOCHS, &[]);
+    let mut job = world.start(Layout::PROCESSES, SMALL_EPOCHS, &[]);
     world.wait_for(|state| state["rows"] == 1);
-    let victim = children.pop().expect("two processes");
-    signal(&victim, "-KILL");
-    finish(victim);
-    let start = std::time::Instant::now();
-    let output = finish(children.pop().expect("two processes"));
-    assert_eq!(
-        output.status.code(),
-        Some(1),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(start.elapsed() < Duration::from_secs(30));
+    let victim = job.pop().expect("two processes");
+    victim.signal(libc::SIGKILL);
+    victim.wait();
+    let output = job.pop().expect("two processes").wait_within(WITHIN);
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{log}");
 }
 
-#[test]
-fn a_process_that_fails_by_an_error_ends_the_others_within_seconds() {
-    let world = World::new(2);
+fn a_process_that_fails_by_an_error_ends_the_others_within_seconds(servers: Backend) {
+    let world = servers.world(2);
     world.upload(0, 1, "a/1.png", picture(1));
     let mut processes = world.processes(Layout::PROCESSES, SMALL_EPOCHS, &[]);
     // Labels of two rules must not meet in one table, so the second process refuses.
     processes[1].env("EIGENFLOW__LABEL__RULE", "none");
-    let start = std::time::Instant::now();
-    let children: Vec<_> = processes
-        .iter_mut()
-        .map(|process| process.spawn().expect("the binary"))
-        .collect();
-    let codes: Vec<_> = children
-        .into_iter()
-        .map(|child| finish(child).status.code())
-        .collect();
+    let job: Vec<_> = processes.iter_mut().map(Process::start).collect();
+    let ended = job.into_iter().map(|process| process.wait_within(WITHIN));
+    let codes: Vec<_> = ended.map(|output| output.status.code()).collect();
     assert_eq!(codes, [Some(1), Some(2)]);
-    assert!(start.elapsed() < Duration::from_secs(60));
 }
 
 /// The processes that a supervisor has started.
-fn children(supervisor: &std::process::Child) -> Vec<u32> {
+fn children(supervisor: &Process) -> Vec<u32> {
     let id = supervisor.id();
     let listed = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
     let listed = listed.expect("Linux tells a process's children");
@@ -167,95 +156,73 @@ fn children(supervisor: &std::process::Child) -> Vec<u32> {
         .collect()
 }
 
-#[test]
-fn a_supervised_job_goes_on_after_a_kill() {
+fn a_supervised_job_goes_on_after_a_kill(servers: Backend) {
     for layout in [Layout::TWO, Layout::PROCESSES] {
-        let world = World::new(2);
+        let world = servers.world(2);
         world.upload(0, 1, "a/1.png", picture(1));
         let workers = layout.workers.to_string();
         let processes = layout.processes.to_string();
-        let supervisor = world
-            .command()
-            .args(["run", "--restart", "-w", &workers, "-n", &processes])
-            .arg("--config")
-            .arg(world.config(SMALL_EPOCHS))
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .expect("the binary");
+        let mut command = world.command();
+        command.args(["run", "--restart", "-w", &workers, "-n", &processes]);
+        command.arg("--config").arg(world.config(SMALL_EPOCHS));
+        let supervisor = Process::start(&mut command);
         world.wait_for(|state| state["rows"] == 1);
         let first = children(&supervisor);
         assert_eq!(first.len(), layout.processes);
-        let victim = first[first.len() - 1].to_string();
-        let killed = Command::new("kill").args(["-KILL", &victim]).status();
-        assert!(killed.expect("kill").success());
+        signal_to(first[first.len() - 1], libc::SIGKILL);
         world.upload(1, 2, "a/2.png", picture(2));
         world.wait_for(|state| state["rows"] == 2);
         let second = children(&supervisor);
         assert!(second.iter().all(|child| !first.contains(child)));
-        signal(&supervisor, "-TERM");
-        let output = finish(supervisor);
+        supervisor.signal(libc::SIGTERM);
+        let output = supervisor.wait();
         let log = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{log}");
         assert!(log.contains("started again"), "{log}");
         for child in second {
-            assert!(!std::path::Path::new(&format!("/proc/{child}")).exists());
+            assert!(!Path::new(&format!("/proc/{child}")).exists());
         }
     }
 }
 
-#[test]
-fn a_supervisor_gives_up_where_a_restart_cures_nothing() {
-    let world = World::new(1);
+fn a_supervisor_gives_up_where_a_restart_cures_nothing(servers: Backend) {
+    let world = servers.world(1);
     world.upload(0, 1, "a/1.png", picture(1));
     world.run(Layout::ONE, "");
     let config = world.config("[limits]\nretry_ms = 1000\n");
-    let output = world
-        .command()
-        .args(["run", "--restart", "-n", "2", "--config"])
+    let mut command = world.command();
+    command.args(["run", "--restart", "-n", "2", "--config"]);
+    command
         .arg(config)
-        .env("EIGENFLOW__KAFKA__TOPIC", "another")
-        .output()
-        .expect("the binary");
+        .env("EIGENFLOW__KAFKA__TOPIC", "another");
+    let output = outcome(&mut command);
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{log}");
-    assert!(
-        log.contains("the table's offsets are of topic uploads"),
-        "{log}"
-    );
+    let cause = format!("the table's offsets are of topic {}", world.servers.topic);
+    assert!(log.contains(&cause), "{log}");
 }
 
-#[test]
-fn of_two_jobs_on_one_table_one_is_fenced_out() {
-    let world = World::new(1);
+fn of_two_jobs_on_one_table_one_is_fenced_out(servers: Backend) {
+    let world = servers.world(1);
     world.upload(0, 1, "a/1.png", picture(1));
     let slow = "[publish]\ninterval_ms = 1500\nrows = 1000\n";
-    let first = world
-        .start(Layout::ONE, slow, &[])
-        .pop()
-        .expect("a process");
-    let second = world
-        .start(Layout::ONE, slow, &[])
-        .pop()
-        .expect("a process");
+    let start = || world.start(Layout::ONE, slow, &[]).remove(0);
+    let mut jobs = [start(), start()];
     world.wait_for(|state| state["rows"] == 1);
     std::thread::sleep(Duration::from_millis(1000));
     world.upload(0, 2, "a/2.png", picture(2));
     world.wait_for(|state| state["rows"] == 2);
-    let mut jobs = [first, second];
-    let ended: Vec<bool> = jobs
-        .iter_mut()
-        .map(|job| job.try_wait().expect("its state").is_some())
-        .collect();
-    assert_eq!(
-        ended.iter().filter(|ended| **ended).count(),
-        1,
-        "one of the two must have ended"
-    );
+    let mut ended = [false; 2];
+    wait_until("one of the two ends", WITHIN, || {
+        ended = jobs.each_mut().map(Process::has_ended);
+        ended.contains(&true)
+    });
+    assert_ne!(ended, [true; 2], "one of the two goes on");
     for (job, ended) in jobs.into_iter().zip(ended) {
         if !ended {
-            signal(&job, "-TERM");
+            job.signal(libc::SIGTERM);
         }
-        let output = finish(job);
+        let output = job.wait();
         let log = String::from_utf8_lossy(&output.stderr);
         assert_eq!(
             output.status.code(),
@@ -266,32 +233,33 @@ fn of_two_jobs_on_one_table_one_is_fenced_out() {
     }
 }
 
-#[test]
-fn a_process_tells_whether_it_moves_and_whether_it_is_ready() {
-    let world = World::new(1);
+fn a_process_tells_whether_it_moves_and_whether_it_is_ready(servers: Backend) {
+    let world = servers.world(1);
     let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = port.local_addr().expect("its address").to_string();
     drop(port);
     let mut processes = world.processes(Layout::PROCESSES, SMALL_EPOCHS, &[]);
     let mut second = processes.pop().expect("two processes");
     let mut first = processes.pop().expect("two processes");
-    let first = first.args(["--listen", &address]).spawn();
-    let until = |path: &str, status: u16| loop {
-        match get(&address, path, "") {
-            Some(answer) if answer.status == status => break answer.text(),
-            _ => std::thread::sleep(Duration::from_millis(20)),
-        }
+    let first = Process::start(first.args(["--listen", &address]));
+    let until = |path: &str, status: u16| {
+        let mut said = None;
+        wait_until(path, LIMIT, || {
+            let answer = get(&address, path, "").filter(|answer| answer.status == status);
+            said = answer.map(|answer| answer.text());
+            said.is_some()
+        });
+        said.expect("an answer")
     };
     // Alone it can't work, but a restart would cure nothing.
     assert!(until("/readyz", 503).contains("waiting for the other processes"));
     assert_eq!(until("/livez", 200), "ok\n");
-    let second = second.spawn();
+    let second = Process::start(&mut second);
     assert_eq!(until("/readyz", 200), "ok\n");
     assert_eq!(until("/livez", 200), "ok\n");
     until("/elsewhere", 404);
-    let children = [first, second].map(|child| child.expect("the binary"));
-    signal(&children[0], "-TERM");
-    for child in children {
-        assert!(finish(child).status.success());
+    first.signal(libc::SIGTERM);
+    for process in [first, second] {
+        assert!(process.wait().status.success());
     }
 }

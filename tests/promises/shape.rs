@@ -1,11 +1,19 @@
 //! What the table looks like: names of columns, what is shown, and which objects are rows.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use eigenflow::table::Row;
 use serde_json::Value;
 
-use crate::world::{Layout, SMALL_EPOCHS, World, finish, picture, succeed};
+use crate::backend::{Backend, keep_on_all_servers};
+use crate::process::succeed;
+use crate::world::{Layout, SMALL_EPOCHS, World, picture};
+
+keep_on_all_servers!(
+    columns_have_the_names_they_are_given_and_the_rows_are_the_same,
+    a_table_keeps_its_columns,
+    only_what_is_selected_is_a_row_and_reconcile_follows_a_new_selection,
+);
 
 const NAMED: &str = "[columns]\nlabel = \"category\"\nfeatures = \"raw\"\nscaled_features = \"scaledFeatures\"\n\
                      reduced_features = \"pcaFeatures\"\n\
@@ -19,21 +27,20 @@ fn arrive(world: &World) {
 }
 
 fn run_of(world: &World, more: &str) -> (Option<i32>, String) {
-    let child = world.start(Layout::ONE, more, &["--until-end"]).pop();
-    let output = finish(child.expect("a process"));
+    let job = world.start(Layout::ONE, more, &["--until-end"]).pop();
+    let output = job.expect("a process").wait();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.code(), said)
 }
 
 fn export(world: &World, columns: &str) -> String {
     let mut command: Command = world.command();
-    command.args(["export", "s3://eigenflow/table", "--columns", columns]);
+    command.args(["export", &world.servers.uri, "--columns", columns]);
     String::from_utf8(succeed(&mut command).stdout).expect("text")
 }
 
-#[test]
-fn columns_have_the_names_they_are_given_and_the_rows_are_the_same() {
-    let (plain, named) = (World::new(2), World::new(2));
+fn columns_have_the_names_they_are_given_and_the_rows_are_the_same(servers: Backend) {
+    let (plain, named) = (servers.world(2), servers.world(2));
     let small = format!("{NAMED}{SMALL_EPOCHS}");
     for world in [&plain, &named] {
         arrive(world);
@@ -56,13 +63,16 @@ fn columns_have_the_names_they_are_given_and_the_rows_are_the_same() {
     };
     assert_eq!(digests(&plain), digests(&named));
 
-    let unshown = |row: Row| Row {
-        scaled_features: None,
-        content: None,
-        projection_version: None,
-        ..row
+    let rows = |world: &World| -> Vec<Row> {
+        let unshown = |row: Row| Row {
+            path: world.key_of(&row.path).to_owned(),
+            scaled_features: None,
+            content: None,
+            projection_version: None,
+            ..row
+        };
+        world.rows().into_values().map(unshown).collect()
     };
-    let rows = |world: &World| world.rows().into_values().map(unshown).collect::<Vec<_>>();
     assert!(rows(&plain) == rows(&named), "the rows differ");
     for row in named.rows().into_values() {
         let content = row.content.expect("the image");
@@ -82,9 +92,8 @@ fn columns_have_the_names_they_are_given_and_the_rows_are_the_same() {
     assert_eq!(csv.lines().count(), 1 + 23);
 }
 
-#[test]
-fn a_table_keeps_its_columns() {
-    let world = World::new(2);
+fn a_table_keeps_its_columns(servers: Backend) {
+    let world = servers.world(2);
     arrive(&world);
     world.run(Layout::ONE, NAMED);
     let (code, said) = run_of(&world, "[projection]\ncomponents = 3\n");
@@ -98,9 +107,8 @@ fn a_table_keeps_its_columns() {
     assert!(said.contains("two columns"), "{said}");
 }
 
-#[test]
-fn only_what_is_selected_is_a_row_and_reconcile_follows_a_new_selection() {
-    let world = World::new(2);
+fn only_what_is_selected_is_a_row_and_reconcile_follows_a_new_selection(servers: Backend) {
+    let world = servers.world(2);
     arrive(&world);
     let select = |globs: &str| format!("[select]\n{globs}\n[projection]\ncomponents = 3\n");
     world.run(Layout::TWO, &select("exclude = [\"fruit 2/*\"]"));
@@ -125,9 +133,9 @@ fn only_what_is_selected_is_a_row_and_reconcile_follows_a_new_selection() {
     let config = world.config(&other);
     let mut reconcile = world.command();
     reconcile
-        .args(["reconcile", "s3://landing", "--config"])
+        .args(["reconcile", &world.path_of(""), "--config"])
         .arg(&config);
-    let told = succeed(reconcile.stderr(Stdio::null()));
+    let told = succeed(&mut reconcile);
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(
         told.starts_with("5 missing, 0 changed, 7 gone, 8 as"),

@@ -5,14 +5,13 @@
 //! decides the changes.
 
 use std::collections::BTreeMap;
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 use eigenflow::event::{Change, render};
 
 use crate::crash::{Dice, seed};
-use crate::restart::signal;
-use crate::world::{Layout, Published, World, event, finish, picture};
+use crate::process::Process;
+use crate::world::{Layout, Published, World, event, picture};
 
 const LAYOUT: Layout = Layout::new(2, 1);
 const SETTINGS: &str = "[publish]\nrows = 50\ninterval_ms = 1000\n[projection]\ncomponents = 5\n";
@@ -24,32 +23,32 @@ const KILL_S: u64 = 13;
 
 /// A process of the job.
 struct Job {
-    child: Child,
+    process: Process,
     /// Open files when it began: the mock broker's sockets are inherited.
     inherited: usize,
 }
 
 impl Job {
     fn start(world: &World) -> Self {
-        let child = world.start(LAYOUT, SETTINGS, &[]).pop();
-        let child = child.expect("a process");
-        let inherited = files(&child).unwrap_or(0);
-        Job { child, inherited }
+        let process = world.start(LAYOUT, SETTINGS, &[]).pop();
+        let process = process.expect("a process");
+        let inherited = files(&process).unwrap_or(0);
+        Job { process, inherited }
     }
 
     /// What it holds: resident memory in KiB, and files that it opened itself.
     fn holds(&self) -> Option<(u64, usize)> {
-        let status = format!("/proc/{}/status", self.child.id());
+        let status = format!("/proc/{}/status", self.process.id());
         let status = std::fs::read_to_string(status).ok()?;
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let resident_kib = resident?.split_whitespace().next()?.parse().ok()?;
-        let own = files(&self.child)?.saturating_sub(self.inherited);
+        let own = files(&self.process)?.saturating_sub(self.inherited);
         Some((resident_kib, own))
     }
 }
 
-fn files(child: &Child) -> Option<usize> {
-    let listed = std::fs::read_dir(format!("/proc/{}/fd", child.id()));
+fn files(process: &Process) -> Option<usize> {
+    let listed = std::fs::read_dir(format!("/proc/{}/fd", process.id()));
     Some(listed.ok()?.count())
 }
 
@@ -82,16 +81,16 @@ fn changes_without_end_and_kills_end_where_the_oracle_does() {
         std::thread::sleep(PAUSE);
         if Instant::now() > kill_at {
             held.extend(job.holds());
-            signal(&job.child, "-KILL");
-            finish(job.child);
+            job.process.signal(libc::SIGKILL);
+            job.process.wait();
             job = Job::start(&world);
             kill_at = Instant::now() + Duration::from_secs(KILL_S + dice.roll(KILL_S));
         }
     }
     let kills = held.len();
     held.extend(job.holds());
-    signal(&job.child, "-TERM");
-    let output = finish(job.child);
+    job.process.signal(libc::SIGTERM);
+    let output = job.process.wait();
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
     world.run(LAYOUT, SETTINGS);

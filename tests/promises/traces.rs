@@ -11,7 +11,7 @@ use axum::routing::post;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use crate::world::{Layout, SMALL_EPOCHS, World, finish, picture};
+use crate::world::{Layout, SMALL_EPOCHS, World, picture};
 
 /// A span as it arrived.
 #[derive(Clone, Debug)]
@@ -192,7 +192,7 @@ fn a_collector_that_fails_disturbs_nothing() {
             world.upload(0, 1, &format!("a/{i}.png"), picture(i));
         }
         let mut job = world.start(Layout::ONE, &traced_by(&endpoint), &["--until-end"]);
-        let output = finish(job.remove(0));
+        let output = job.remove(0).wait();
         let log = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{endpoint}: {log}");
         assert_eq!(world.rows().len(), 12);

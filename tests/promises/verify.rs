@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use eigenflow::job::state::FileList;
 use eigenflow::job::{Tables, Verdict};
 
+use crate::process::outcome;
 use crate::world::{Layout, World, picture};
 
 const FLIPS: usize = 200;
@@ -105,7 +106,7 @@ fn the_command_answers_by_its_exit_code() {
     let verify = |arguments: &[&str]| {
         let mut command = world.command();
         let command = command.arg("verify").arg(world.table()).args(arguments);
-        let output = command.output().expect("the binary");
+        let output = outcome(command);
         let said = String::from_utf8(output.stdout).expect("text");
         (output.status.code(), said)
     };

@@ -1,10 +1,10 @@
 //! One world a test: a broker, a store, and the job as a process among them.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use eigenflow::embedded::{EmbeddedKafka, EmbeddedS3};
@@ -18,10 +18,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::process::{LIMIT, Process, outcome, succeed, wait_until};
 use crate::proxy::Proxy;
 
 pub const BUCKET: &str = "landing";
-const TIMEOUT: Duration = Duration::from_secs(300);
+/// Where the table lies in its bucket, and what belongs to it beside it. Forks have folders of their own.
+pub const FIRST: &str = "first";
 
 /// Broker and store with an empty table-to-be. Everything ends with it.
 pub struct World {
@@ -35,6 +37,7 @@ pub struct World {
 }
 
 /// Where a world's broker and store are.
+#[derive(Clone)]
 pub struct Servers {
     /// librdkafka's properties of a client, the brokers among them.
     pub kafka: BTreeMap<&'static str, String>,
@@ -48,13 +51,23 @@ pub struct Servers {
     pub uri: String,
     /// The table as the tests read it.
     pub table: String,
-    /// The servers themselves, where they are in this process; they end with the world.
-    pub embedded: Option<(EmbeddedS3, EmbeddedKafka)>,
+    /// The servers themselves, where they are in this process; they end with the world and its forks.
+    pub embedded: Option<Arc<Embedded>>,
+}
+
+/// Servers in this process.
+pub struct Embedded {
+    _store: EmbeddedS3,
+    kafka: EmbeddedKafka,
+    /// The store's objects as files.
+    _folder: TempDir,
 }
 
 impl Servers {
-    /// In this process; the store keeps its objects as files in `dir`.
-    fn embedded(dir: &Path, partitions: usize) -> Self {
+    /// In this process.
+    fn embedded(partitions: usize) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let dir = folder.path();
         for bucket in [BUCKET, "eigenflow"] {
             std::fs::create_dir_all(dir.join(bucket)).expect("a bucket");
         }
@@ -65,7 +78,7 @@ impl Servers {
         let topic = "uploads";
         let s3 = EmbeddedS3::start(dir, &credentials).expect("a store");
         let kafka = EmbeddedKafka::start(topic, partitions).expect("a broker");
-        let table = dir.join("eigenflow/table");
+        let table = dir.join(format!("eigenflow/{FIRST}/table"));
         Servers {
             kafka: [("bootstrap.servers", kafka.brokers().to_owned())].into(),
             topic: topic.to_owned(),
@@ -76,9 +89,13 @@ impl Servers {
                 ..S3Config::default()
             },
             bucket: BUCKET.to_owned(),
-            uri: "s3://eigenflow/table".to_owned(),
+            uri: format!("s3://eigenflow/{FIRST}/table"),
             table: table.to_str().expect("a path in Unicode").to_owned(),
-            embedded: Some((s3, kafka)),
+            embedded: Some(Arc::new(Embedded {
+                _store: s3,
+                kafka,
+                _folder: folder,
+            })),
         }
     }
 
@@ -97,8 +114,36 @@ impl Servers {
         client
     }
 
+    /// Where the brokers are.
+    pub fn brokers(&self) -> &str {
+        &self.kafka["bootstrap.servers"]
+    }
+
     fn endpoint(&self) -> &str {
         self.s3.endpoint.as_deref().expect("the store's address")
+    }
+
+    /// The folder of the table, and of what belongs to it, in its bucket.
+    fn folder(&self) -> &str {
+        self.uri.split('/').nth(3).expect("a folder")
+    }
+
+    /// Copies the table's folder within its bucket.
+    async fn copy_table(&self, to: &str) {
+        let client = self.s3.client().await.expect("a client");
+        let bucket = self.uri.split('/').nth(2).expect("a bucket");
+        let from = format!("{}/", self.folder());
+        let pages = client.list_objects_v2().bucket(bucket).prefix(&from);
+        let mut pages = pages.into_paginator().send();
+        while let Some(page) = pages.next().await {
+            for object in page.expect("a list").contents() {
+                let key = object.key().expect("a key");
+                let copy = client.copy_object().bucket(bucket);
+                let copy = copy.key(format!("{to}/{}", &key[from.len()..]));
+                let copied = copy.copy_source(format!("{bucket}/{key}")).send();
+                copied.await.expect("a copy");
+            }
+        }
     }
 }
 
@@ -125,25 +170,28 @@ impl Layout {
 impl World {
     /// On embedded servers.
     pub fn new(partitions: usize) -> Self {
-        let dir = TempDir::new().expect("a temporary folder");
-        let servers = Servers::embedded(dir.path(), partitions);
-        World::on(dir, servers)
+        World::on(Servers::embedded(partitions))
     }
 
-    /// With an embedded store that holds what this one holds, and a broker of its own without events.
-    pub fn copy(&self, partitions: usize) -> Self {
-        let dir = TempDir::new().expect("a temporary folder");
-        copy_folder(self.dir.path(), dir.path());
-        let servers = Servers::embedded(dir.path(), partitions);
-        World::on(dir, servers)
+    /// A world with the images and the events of this one, and a table of its own that holds what this one's holds.
+    pub fn fork(&self) -> Self {
+        static FORKS: AtomicUsize = AtomicUsize::new(0);
+        let fork = format!("fork-{}", FORKS.fetch_add(1, Ordering::Relaxed));
+        let from = self.servers.folder();
+        let mut servers = self.servers.clone();
+        for name in [&mut servers.uri, &mut servers.table] {
+            *name = name.replace(&format!("/{from}/table"), &format!("/{fork}/table"));
+        }
+        self.runtime.block_on(self.servers.copy_table(&fork));
+        World::on(servers)
     }
 
-    /// On these servers, with a folder for files of its own.
-    pub fn on(dir: TempDir, servers: Servers) -> Self {
+    /// On these servers.
+    pub fn on(servers: Servers) -> Self {
         let runtime = Runtime::new().expect("a runtime");
         let client = runtime.block_on(servers.s3.client()).expect("a client");
         World {
-            dir,
+            dir: TempDir::new().expect("a temporary folder"),
             runtime,
             uploads: Arc::new(S3Uploads::new(client)),
             producer: servers.producer(),
@@ -160,10 +208,20 @@ impl World {
 
     /// The bytes of the object that a row is of.
     pub fn object(&self, path: &str) -> Bytes {
-        let bucket = &self.servers.bucket;
-        let key = path.strip_prefix(&format!("s3://{bucket}/"));
-        let upload = self.uploads.get(bucket, key.expect("a path"), 1 << 20);
+        let (bucket, key) = (&self.servers.bucket, self.key_of(path));
+        let upload = self.uploads.get(bucket, key, 1 << 20);
         self.runtime.block_on(upload).expect("an object").bytes
+    }
+
+    /// What the table calls an object.
+    pub fn path_of(&self, key: &str) -> String {
+        format!("s3://{}/{key}", self.servers.bucket)
+    }
+
+    /// The object that the table calls so.
+    pub fn key_of<'a>(&self, path: &'a str) -> &'a str {
+        let key = path.strip_prefix(&self.path_of(""));
+        key.expect("an object of this world's bucket")
     }
 
     pub fn delete(&self, key: &str) {
@@ -178,7 +236,7 @@ impl World {
             .partition(partition)
             .payload(payload);
         self.runtime
-            .block_on(self.producer.send(record, TIMEOUT))
+            .block_on(self.producer.send(record, LIMIT))
             .expect("a broker that takes events");
     }
 
@@ -194,7 +252,8 @@ impl World {
         self.tell(partition, event(Change::Removed, key, None, time_ms));
     }
 
-    fn tell(&self, partition: i32, event: ObjectEvent) {
+    /// Sends an event of this world's bucket.
+    pub fn tell(&self, partition: i32, event: ObjectEvent) {
         let bucket = self.servers.bucket.clone();
         self.send(partition, &render(&ObjectEvent { bucket, ..event }));
     }
@@ -222,8 +281,8 @@ impl World {
 
     /// The embedded broker.
     pub fn kafka(&self) -> &EmbeddedKafka {
-        let (_, kafka) = self.servers.embedded.as_ref().expect("embedded servers");
-        kafka
+        let embedded = self.servers.embedded.as_ref();
+        &embedded.expect("embedded servers").kafka
     }
 
     /// A configuration file for the `pixels` backbone with `more` sections.
@@ -280,10 +339,9 @@ impl World {
     }
 
     /// Starts the job's processes.
-    pub fn start(&self, layout: Layout, more: &str, arguments: &[&str]) -> Vec<Child> {
-        let commands = self.processes(layout, more, arguments).into_iter();
-        let spawn = |mut command: Command| command.spawn().expect("the binary");
-        commands.map(spawn).collect()
+    pub fn start(&self, layout: Layout, more: &str, arguments: &[&str]) -> Vec<Process> {
+        let mut commands = self.processes(layout, more, arguments);
+        commands.iter_mut().map(Process::start).collect()
     }
 
     /// The command of each of the job's processes.
@@ -319,7 +377,7 @@ impl World {
                     .args(arguments)
                     .args(["-w", &workers, "-n", &processes]);
                 command.args(["-p", &process.to_string(), "--hostfile"]);
-                command.arg(&hosts).stderr(Stdio::piped());
+                command.arg(&hosts);
                 command
             })
             .collect()
@@ -327,8 +385,8 @@ impl World {
 
     /// Runs the job until the end of the topic.
     pub fn run(&self, layout: Layout, more: &str) {
-        for child in self.start(layout, more, &["--until-end"]) {
-            let output = finish(child);
+        for process in self.start(layout, more, &["--until-end"]) {
+            let output = process.wait();
             let log = String::from_utf8_lossy(&output.stderr);
             assert!(
                 output.status.success(),
@@ -400,17 +458,11 @@ impl World {
 
     /// Waits until the table's commit satisfies `what`.
     pub fn wait_for(&self, what: impl Fn(&Value) -> bool) {
-        let deadline = Instant::now() + TIMEOUT;
-        while Instant::now() < deadline {
-            let output = self.inspection().output().expect("the binary");
-            if output.status.success()
+        wait_until("what the table's commit says", LIMIT, || {
+            let output = outcome(&mut self.inspection());
+            output.status.success()
                 && serde_json::from_slice(&output.stdout).is_ok_and(|state| what(&state))
-            {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!("the table did not get there in {TIMEOUT:?}");
+        });
     }
 }
 
@@ -443,53 +495,6 @@ impl Published {
             rows: rows.collect(),
             rejects: world.rejects().into_values().collect(),
         }
-    }
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let copy = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            std::fs::create_dir(&copy).expect("a folder");
-            copy_folder(&entry.path(), &copy);
-        } else {
-            std::fs::copy(entry.path(), &copy).expect("a file");
-        }
-    }
-}
-
-/// Runs a command that must succeed.
-pub fn succeed(command: &mut Command) -> Output {
-    let output = command.output().expect("the binary");
-    let log = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}\n{log}", output.status);
-    output
-}
-
-/// Waits for a process, with a limit.
-pub fn finish(mut child: Child) -> Output {
-    let deadline = Instant::now() + TIMEOUT;
-    let mut stderr = child.stderr.take();
-    // Read all the while: a full pipe would stop the process.
-    let reader = std::thread::spawn(move || {
-        let mut log = Vec::new();
-        if let Some(stderr) = &mut stderr {
-            std::io::Read::read_to_end(stderr, &mut log).expect("its log");
-        }
-        log
-    });
-    while child.try_wait().expect("its state").is_none() {
-        if Instant::now() > deadline {
-            child.kill().expect("to end it");
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let status = child.wait().expect("its end");
-    Output {
-        status,
-        stdout: Vec::new(),
-        stderr: reader.join().expect("its log"),
     }
 }
 

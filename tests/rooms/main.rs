@@ -3,6 +3,7 @@
 mod backbone;
 mod deploy;
 mod image;
+mod real;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod storage;

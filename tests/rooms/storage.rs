@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{self, BUCKET, EmbeddedS3, real_s3};
+use crate::real::real_s3;
+use crate::support::{self, BUCKET, EmbeddedS3};
 use aws_sdk_s3::presigning::PresigningConfig;
 use bytes::Bytes;
 use eigenflow::storage::{

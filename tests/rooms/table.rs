@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{BUCKET, EmbeddedS3, real_s3};
+use crate::real::real_s3;
+use crate::support::{BUCKET, EmbeddedS3};
 use async_trait::async_trait;
 use eigenflow::storage::{Location, Patience, Place, S3Config, S3Store};
 use eigenflow::table::state::Objects;

@@ -12,6 +12,8 @@
 //! than looking up a number is done once for all who ask.
 
 mod admission;
+mod beats;
+mod cached;
 mod connection;
 mod map;
 mod state;
@@ -34,9 +36,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::admission::Admission;
+use self::beats::Beats;
 use self::connection::{Bounded, Room};
 use self::map::Map;
-use self::stream::{News, Teller};
+use self::stream::Teller;
 use self::thumbnail::Thumbnails;
 use super::{Board, Health, Metrics, page};
 use crate::config::Token;
@@ -53,6 +56,7 @@ struct Site {
     /// Process 0's.
     board: Option<Arc<Board>>,
     job: OnceLock<Arc<Job>>,
+    beats: Beats,
     teller: Teller,
     map: Arc<Map>,
     thumbnails: Thumbnails,
@@ -117,6 +121,7 @@ impl Server {
             admission: Admission::new(token, address),
             board,
             job: OnceLock::new(),
+            beats: Beats::default(),
             teller: Teller::new(room.streams_max()),
             map: Arc::default(),
             thumbnails: Thumbnails::default(),
@@ -149,12 +154,14 @@ impl Server {
         if self.site.board.is_some() && self.site.job.set(job.clone()).is_ok() {
             let telling = stream::tell_each_second(self.site.clone());
             drop(job.runtime.spawn(telling));
+            let recalling = job.clone();
+            drop(job.runtime.spawn(async move { recalling.recall().await }));
         }
     }
 
     /// Tells those who watch why the job ended, and stops.
     pub async fn end(self, reason: &str) {
-        self.site.teller.tell(News::end(reason));
+        self.site.teller.end(reason);
         self.ending.send_replace(true);
         // Who does not leave in time is left behind.
         let _ = tokio::time::timeout(FAREWELL, self.serving).await;

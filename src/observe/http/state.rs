@@ -1,4 +1,4 @@
-//! `/api/state`: how the job is, all processes together.
+//! `/api/state`: how the job is, all processes together, and the lists of what it was.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,7 +8,8 @@ use axum::extract::State as Extracted;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::{Refusal, Site, json};
+use super::stream::News;
+use super::{Site, json};
 use crate::config::Components;
 use crate::job::Job;
 use crate::observe::board::{Board, Event, Heard};
@@ -19,8 +20,18 @@ const SILENT: Duration = Duration::from_secs(5);
 /// A job whose events wait longer than this, beyond the interval of its commits, is behind.
 const BEHIND_S: f64 = 30.0;
 
+/// The state and the lists.
 #[derive(Serialize)]
-struct State<'a> {
+struct Whole<'a> {
+    #[serde(flatten)]
+    state: State<'a>,
+    history: Vec<Fit>,
+    rejects: Vec<Reject<'a>>,
+}
+
+/// How the job is at one moment.
+#[derive(Serialize)]
+pub struct State<'a> {
     now: i64,
     started: i64,
     job: About<'a>,
@@ -31,7 +42,6 @@ struct State<'a> {
     epoch: Epoch,
     processes: Vec<Process>,
     projection: Option<Projection>,
-    rejects: Vec<Reject>,
 }
 
 #[derive(Serialize)]
@@ -116,7 +126,6 @@ struct Projection {
     version: i64,
     rows: u64,
     explained_variance_ratio: Vec<f64>,
-    history: Vec<Fit>,
 }
 
 #[derive(Serialize)]
@@ -126,36 +135,73 @@ struct Fit {
     rows: u64,
     drift_degrees: Option<f64>,
     explained: f64,
+    tested: u64,
+    correct: u64,
 }
 
 #[derive(Serialize)]
-struct Reject {
-    path: String,
-    reason: String,
+struct Reject<'a> {
+    path: &'a str,
+    reason: &'a str,
     at: i64,
 }
 
-/// The state, as JSON.
+/// The state and the lists, as JSON.
 pub async fn answer(Extracted(site): Extracted<Arc<Site>>) -> Response {
-    match now(&site) {
-        Ok(state) => json(state),
-        Err(refusal) => refusal.into_response(),
-    }
-}
-
-/// The state as JSON.
-pub fn now(site: &Site) -> Result<String, Refusal> {
-    let (job, board) = site.job()?;
-    let state = state(job, board, &site.health);
-    // Numbers, texts and lists: there is nothing that JSON could not say.
-    Ok(serde_json::to_string(&state).unwrap_or_default())
-}
-
-fn state<'a>(job: &'a Job, board: &Board, health: &Health) -> State<'a> {
+    let (job, board) = match site.job() {
+        Ok(known) => known,
+        Err(refusal) => return refusal.into_response(),
+    };
     let heard = board.look();
+    let whole = Whole {
+        state: state(job, board, &heard, &site.health),
+        history: history(&heard),
+        rejects: rejects(&heard),
+    };
+    // Numbers, texts and lists: there is nothing that JSON could not say.
+    json(serde_json::to_string(&whole).unwrap_or_default())
+}
+
+/// The lists as news: those that have changed since `told`, or all.
+pub fn lists(heard: &Heard, told: Option<&Heard>) -> Vec<serde_json::Result<News>> {
+    let mut lists = Vec::new();
+    if told.is_none_or(|told| !Arc::ptr_eq(&told.fitted, &heard.fitted)) {
+        lists.push(News::new("history", &history(heard)));
+    }
+    if told.is_none_or(|told| !Arc::ptr_eq(&told.refused, &heard.refused)) {
+        lists.push(News::new("rejects", &rejects(heard)));
+    }
+    lists
+}
+
+fn history(heard: &Heard) -> Vec<Fit> {
+    heard.fitted.iter().map(fit).collect()
+}
+
+fn rejects(heard: &Heard) -> Vec<Reject<'_>> {
+    heard.refused.iter().map(reject).collect()
+}
+
+/// Images a second, all processes together.
+pub fn images_rate(heard: &Heard) -> f64 {
+    let processes = heard.processes.values();
+    processes
+        .map(|records| rate(records, |v| images(v) as f64))
+        .sum()
+}
+
+/// Messages that are not yet read.
+pub fn waiting(heard: &Heard) -> u64 {
+    let latest = heard.processes.values().filter_map(VecDeque::back);
+    let partitions = latest.flat_map(|(_, event)| &event.what.partitions);
+    partitions.map(|(_, lag)| lag.offsets()).sum()
+}
+
+/// How the job is, by what was `heard` of it.
+pub fn state<'a>(job: &'a Job, board: &Board, heard: &Heard, health: &Health) -> State<'a> {
     let commit = board.commits().borrow().clone();
     let commit = commit.map(|event| event.what).unwrap_or_default();
-    let lag = lag(&heard);
+    let lag = lag(heard);
     let latest = || {
         heard
             .processes
@@ -181,7 +227,7 @@ fn state<'a>(job: &'a Job, board: &Board, health: &Health) -> State<'a> {
         },
         health: verdict(
             health,
-            &heard,
+            heard,
             &lag,
             config.publish.interval_ms as f64 / 1e3 + BEHIND_S,
         ),
@@ -197,11 +243,7 @@ fn state<'a>(job: &'a Job, board: &Board, health: &Health) -> State<'a> {
             },
         },
         rates: Rates {
-            images: heard
-                .processes
-                .values()
-                .map(|records| rate(records, |v| images(v) as f64))
-                .sum(),
+            images: images_rate(heard),
             events: heard
                 .processes
                 .values()
@@ -221,9 +263,7 @@ fn state<'a>(job: &'a Job, board: &Board, health: &Health) -> State<'a> {
             version: fitted.version,
             rows: fitted.rows,
             explained_variance_ratio: fitted.explained_variance_ratio,
-            history: heard.fitted.iter().map(fit).collect(),
         }),
-        rejects: heard.refused.iter().map(reject).collect(),
     }
 }
 
@@ -239,13 +279,15 @@ fn fit(event: &Event<crate::observe::Fitted>) -> Fit {
         rows: fitted.rows,
         drift_degrees: fitted.drift_rad.map(f64::to_degrees),
         explained: fitted.explained(),
+        tested: fitted.tested,
+        correct: fitted.correct,
     }
 }
 
-fn reject(refused: &crate::observe::Refused) -> Reject {
+fn reject(refused: &crate::observe::Refused) -> Reject<'_> {
     Reject {
-        path: refused.path.clone(),
-        reason: refused.reason.clone(),
+        path: &refused.path,
+        reason: &refused.reason,
         at: refused.at_ms,
     }
 }
@@ -299,7 +341,7 @@ fn lag(heard: &Heard) -> Lag {
         high: lag.high,
     };
     Lag {
-        offsets: partitions.iter().map(|(_, lag)| lag.offsets()).sum(),
+        offsets: waiting(heard),
         seconds: partitions
             .iter()
             .filter_map(|(_, lag)| lag.seconds())

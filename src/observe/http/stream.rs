@@ -1,14 +1,18 @@
 //! `/api/stream`: what happens, as server-sent events. Everything is put into words once, however many listen.
+//!
+//! A listener is told all at first. Then the state comes once a second, and lists that seldom change when they have.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::State;
-use axum::response::sse::{Event, KeepAlive};
-use axum::response::{IntoResponse, Response, Sse};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures::{StreamExt, stream};
-use tokio::sync::broadcast::error::RecvError;
+use serde::Serialize;
 use tokio::sync::broadcast::{Receiver, Sender};
 
 use super::{Site, state, unavailable};
@@ -18,33 +22,33 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// News that a listener may be behind before it has to begin anew.
 const BACKLOG: usize = 64;
 
-/// What there is to tell.
+/// Something to tell, as it goes over the wire.
 #[derive(Clone, Debug)]
-pub enum News {
-    /// How the job is.
-    State(Arc<str>),
-    /// What a commit changed on the map.
-    Points(Arc<str>),
-    /// The map is another one.
-    Reload,
-    /// The job has ended.
-    End(Arc<str>),
+pub struct News {
+    frame: Bytes,
+    /// Nothing comes after it.
+    last: bool,
 }
 
 impl News {
-    /// The job has ended, and why.
-    pub fn end(reason: &str) -> Self {
-        News::End(serde_json::json!({ "reason": reason }).to_string().into())
+    /// An event. JSON has no line breaks, so that it is one line.
+    pub fn new(name: &str, data: &impl Serialize) -> serde_json::Result<Self> {
+        let data = serde_json::to_string(data)?;
+        let frame = Bytes::from(format!("event: {name}\ndata: {data}\n\n"));
+        let last = false;
+        Ok(News { frame, last })
     }
 
-    fn event(&self) -> Event {
-        let (name, data) = match self {
-            News::State(json) => ("state", &**json),
-            News::Points(json) => ("points", &**json),
-            News::Reload => ("reload", "{}"),
-            News::End(json) => ("end", &**json),
-        };
-        Event::default().event(name).data(data)
+    /// The map is another one.
+    pub fn reload() -> Self {
+        let frame = Bytes::from_static(b"event: reload\ndata: {}\n\n");
+        News { frame, last: false }
+    }
+
+    /// The job has ended, and why.
+    fn end(reason: &str) -> serde_json::Result<Self> {
+        let news = Self::new("end", &serde_json::json!({ "reason": reason }))?;
+        Ok(News { last: true, ..news })
     }
 }
 
@@ -67,55 +71,73 @@ impl Teller {
         let _ = self.news.send(news);
     }
 
+    /// Tells the job's end, and why.
+    pub fn end(&self, reason: &str) {
+        // A text is there to be said in JSON.
+        if let Ok(end) = News::end(reason) {
+            self.tell(end);
+        }
+    }
+
+    pub fn is_heard(&self) -> bool {
+        self.news.receiver_count() > 0
+    }
+
     /// `None` if there are as many listeners as there may be.
     fn listen(&self) -> Option<Receiver<News>> {
         // Two that come at once may both be let in.
         (self.news.receiver_count() < self.listeners_max).then(|| self.news.subscribe())
     }
-
-    fn is_heard(&self) -> bool {
-        self.news.receiver_count() > 0
-    }
 }
 
 /// Tells how the job is once a second, while anybody listens.
 pub async fn tell_each_second(site: Arc<Site>) {
+    let Ok((job, board)) = site.job() else { return };
     let mut seconds = tokio::time::interval(INTERVAL);
+    let mut told = board.look();
     loop {
         seconds.tick().await;
-        if site.teller.is_heard()
-            && let Ok(state) = state::now(&site)
-        {
-            site.teller.tell(News::State(state.into()));
+        let heard = board.look();
+        site.beats.take(&heard);
+        if site.teller.is_heard() {
+            let lists = state::lists(&heard, Some(&told));
+            let state = News::new("state", &state::state(job, board, &heard, &site.health));
+            for news in lists.into_iter().chain([state]).flatten() {
+                site.teller.tell(news);
+            }
         }
+        told = heard;
     }
 }
 
-/// The stream: the state at once, then what happens, until the job's end.
+/// The stream: all that is known at once, then what happens, until the job's end.
 pub async fn answer(State(site): State<Arc<Site>>) -> Response {
+    let (job, board) = match site.job() {
+        Ok(known) => known,
+        Err(refusal) => return refusal.into_response(),
+    };
     let Some(listener) = site.teller.listen() else {
         return unavailable("too many watch: close a page that is no longer looked at");
     };
-    let state = match state::now(&site) {
-        Ok(state) => News::State(state.into()),
-        Err(refusal) => return refusal.into_response(),
-    };
+    let heard = board.look();
+    let state = News::new("state", &state::state(job, board, &heard, &site.health));
+    let beats = News::new("beats", &site.beats.list());
+    let all = [state, beats].into_iter().chain(state::lists(&heard, None));
+    let first: Vec<News> = all.flatten().collect();
     let later = stream::unfold(Some(listener), async |listener| {
         let mut listener = listener?;
         match listener.recv().await {
             Ok(news) => {
-                let last = matches!(news, News::End(_));
+                let last = news.last;
                 Some((news, (!last).then_some(listener)))
             }
-            // What was missed may have been points.
-            Err(RecvError::Lagged(_)) => Some((News::Reload, Some(listener))),
-            Err(RecvError::Closed) => None,
+            // What was missed may have been points, or a list: the page begins anew.
+            Err(_) => None,
         }
     });
-    let news = stream::once(std::future::ready(state)).chain(later);
-    Sse::new(news.map(|news| Ok::<_, Infallible>(news.event())))
-        .keep_alive(KeepAlive::default())
-        .into_response()
+    let frames = stream::iter(first).chain(later).map(|news| news.frame);
+    let body = Body::from_stream(frames.map(Ok::<_, Infallible>));
+    ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
 }
 
 #[cfg(test)]
@@ -129,5 +151,11 @@ mod tests {
         assert!(listeners.0.is_some() && listeners.1.is_some() && teller.listen().is_none());
         drop(listeners.0);
         assert!(teller.listen().is_some());
+    }
+
+    #[test]
+    fn an_event_is_two_lines_and_an_empty_one() {
+        let news = News::new("said", &"one\ntwo").unwrap();
+        assert_eq!(&news.frame[..], b"event: said\ndata: \"one\\ntwo\"\n\n");
     }
 }

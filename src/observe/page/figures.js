@@ -34,12 +34,11 @@ export const figures = ({ now, started, job, totals, rates, lag, epoch, processe
   );
 };
 
-let shown = '';
+let shown = null;
 
 export const rejects = (latest, total) => {
-  const state = JSON.stringify(latest);
-  if (state !== shown) {
-    shown = state;
+  if (latest !== shown) {
+    shown = latest;
     const line = ({ path, reason, at }) =>
       el('tr', {}, el('td', { class: 'when' }, clock(at)), el('th', { scope: 'row' }, path), el('td', {}, reason));
     byId('rejects-list').replaceChildren(...latest.map(line));

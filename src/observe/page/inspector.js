@@ -16,13 +16,16 @@ export class Inspector {
   #shown = null;
   #waiting = 0;
 
-  /** `pictures`: `of(path)` promises a picture's address, `has(path)` says whether it is there already. */
+  /**
+   * `pictures`: `of(path, id, wanted)` promises the picture's address of a point, while `wanted()`; `has(path)` says whether it is
+   * there already.
+   */
   constructor(pictures) {
     this.#pictures = pictures;
   }
 
-  /** Shows the point at `path` with its label's number and name and its coordinates. */
-  show({ path, label, name, x, y }) {
+  /** Shows the point at `path` with its id, its label's number and name and its coordinates. */
+  show({ path, id, label, name, x, y }) {
     this.#card.hidden = false;
     if (this.#shown === path) return;
     this.#shown = path;
@@ -33,7 +36,7 @@ export class Inspector {
     this.#image.alt = '';
     this.#card.dataset.picture = 'awaited';
     clearTimeout(this.#waiting);
-    this.#waiting = setTimeout(() => this.#picture(path, name), this.#pictures.has(path) ? 0 : LINGER_MS);
+    this.#waiting = setTimeout(() => this.#picture(path, id, name), this.#pictures.has(path) ? 0 : LINGER_MS);
   }
 
   /** The object at `path` was replaced: its picture is another. */
@@ -57,9 +60,9 @@ export class Inspector {
     this.#card.style.top = `${Math.max(4, Math.min(top, height - h - 4))}px`;
   }
 
-  async #picture(path, name) {
+  async #picture(path, id, name) {
     try {
-      const address = await this.#pictures.of(path);
+      const address = await this.#pictures.of(path, id, () => this.#shown === path);
       if (this.#shown !== path) return;
       this.#image.src = address;
       this.#image.alt = `${name}: ${path}`;

@@ -195,8 +195,8 @@ export class SpaceMap {
     const at = this.#shown();
     if (at === undefined) this.#inspector.hide();
     else {
-      const { labels, label, paths, x, y } = this.#points;
-      this.#inspector.show({ path: paths[at], label: label[at], name: labels[label[at]], x: x[at], y: y[at] });
+      const { ids, labels, label, paths, x, y } = this.#points;
+      this.#inspector.show({ path: paths[at], id: ids[at], label: label[at], name: labels[label[at]], x: x[at], y: y[at] });
     }
     this.#draw(false);
   }

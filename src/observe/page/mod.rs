@@ -38,6 +38,7 @@ pub const ASSETS: &[Asset] = &[
     asset!(STYLE "map.css"),
     asset!(VECTOR "icon.svg"),
     asset!(SCRIPT "page.js"),
+    asset!(SCRIPT "accuracy.js"),
     asset!(SCRIPT "axes.js"),
     asset!(SCRIPT "charts.js"),
     asset!(SCRIPT "dom.js"),

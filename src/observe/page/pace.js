@@ -1,4 +1,4 @@
-// How fast it goes: images a second and lag since the page was opened, and what each worker does.
+// How fast it goes: images a second and lag over the last quarter of an hour, and what each worker does.
 
 import { Chart } from './charts.js';
 import { byId, clock, count, el, percent, plural, rate, say, span } from './dom.js';
@@ -34,17 +34,32 @@ export class Pace {
     least: 2,
   });
 
-  show({ now, rates, lag, processes }) {
-    for (const [series, value] of [[this.#images, rates.images], [this.#lag, lag.offsets]]) {
-      const before = series.at(-1)?.[0];
-      if (before !== undefined && now - before > GAP_MS) series.push([before + 1, null]);
-      series.push([now, value]);
-      series.splice(0, series.length - KEPT);
+  /** What the job remembers of the time before: [when, images a second, messages not read], one a second. */
+  recall(beats) {
+    if (beats.length === 0) return;
+    for (const [series, at] of [[this.#images, 1], [this.#lag, 2]]) {
+      const before = series.filter(([when]) => when < beats[0][0]);
+      series.length = 0;
+      for (const [when, value] of before) this.#add(series, when, value);
+      for (const beat of beats) this.#add(series, beat[0], beat[at]);
     }
+  }
+
+  show({ now, rates, lag, processes }) {
+    this.#add(this.#images, now, rates.images);
+    this.#add(this.#lag, now, lag.offsets);
     this.#imagesChart.draw(this.#images);
     this.#lagChart.draw(this.#lag);
     this.#partitions(lag.partitions);
     this.#workers(processes);
+  }
+
+  #add(series, when, value) {
+    const before = series.at(-1)?.[0] ?? when;
+    if (when - before > GAP_MS) series.push([before + 1, null]);
+    // The last state may be told with what is remembered, too.
+    if (when > before || series.length === 0) series.push([when, value]);
+    series.splice(0, series.length - KEPT);
   }
 
   #partitions(partitions) {

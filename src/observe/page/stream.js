@@ -9,21 +9,22 @@ const TOKEN = 'eigenflow.token';
 const SILENCE_MS = 8000;
 const PAUSES_MS = [500, 1000, 2000, 5000];
 
-/** An answer that is none: its status, and what the job says of it. */
+/** An answer that is none: its status, what the job says of it, and when to ask again (null if it does not say). */
 class Refusal extends Error {
-  constructor(status, text) {
+  constructor({ status, headers }, text) {
     super(text);
     this.status = status;
+    this.againMs = headers.has('Retry-After') ? 1000 * Number(headers.get('Retry-After')) : null;
   }
 }
 
-/** The job's answer to a GET; a refusal is an error. */
+/** The job's answer to a GET, or what the browser has of it and may take for it; a refusal is an error. */
 export const ask = async (address, options = {}) => {
   const token = sessionStorage.getItem(TOKEN);
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  const response = await fetch(`api/${address}`, { ...options, headers, cache: 'no-store' });
+  const response = await fetch(`api/${address}`, { ...options, headers });
   if (response.ok) return response;
-  throw new Refusal(response.status, (await response.text()).trim() || `HTTP ${response.status}`);
+  throw new Refusal(response, (await response.text()).trim() || `HTTP ${response.status}`);
 };
 
 /** Asks the viewer for the token; true if one was given. */
@@ -69,7 +70,7 @@ async function* events(body, alive) {
   }
 }
 
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
  * Follows the job for as long as the page is open, over losses and restarts.
@@ -92,7 +93,7 @@ export const follow = async (on) => {
     };
     try {
       alive();
-      const response = await ask('stream', { signal: abort.signal });
+      const response = await ask('stream', { signal: abort.signal, cache: 'no-store' });
       failures = 0;
       ended = null;
       on.status({ phase: 'live' });

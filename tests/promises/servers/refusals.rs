@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::cluster::cluster;
 use super::kafka::{PASSWORD, WAYS, Way};
+use crate::process::outcome;
 use crate::world::{World, picture};
 
 /// What `run` and `replay` say, which must fail, with `from` in the configuration replaced by `to`.
@@ -18,13 +19,8 @@ fn said(world: &World, from: &str, to: &str) -> [String; 2] {
 }
 
 fn failure(world: &World, command: &[&str], config: &Path) -> String {
-    let output = world
-        .command()
-        .args(command)
-        .arg("--config")
-        .arg(config)
-        .output()
-        .expect("the binary");
+    let mut asked = world.command();
+    let output = outcome(asked.args(command).arg("--config").arg(config));
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{log}");
     log

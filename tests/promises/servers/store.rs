@@ -1,10 +1,12 @@
 //! SeaweedFS: an S3 server with atomic conditional writes.
 
+use std::path::Path;
+
 use eigenflow::storage::{Credentials, S3Config};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::cluster::{Leash, brought, free_ports};
+use super::leash::{Leash, WEED, free_ports};
 
 /// SeaweedFS, all of it in one process.
 pub struct Store {
@@ -13,13 +15,13 @@ pub struct Store {
 }
 
 impl Store {
-    /// A new store that answers.
-    pub fn start() -> Self {
+    /// A new store that answers, of the servers in this folder.
+    pub fn start(servers: &Path) -> Self {
         let folder = TempDir::new().expect("a temporary folder").keep();
         let names = ["master", "volume", "filer", "admin", "s3"];
         let ports = free_ports::<10>();
         let mut arguments = vec![
-            brought().join("seaweedfs/bin/weed").display().to_string(),
+            servers.join(WEED).display().to_string(),
             "mini".to_owned(),
             format!("-dir={}", folder.display()),
         ];

@@ -1,22 +1,23 @@
-//! What the mock can't show: ways in, killed jobs and brokers, partitions that come, transactions, retention.
+//! What the mock can't show: ways in, killed brokers, partitions that come, retention.
 
-use std::process::Child;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminOptions, NewPartitions, TopicReplication};
+use rdkafka::admin::{AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::cluster::cluster;
 use super::kafka::{Kafka, PLAINTEXT, WAYS};
+use crate::process::{Process, succeed};
 use crate::proxy::{Fate, Moment, Proxy};
-use crate::world::{Layout, SMALL_EPOCHS, World, finish, picture, succeed};
+use crate::world::{Layout, SMALL_EPOCHS, World, picture};
 
 pub const PATIENCE: Duration = Duration::from_secs(120);
+/// What a job may take to end in good order.
+const ENDING: Duration = Duration::from_secs(15);
 
 /// Uploads, overwrites and a removal over 3 partitions.
 pub fn history(world: &World) {
@@ -57,7 +58,7 @@ pub fn longer_history(world: &World) {
 }
 
 /// Starts the job; `what` happens in the middle of its second epoch, whose images wait for it behind the door.
-fn start_and(world: &mut World, what: impl FnOnce()) -> (Proxy, Child) {
+fn start_and(world: &mut World, what: impl FnOnce()) -> (Proxy, Process) {
     let store = Proxy::start(world.endpoint());
     world.hide_behind(&store);
     let (reached, middle) = mpsc::channel();
@@ -82,9 +83,11 @@ fn start_and(world: &mut World, what: impl FnOnce()) -> (Proxy, Child) {
 }
 
 /// Ends a job in good order.
-fn stop(job: &mut Child) {
-    succeed(std::process::Command::new("kill").arg(job.id().to_string()));
-    assert!(job.wait().expect("its end").success());
+pub fn stop(job: Process) {
+    job.signal(libc::SIGTERM);
+    let output = job.wait_within(ENDING);
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{log}", output.status);
 }
 
 /// Of partition 0: the offset that the group shows, and the end.
@@ -106,7 +109,7 @@ pub fn progress(world: &World) -> (Offset, i64) {
 }
 
 /// Lets retention drop all of partition 0 below `offset`.
-fn drop_below(kafka: &Kafka, world: &World, offset: Offset) {
+pub fn drop_below(kafka: &Kafka, world: &World, offset: Offset) {
     let mut places = TopicPartitionList::new();
     let place = places.add_partition_offset(&world.servers.topic, 0, offset);
     place.expect("an offset");
@@ -136,36 +139,16 @@ fn every_way_into_the_broker_gives_the_same_table() {
 }
 
 #[test]
-fn a_killed_job_goes_on_from_its_last_commit() {
-    let Some(cluster) = cluster() else { return };
-    let world = cluster.world(PLAINTEXT, 3);
-    history(&world);
-    for round in 0..4 {
-        for mut child in world.start(
-            [Layout::TWO, Layout::PROCESSES][round % 2],
-            SMALL_EPOCHS,
-            &[],
-        ) {
-            std::thread::sleep(Duration::from_millis(300 + 150 * round as u64));
-            child.kill().expect("to end it");
-            finish(child);
-        }
-    }
-    world.run(Layout::TWO, SMALL_EPOCHS);
-    assert_eq!(published(&world), expected(history));
-}
-
-#[test]
 fn a_broker_that_crashes_and_comes_back_loses_nothing() {
     let Some(cluster) = cluster() else { return };
     let mut kafka = Kafka::start();
     let mut world = cluster.world_on(&kafka, WAYS[4], 3);
     spread(&world, 3);
-    let (_door, mut job) = start_and(&mut world, || kafka.kill());
+    let (_door, job) = start_and(&mut world, || kafka.kill());
     kafka.resume();
     world.upload(0, 4, "a/23.png", picture(23));
     world.wait_for(|state| state["rows"] == 24 && state["offsets"]["0"] == 12);
-    stop(&mut job);
+    stop(job);
     // All rows under the newest projection.
     world.run(Layout::TWO, SMALL_EPOCHS);
     assert_eq!(published(&world), expected(longer_history));
@@ -176,6 +159,9 @@ fn another_leader_in_mid_epoch_changes_nothing() {
     let Some(cluster) = cluster() else { return };
     let kafka = Kafka::start();
     let mut second = kafka.joined();
+    // The group's coordinator dies with the second broker, for good: the group is no part of what is published.
+    let group = NewTopic::new("__consumer_offsets", 1, TopicReplication::Variable(&[&[2]]));
+    kafka.create(&group.set("cleanup.policy", "compact"));
     let replicas: [&[i32]; 3] = [&[2, 1]; 3];
     let replication = TopicReplication::Variable(&replicas);
     let mut world = cluster.world_as(&kafka, PLAINTEXT, 3, replication);
@@ -187,11 +173,11 @@ fn another_leader_in_mid_epoch_changes_nothing() {
         .insert("bootstrap.servers", brokers.join(","));
     world.producer = world.servers.producer();
     spread(&world, 3);
-    let (_door, mut job) = start_and(&mut world, || second.kill());
+    let (_door, job) = start_and(&mut world, || second.kill());
     // The first broker takes it as soon as it leads.
     world.upload(0, 4, "a/23.png", picture(23));
     world.wait_for(|state| state["rows"] == 24 && state["offsets"]["0"] == 12);
-    stop(&mut job);
+    stop(job);
     world.run(Layout::TWO, SMALL_EPOCHS);
     assert_eq!(published(&world), expected(longer_history));
 }
@@ -202,7 +188,7 @@ fn partitions_that_are_added_are_read_from_their_beginning() {
     let mut world = cluster.world(PLAINTEXT, 1);
     let often = ("topic.metadata.refresh.interval.ms", "200".to_owned());
     world.servers.kafka.extend([often]);
-    let mut jobs = world.start(Layout::TWO, SMALL_EPOCHS, &[]);
+    let job = world.start(Layout::TWO, SMALL_EPOCHS, &[]).pop();
     world.upload(0, 1, "a/0.png", picture(0));
     world.wait_for(|state| state["rows"] == 1);
     let admin = cluster.kafka.admin();
@@ -217,35 +203,7 @@ fn partitions_that_are_added_are_read_from_their_beginning() {
         world.upload(partition, 1, &key, picture(10 + partition as u64));
     }
     world.wait_for(|state| state["rows"] == 4 && state["offsets"]["2"] == 1);
-    stop(&mut jobs[0]);
-}
-
-#[test]
-fn what_a_transaction_withdrew_is_not_read_and_its_marker_is_no_lag() {
-    let Some(cluster) = cluster() else { return };
-    let world = cluster.world(PLAINTEXT, 1);
-    world.upload(0, 1, "a/1.png", picture(1));
-    let topic = &world.servers.topic;
-    let producer: BaseProducer = world
-        .servers
-        .client()
-        .set("transactional.id", topic)
-        .create()
-        .expect("a producer");
-    producer.init_transactions(PATIENCE).expect("a coordinator");
-    producer.begin_transaction().expect("a transaction");
-    let record = BaseRecord::<(), _>::to(topic)
-        .partition(0)
-        .payload("no event");
-    producer.send(record).expect("room");
-    producer.flush(PATIENCE).expect("a broker that takes it");
-    producer.abort_transaction(PATIENCE).expect("an answer");
-    world.run(Layout::TWO, "");
-    assert_eq!((world.rows().len(), world.rejects().len()), (1, 0));
-    assert_eq!(progress(&world), (Offset::Offset(3), 3));
-    // All was read, so nothing is lost.
-    drop_below(&cluster.kafka, &world, Offset::End);
-    world.run(Layout::TWO, "");
+    stop(job.expect("one process"));
 }
 
 #[test]
@@ -259,7 +217,7 @@ fn what_retention_dropped_unread_is_said_with_the_cure() {
     }
     drop_below(&cluster.kafka, &world, Offset::Offset(3));
     let job = world.start(Layout::TWO, "", &["--until-end"]).pop();
-    let output = finish(job.expect("one process"));
+    let output = job.expect("one process").wait();
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{log}");
     assert!(

@@ -1,6 +1,7 @@
 //! What every backbone must do, whichever it is: one suite for all.
 
 use super::{cosine, dot, extract, features, of_side, pixels, relative_l2, resnet};
+use crate::shared::loud;
 use crate::support::allocated_bytes;
 use candle_core::{DType, Device, Tensor};
 use eigenflow::backbone::{
@@ -74,7 +75,7 @@ fn network_conforms(architecture: Architecture, pooling: Pooling) {
                 assert_eq!(model.spec().features, width);
                 conforms(&model);
             }
-            Err(_) => eprintln!("SKIPPED: no {precision} on this CPU"),
+            Err(_) => loud(&format!("SKIPPED: no {precision} on this CPU")),
         }
     }
     if architecture.quantises() {

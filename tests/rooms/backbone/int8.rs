@@ -1,7 +1,7 @@
 //! int8: calibrated, then as good as promised; and a calibration is of what it says, or refused.
 
 use super::{cosine, extract, features, of_side, pixels, resnet};
-use crate::shared::shared;
+use crate::shared::{loud, shared};
 use eigenflow::backbone::{
     Architecture, BackboneError, Calibration, Family, Model, Options, Parameters, Preprocessing,
     weights,
@@ -34,7 +34,7 @@ fn features_of_real_networks_point_where_pytorchs_do() {
         let weights = match weights::load(name, &cache) {
             Ok(weights) => weights,
             Err(cause) => {
-                eprintln!("SKIPPED: {name} in int8: {cause}");
+                loud(&format!("SKIPPED: {name} in int8: {cause}"));
                 continue;
             }
         };

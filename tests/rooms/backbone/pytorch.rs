@@ -1,7 +1,7 @@
 //! Real weights on real pixels, beside PyTorch's features of them, on every family that this CPU has.
 
 use super::{cosine, extract, relative_l2};
-use crate::shared::shared;
+use crate::shared::{loud, shared};
 use eigenflow::backbone::{Family, Model, Options, Pooling, Precision, weights};
 use safetensors::SafeTensors;
 
@@ -23,7 +23,7 @@ fn against_pytorch(
     let weights = match weights {
         Ok(weights) => weights,
         Err(cause) => {
-            eprintln!("SKIPPED: {name} beside PyTorch: {cause}");
+            loud(&format!("SKIPPED: {name} beside PyTorch: {cause}"));
             return None;
         }
     };
@@ -39,7 +39,9 @@ fn against_pytorch(
     let (bytes, sha256) = (weights.bytes(), &weights.sha256);
     let Ok(model) = Model::load(weights.network, bytes, sha256, &options) else {
         let (family, precision) = (options.chosen_family(), options.precision);
-        eprintln!("SKIPPED: no {family} kernels for {precision} on this CPU");
+        loud(&format!(
+            "SKIPPED: no {family} kernels for {precision} on this CPU"
+        ));
         return None;
     };
     let mut worker = model.worker();

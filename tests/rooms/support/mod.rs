@@ -117,19 +117,3 @@ pub fn client(endpoint: &str, access: &str, secret: &str) -> Client {
         .build();
     Client::from_conf(config)
 }
-
-/// The server that `EIGENFLOW_TEST_S3` names (credentials by the standard chain), with a fresh bucket.
-pub async fn real_s3() -> Option<(Client, String)> {
-    let Ok(endpoint) = std::env::var("EIGENFLOW_TEST_S3") else {
-        eprintln!("SKIPPED: EIGENFLOW_TEST_S3 names no S3 endpoint");
-        return None;
-    };
-    let config = eigenflow::storage::S3Config {
-        endpoint: Some(endpoint),
-        ..Default::default()
-    };
-    let client = config.client().await.unwrap();
-    let bucket = format!("eigenflow-test-{}", uuid::Uuid::new_v4().simple());
-    client.create_bucket().bucket(&bucket).send().await.unwrap();
-    Some((client, bucket))
-}

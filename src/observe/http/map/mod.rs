@@ -1,14 +1,15 @@
 //! `/api/points`: the published rows on the plane of the first two principal components.
 //!
 //! What the map shows comes from the table, whatever the number of processes: after every commit the new files' paths, labels
-//! and reduced features are read, and nothing else of them. That begins when the first viewer asks, and goes on from then on, beside
-//! the workers' threads.
+//! and reduced features are read, and nothing else of them, beside the workers' threads. That is done while somebody watches; who
+//! comes after a pause waits until the map has caught up.
 //!
 //! Rows of one table may be reduced by several projections. All are carried into one of them, the map's basis
 //! ([`crate::projection::drift()`] says how), and the basis follows the newest only when that has turned visibly: so a commit
 //! moves no point that it does not concern.
 
 mod points;
+mod written;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -17,14 +18,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use self::points::{Carry, Change, File, Points, Update};
+use self::written::Written;
 use super::stream::News;
-use super::{Site, json, unavailable};
+use super::{Site, cached, unavailable};
 use crate::job::state::{JobState, version_of};
 use crate::job::{Job, read_projection};
 use crate::projection::Stored;
@@ -37,16 +39,21 @@ const READS_IN_FLIGHT: usize = 4;
 const PROJECTIONS_MAX: usize = 256;
 /// When a read that failed is tried again, unless a commit comes before.
 const AGAIN: Duration = Duration::from_secs(5);
-/// How long the first viewer waits for the table to be read.
+/// How long a viewer waits for the table to be read.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// A browser keeps the points, and asks each time whether they are still these.
+const KEEP: &str = "private, no-cache";
 
 /// The map of a job.
 pub struct Map {
     points: RwLock<Points>,
-    /// The points as JSON, with the revision that they are of.
-    written: Mutex<(u64, Bytes)>,
-    asked: AtomicBool,
-    read: watch::Sender<bool>,
+    written: Mutex<Written>,
+    /// Somebody keeps it.
+    kept: AtomicBool,
+    /// A viewer asked for all points.
+    asked: Notify,
+    /// The version of the table that the map has caught up with.
+    read: watch::Sender<Option<u64>>,
 }
 
 impl Default for Map {
@@ -54,8 +61,9 @@ impl Default for Map {
         Map {
             points: RwLock::default(),
             written: Mutex::default(),
-            asked: AtomicBool::new(false),
-            read: watch::Sender::new(false),
+            kept: AtomicBool::new(false),
+            asked: Notify::new(),
+            read: watch::Sender::new(None),
         }
     }
 }
@@ -67,69 +75,79 @@ impl Map {
         self.points().row(path)
     }
 
+    /// As [`row`](Self::row), and `None` where it would have to wait.
+    pub fn row_now(&self, path: &str) -> Option<Option<u64>> {
+        Some(self.points.try_read().ok()?.row(path))
+    }
+
     fn points(&self) -> RwLockReadGuard<'_, Points> {
         self.points.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All points as JSON, written anew only when they have changed.
-    fn written(&self) -> serde_json::Result<Bytes> {
+    /// All points, put into words anew only when they have changed.
+    fn written(&self) -> serde_json::Result<Written> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let points = self.points();
-        if written.0 != points.revision() || written.1.is_empty() {
-            *written = (
-                points.revision(),
-                Bytes::from(serde_json::to_vec(&points.all())?),
-            );
+        if !written.is_of(points.revision()) {
+            *written = Written::new(&points)?;
         }
-        Ok(written.1.clone())
+        Ok(written.clone())
     }
 }
 
 /// All points.
-pub async fn answer(State(site): State<Arc<Site>>) -> Response {
-    if let Err(refusal) = site.job() {
-        return refusal.into_response();
-    }
-    if !site.map.asked.swap(true, Relaxed) {
+pub async fn answer(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
+    let board = match site.job() {
+        Ok((_, board)) => board,
+        Err(refusal) => return refusal.into_response(),
+    };
+    if !site.map.kept.swap(true, Relaxed) {
         tokio::spawn(keep(site.clone()));
     }
+    let commit = board.commits().borrow().as_ref().map(|c| c.what.version);
+    site.map.asked.notify_one();
     let mut read = site.map.read.subscribe();
-    let reading = async { read.wait_for(|read| *read).await.is_ok() };
-    if !tokio::time::timeout(PATIENCE, reading)
-        .await
-        .unwrap_or(false)
-    {
+    let reading = read.wait_for(|read| read.is_some() && *read >= commit);
+    let caught_up = matches!(tokio::time::timeout(PATIENCE, reading).await, Ok(Ok(_)));
+    // A store that is away leaves what was read before.
+    if !caught_up && site.map.read.borrow().is_none() {
         return unavailable("the table is still being read: ask again");
     }
     let map = site.map.clone();
-    match tokio::task::spawn_blocking(move || map.written()).await {
-        Ok(Ok(points)) => json(points),
-        Ok(Err(error)) => unavailable(&error.to_string()),
-        Err(error) => unavailable(&error.to_string()),
-    }
+    let written = match tokio::task::spawn_blocking(move || map.written()).await {
+        Ok(Ok(written)) => written,
+        Ok(Err(error)) => return unavailable(&error.to_string()),
+        Err(error) => return unavailable(&error.to_string()),
+    };
+    let etag = cached::etag(site.health.started_ms(), written.revision());
+    let content = (!cached::has(&headers, &etag)).then(|| written.answer(&headers));
+    cached::answer(&etag, KEEP, content)
 }
 
-/// Keeps the map as the commits come.
+/// Keeps the map as the commits come, while somebody watches.
 async fn keep(site: Arc<Site>) {
     let Ok((job, board)) = site.job() else { return };
+    let map = &site.map;
     let mut commits = board.commits();
+    let mut failed = false;
     loop {
-        let known = commits.borrow_and_update().is_some();
-        let mut failed = false;
-        match if known {
-            refresh(job, &site.map).await
-        } else {
-            Ok(None)
-        } {
-            Ok(change) => {
-                site.map.read.send_replace(known);
-                if let Some(news) = change {
-                    site.teller.tell(news);
+        if !failed && !site.teller.is_heard() {
+            map.asked.notified().await;
+        }
+        failed = false;
+        let commit = commits.borrow_and_update().as_ref().map(|c| c.what.version);
+        if commit.is_some() {
+            match refresh(job, map).await {
+                Ok(change) => {
+                    map.read.send_replace(commit);
+                    if let Some(news) = change {
+                        site.teller.tell(news);
+                    }
                 }
-            }
-            Err(error) => {
-                tracing::warn!("the page's map could not be read and will be again: {error:#}");
-                failed = true;
+                Err(error) => {
+                    tracing::warn!("the page's map could not be read and will be again: {error:#}");
+                    failed = true;
+                }
             }
         }
         tokio::select! {
@@ -180,8 +198,8 @@ async fn refresh(job: &Arc<Job>, map: &Arc<Map>) -> Result<Option<News>> {
     });
     Ok(match applied.await? {
         Change::None => None,
-        Change::Some(delta) => Some(News::Points(serde_json::to_string(&delta)?.into())),
-        Change::All => Some(News::Reload),
+        Change::Some(delta) => Some(News::new("points", &delta)?),
+        Change::All => Some(News::reload()),
     })
 }
 
