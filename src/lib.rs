@@ -31,6 +31,8 @@
 //! - [`embedded`], [`pictures`]: the demo's servers and images
 
 #![warn(missing_docs)]
+// The kernels and a few system calls are allowed it, each where it stands and with its reason.
+#![deny(unsafe_code)]
 
 pub mod backbone;
 pub mod classifier;

@@ -1,5 +1,7 @@
 //! The binary: parse, call, exit code.
 
+#![deny(unsafe_code)]
+
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
 /// An epoch's sums and matrices are dozens of megabytes for a second. glibc learns from the first that is freed to keep such blocks
 /// in its heaps, where what was allocated meanwhile pins them (a third of the job's memory); told a size, it asks the system for
 /// larger blocks and gives them back.
+#[allow(unsafe_code, reason = "the allocator's settings are C's")]
 fn give_large_blocks_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

@@ -20,6 +20,10 @@ pub mod bench;
 mod calibration;
 pub mod forward;
 mod head;
+#[allow(
+    unsafe_code,
+    reason = "instructions that not every CPU has, on raw addresses"
+)]
 pub mod kernels;
 mod model;
 mod pixels;
@@ -286,6 +290,13 @@ pub enum BackboneError {
     /// The other end of a benchmark is gone, or says what is no command.
     #[error("the benchmark's input or output: {0}")]
     Bench(#[from] std::io::Error),
+}
+
+impl BackboneError {
+    /// Whether it would come again with the same configuration, weights and CPU: all but what Candle and the world outside do.
+    pub fn stands(&self) -> bool {
+        !matches!(self, Self::Candle(_) | Self::Bench(_))
+    }
 }
 
 /// That an image and its features have the lengths of `spec`.

@@ -1,7 +1,8 @@
 //! The command line: what can be asked, and how answers end.
 //!
 //! Exit codes: 0 for success, 1 for a failure while at work (or a difference that `verify` found), 2 for what was asked
-//! wrongly: arguments, and a configuration that is wrong or contradicts the table; 3 for a job that another job fenced
+//! wrongly: arguments, a configuration that is wrong or contradicts the table, and a network that can't be had as asked (its
+//! input, weights, or this CPU); 3 for a job that another job fenced
 //! out of its table, and for a `reproject` that lost to a job. A supervisor may start again what ended with 1, or by a signal,
 //! and nothing else.
 
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::backbone::BackboneError;
 use crate::config::{self, Config, ConfigError, Said};
 use crate::job::{self, Contradiction};
 use crate::observe::Metrics;
@@ -165,7 +167,10 @@ impl fmt::Display for Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         let fenced = |error: &CommitError| matches!(error, CommitError::Fenced { .. });
-        if error.chain().any(|cause| cause.is::<Contradiction>()) {
+        let network = |error: &BackboneError| error.stands();
+        if error.chain().any(|cause| {
+            cause.is::<Contradiction>() || cause.downcast_ref().is_some_and(network)
+        }) {
             Failure::Usage(error)
         } else if error
             .chain()

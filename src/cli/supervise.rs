@@ -174,6 +174,7 @@ fn hosts(processes: usize) -> Result<NamedTempFile> {
     Ok(file)
 }
 
+#[allow(unsafe_code, reason = "a signal is a system call")]
 fn terminate(child: &mut Child) {
     if let (Ok(id), Ok(None)) = (i32::try_from(child.id()), child.try_wait()) {
         // SAFETY: a system call without memory. The child was not reaped yet, so that the id is still its own.
@@ -183,6 +184,7 @@ fn terminate(child: &mut Child) {
 
 /// A supervisor that is killed takes the job with it, in good order: a second supervisor must not meet the first's job.
 #[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "between fork and exec little is allowed")]
 fn end_with_this_process(command: &mut std::process::Command) {
     // SAFETY: between fork and exec only this one system call is made, which is async-signal-safe.
     unsafe {

@@ -60,10 +60,11 @@ pub fn calibrate_on(
     Ok(calibration?)
 }
 
-/// The calibration that lies beside the weights `named`; made on rendered pictures and laid there, if there is none.
+/// The calibration that lies beside the weights `named`; made on rendered pictures and, where that folder can be written, laid there, if
+/// there is none.
 ///
 /// # Errors
-/// A file that is damaged, of other weights, or can't be written; unsuitable weights.
+/// A file that is damaged, of other weights, or can't be read; unsuitable weights.
 pub fn calibration(
     named: &str,
     weights: &Weights,
@@ -83,6 +84,9 @@ pub fn calibration(
         ..*options
     };
     let calibration = calibrate(weights.network, &weights.parameters(), &options)?;
-    weights::store_calibration(&path, &calibration)?;
+    // Whoever makes it again gets the same, so that a cache which can't be written costs time only.
+    if let Err(error) = weights::store_calibration(&path, &calibration) {
+        tracing::warn!(%error, "the calibration can't be kept, and is made again at every start");
+    }
     Ok(calibration)
 }

@@ -163,9 +163,11 @@ fn body(config: &config::Backbone, cache: &Path) -> Result<Model> {
     let network = weights.network;
     ensure!(
         network.name() == config.name,
-        "weights {named} are of {}, backbone.name is {}: name the same network",
-        network.name(),
-        config.name
+        Contradiction(format!(
+            "weights {named} are of {}, backbone.name is {}: name the same network",
+            network.name(),
+            config.name
+        ))
     );
     options.preprocessing = preprocessing.unwrap_or(weights.preprocessing);
     if options.precision == Precision::Int8 {

@@ -43,7 +43,7 @@ impl Head {
 
     /// Fully connected layers, each followed by ReLU, from a safetensors file: `dense.0.kernel` `[inputs, outputs]` and
     /// `dense.0.bias` `[outputs]` in f32, as Keras keeps them, then `dense.1` and so on. `weights_sha256` is the bytes' hash;
-    /// it becomes part of the identity. Bits depend on the family of kernels, as the network's do.
+    /// it becomes part of the identity, and so does whether the family of kernels has a fused multiply-add, on which bits depend.
     ///
     /// # Errors
     /// One for each way in which the file can be wrong, and [`BackboneError::Unsupported`].
@@ -59,7 +59,11 @@ impl Head {
         Ok(Self {
             inputs,
             outputs: dense.outputs(),
-            identity: format!("dense {widths:?} sha256:{weights_sha256}"),
+            // Beside pixels or int8, whose own identity names no family.
+            identity: format!(
+                "dense {} {widths:?} sha256:{weights_sha256}",
+                family.rounding()
+            ),
             kind: Kind::Dense(dense),
         })
     }
@@ -74,7 +78,7 @@ impl Head {
         self.outputs
     }
 
-    /// All that its bits depend on besides the features and, for dense layers, the family of kernels.
+    /// All that its bits depend on besides the features.
     pub fn identity(&self) -> &str {
         &self.identity
     }

@@ -144,11 +144,13 @@ fn dense_layers_are_the_naive_ones_on_every_family() {
     let wanted = naive(&naive(&levels, &k0, &b0), &k1, &b1);
     assert!(wanted.contains(&0.0) && wanted.iter().any(|w| *w > 1.0));
     let mut fused = Vec::new();
+    let mut portable = None;
     for family in Family::ALL {
         let Ok(head) = Head::dense(family, 768, &bytes, "0") else {
             eprintln!("SKIPPED: no {family} kernels on this CPU");
             continue;
         };
+        let identity = head.identity().to_owned();
         let found = of_pixels(head, &image);
         for (found, wanted) in found.iter().zip(&wanted) {
             assert!(
@@ -156,11 +158,19 @@ fn dense_layers_are_the_naive_ones_on_every_family() {
                 "{family}: {found} for {wanted}"
             );
         }
-        if family != Family::Portable {
-            fused.push(found);
+        match family {
+            Family::Portable => portable = Some((identity, found)),
+            Family::Amx | Family::Avx512 | Family::Avx2 => fused.push((identity, found)),
         }
     }
+    // Equal bits have equal identities, others have others.
     assert!(fused.windows(2).all(|pair| pair[0] == pair[1]));
+    let (identity, bits) = portable.expect("every machine has plain Rust");
+    assert!(
+        fused
+            .iter()
+            .all(|(other, found)| *other != identity && *found != bits)
+    );
 }
 
 #[test]

@@ -32,6 +32,14 @@ impl Family {
         let has = |family: &Self| Isa::new(*family, precision).is_ok();
         Self::ALL.into_iter().find(has).unwrap_or(Self::Portable)
     }
+
+    /// How sums in f32 are rounded, for an identity: alike in all families that have a fused multiply-add.
+    pub(in crate::backbone) fn rounding(self) -> &'static str {
+        match self {
+            Self::Amx | Self::Avx512 | Self::Avx2 => "fused",
+            Self::Portable => "portable",
+        }
+    }
 }
 
 impl fmt::Display for Family {

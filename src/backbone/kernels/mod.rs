@@ -10,8 +10,9 @@
 //!
 //! What holds: no thread, no lock, no allocation while an image runs; sums are formed in one order that depends on the shape of
 //! a layer only, so an image's bits depend on nothing but its pixels, the weights, the precision and the family.
-//! All `unsafe` of the crate is in this folder: raw addresses inside the kernels, behind functions that take slices and
-//! assert their extents.
+//! All `unsafe` of the computation is in this folder: raw addresses inside the kernels, behind functions that take slices and
+//! assert their extents. (What else of it the crate has are single calls of the system, the allocator and librdkafka; the compiler
+//! refuses any other.)
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod amx;

@@ -61,6 +61,7 @@ impl Room {
 }
 
 /// The soft limit of open files, if it is known.
+#[allow(unsafe_code, reason = "the limit of open files is the system's")]
 fn files_max() -> Option<u64> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,

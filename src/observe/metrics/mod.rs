@@ -130,6 +130,7 @@ pub struct Worker {
 
 impl Worker {
     /// Takes in what this thread, the worker's, has had of a core until now.
+    #[allow(unsafe_code, reason = "a thread's clock is a system call")]
     pub fn meter(&self) {
         let mut time = libc::timespec {
             tv_sec: 0,
@@ -260,6 +261,7 @@ impl Metrics {
 }
 
 /// Memory of this process that lies in RAM; `None` where the system does not say it as Linux does.
+#[allow(unsafe_code, reason = "the size of a page is the system's")]
 pub(super) fn resident_bytes() -> Option<f64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
