@@ -168,9 +168,10 @@ impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         let fenced = |error: &CommitError| matches!(error, CommitError::Fenced { .. });
         let network = |error: &BackboneError| error.stands();
-        if error.chain().any(|cause| {
-            cause.is::<Contradiction>() || cause.downcast_ref().is_some_and(network)
-        }) {
+        if error
+            .chain()
+            .any(|cause| cause.is::<Contradiction>() || cause.downcast_ref().is_some_and(network))
+        {
             Failure::Usage(error)
         } else if error
             .chain()

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
@@ -12,6 +13,9 @@ use super::run::on_signal;
 use super::{Failure, load, runtime};
 use crate::config::Config;
 use crate::job::{Sample, Stop, uploads};
+
+/// How long an interrupted replay waits for what it has sent.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Arguments of `replay`.
 #[derive(Debug, Args)]
@@ -35,7 +39,9 @@ impl Replay {
         let objects = Objects::parse(&self.source, &config).map_err(Failure::Usage)?;
         let (runtime, stop) = (runtime()?, Stop::default());
         let asked = stop.clone();
-        on_signal(&runtime, move || drop(asked.ask()))?;
+        on_signal(&runtime, move || {
+            asked.ask();
+        })?;
         let sent = runtime.block_on(self.send(&config, &objects, &stop))?;
         println!("{sent} events sent to topic {}", config.kafka.topic);
         Ok(ExitCode::SUCCESS)
@@ -51,9 +57,13 @@ impl Replay {
             sent = self.send_all(config, objects, &mut sender) => sent,
             () = stop.asked() => Err(anyhow!("asked to stop")),
         };
+        if sent.is_err() {
+            // What is on its way need not be sent again.
+            let _ = tokio::time::timeout(LAST_WORDS, sender.finish()).await;
+        }
         sent.map_err(|error| match sender.acknowledged() {
             Some(key) => error.context(format!("interrupted; resume with --after {key:?}")),
-            None => error.context("interrupted before anything was acknowledged"),
+            None => error,
         })
     }
 

@@ -56,6 +56,7 @@ fn the_least_configuration_gets_the_documented_defaults() {
     assert_eq!(config.projection.ddof, 1);
     assert_eq!(config.publish.interval_ms, 30_000);
     assert_eq!(config.limits.fetch_bytes_in_flight, 134_217_728);
+    assert_eq!(config.limits.labels, 10_000);
     assert_eq!(config.limits.tombstone_retention_ms, 7 * 86_400_000);
     assert_eq!(config.log.format, LogFormat::Auto);
 }

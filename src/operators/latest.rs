@@ -182,12 +182,15 @@ mod tests {
         }
     }
 
-    #[test]
-    fn removals_older_than_the_retention_take_no_memory() {
-        const ROUNDS: u64 = 2_000;
-        const KEYS: u64 = 8;
-        const RETENTION_MS: u64 = 50;
-        let held = timely::execute_directly(|worker| {
+    const ROUNDS: u64 = 2_000;
+    const KEYS: u64 = 8;
+    const RETENTION_MS: u64 = 50;
+    const WITHIN: u64 = RETENTION_MS * KEYS;
+
+    /// The registers that each of so many workers holds after removals of ever new keys, all read by the first. `dated` is the
+    /// time of one of them.
+    fn held(workers: usize, dated: i64) -> Vec<u64> {
+        let guards = timely::execute(timely::Config::process(workers), move |worker| {
             let (mut input, mut trace, probe) = worker.dataflow::<Round, _, _>(|scope| {
                 let (input, versions) = scope.new_input::<Vec<(Key, Latest)>>();
                 let registers = registers(versions, RETENTION_MS);
@@ -195,16 +198,16 @@ mod tests {
                 (input, registers.trace, probe)
             });
             for round in 0..ROUNDS {
-                for number in 0..KEYS {
+                let keys = (0..KEYS).filter(|_| worker.index() == 0);
+                for number in keys {
+                    let odd = (round, number) == (ROUNDS / 4, 0);
                     let version = Version {
-                        time_ms: round as i64,
+                        time_ms: if odd { dated } else { round as i64 },
                         sequencer: 0,
                     };
                     let content = Content::Removed;
-                    input.send((
-                        u128::from(round * KEYS + number),
-                        Latest { version, content },
-                    ));
+                    let key = u128::from(round * KEYS + number);
+                    input.send((key, Latest { version, content }));
                 }
                 let next = [round + 1];
                 input.advance_to(round + 1);
@@ -218,10 +221,28 @@ mod tests {
             trace.map_batches(|batch| held += batch.len() as u64);
             held
         });
-        let within = RETENTION_MS * KEYS;
+        let held = guards.expect("workers").join().into_iter();
+        held.map(|held| held.expect("a worker")).collect()
+    }
+
+    #[test]
+    fn removals_older_than_the_retention_take_no_memory() {
+        let held = held(1, 0)[0];
+        assert!((WITHIN..4 * WITHIN).contains(&held), "{held} are held");
+    }
+
+    #[test]
+    fn a_worker_that_reads_nothing_forgets_removals_too() {
+        let held = held(2, 0);
         assert!(
-            (within..4 * within).contains(&held),
-            "{held} registers are held"
+            held.iter().all(|held| (1..4 * WITHIN).contains(held)),
+            "{held:?} are held"
         );
+    }
+
+    #[test]
+    fn a_removal_dated_years_ahead_makes_no_other_forgotten() {
+        let held = held(1, now_ms() + 70 * 365 * 86_400_000)[0];
+        assert!((WITHIN..4 * WITHIN).contains(&held), "{held} are held");
     }
 }

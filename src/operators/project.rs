@@ -337,3 +337,15 @@ fn classify(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_labels_than_the_limit_end_the_job_with_the_cure() {
+        assert!(bounded(3, 3).is_ok());
+        let error = bounded(4, 3).expect_err("too many").to_string();
+        assert!(error.contains("limits.labels") && error.contains("[label]"));
+    }
+}

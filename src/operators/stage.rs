@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn batches_are_sorted_and_bounded() {
         let mut stage = staged((0..5).map(|i| (1, i, row(&format!("{}", 9 - i)))).collect());
-        let bytes = row("5").bytes();
+        let bytes = row("5").bytes(0);
         for file_max in [
             rows(2),
             Load {

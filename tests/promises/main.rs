@@ -24,6 +24,7 @@ mod shape;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod soak;
+mod stopping;
 mod traces;
 mod verify;
 mod world;

@@ -105,12 +105,13 @@ pub fn extract<'scope>(
                 return;
             }
             extract.fetch();
+            let features = extract.job.features;
             let mut give = |done: Done| {
                 if let Some(change) = done.change {
                     tally.changed(*done.at[0].time(), &change, &done.work);
                     let load = Load {
                         count: 1,
-                        bytes: change.bytes(extract.job.features),
+                        bytes: change.bytes(features),
                     };
                     rows_out
                         .activate()
