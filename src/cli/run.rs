@@ -155,6 +155,10 @@ pub fn stop_on_signal(runtime: &tokio::runtime::Runtime, of: &Options) -> Result
             eprintln!("eigenflow: stopped at once; the table is as of its last commit");
             std::process::exit(1);
         }
+        if !stop.is_working() {
+            tracing::info!("stopped before anything was begun");
+            std::process::exit(0);
+        }
         tracing::info!(
             "stopping: what is in flight is finished and published; a second signal stops at once"
         );

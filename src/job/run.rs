@@ -44,13 +44,10 @@ pub fn run(job: &Arc<Job>, layout: &Layout) -> Result<()> {
 
 fn run_workers(job: &Arc<Job>, layout: &Layout) -> Result<()> {
     let beginning = match layout.process {
-        // The store may be away for as long as `limits.retry_ms`.
-        0 => match job.runtime.block_on(unless_stopped(job)) {
-            Some(beginning) => Some(beginning?),
-            None => return Ok(()),
-        },
+        0 => Some(job.runtime.block_on(Beginning::read(job))?),
         _ => None,
     };
+    job.stop.begin_work();
     let beginning = Mutex::new(beginning);
     let (ended, ends) = channel();
     let ended = Mutex::new(ended);
@@ -94,14 +91,6 @@ fn run_workers(job: &Arc<Job>, layout: &Layout) -> Result<()> {
     }
     drop(guards);
     Ok(())
-}
-
-/// Where the job begins; nothing if it is asked to stop before that is read.
-async fn unless_stopped(job: &Arc<Job>) -> Option<Result<Beginning>> {
-    tokio::select! {
-        beginning = Beginning::read(job) => Some(beginning),
-        () = job.stop.asked() => None,
-    }
 }
 
 /// Timely's allocators, one a worker, and what holds their connections.

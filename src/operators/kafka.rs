@@ -86,12 +86,12 @@ pub type Consumer = BaseConsumer<Reporter>;
 /// A producer that reports to the log.
 pub type Producer = FutureProducer<Reporter>;
 
-fn create<X: ClientContext + Default, C: FromClientConfigAndContext<X>>(
+fn create<C: FromClientConfigAndContext<Reporter>>(
     client: &ClientConfig,
     config: &Kafka,
 ) -> Result<C> {
     client
-        .create_with_context(X::default())
+        .create_with_context(Reporter::default())
         .map_err(|error| match error {
             // Displayed, it would repeat the value, which may be a secret.
             KafkaError::ClientConfig(_, reason, ..) => anyhow!("kafka.properties: {reason}"),
@@ -118,7 +118,7 @@ fn client(config: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
 }
 
 /// A consumer for `assign()`: it takes part in no group; the group's name serves to publish offsets.
-pub fn consumer<X: ConsumerContext + Default>(config: &Kafka) -> Result<BaseConsumer<X>> {
+pub fn consumer(config: &Kafka) -> Result<Consumer> {
     let mut client = client(
         config,
         &[("queued.max.messages.kbytes", FETCH_AHEAD_KBYTES)],
