@@ -227,7 +227,10 @@ pub fn watermarks(
 }
 
 /// Behind the last message of a partition, as the broker said when something was fetched last. Asks nobody.
-#[allow(unsafe_code, reason = "librdkafka has this number, rdkafka no call for it")]
+#[allow(
+    unsafe_code,
+    reason = "librdkafka has this number, rdkafka no call for it"
+)]
 pub fn high(consumer: &Consumer, topic: &CStr, partition: i32) -> Option<i64> {
     let (mut low, mut high) = (-1, -1);
     // SAFETY: the client outlives the call, the name ends with a zero, and both numbers are there to be written.
