@@ -168,9 +168,10 @@ impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         let fenced = |error: &CommitError| matches!(error, CommitError::Fenced { .. });
         let network = |error: &BackboneError| error.stands();
-        if error.chain().any(|cause| {
-            cause.is::<Contradiction>() || cause.downcast_ref().is_some_and(network)
-        }) {
+        if error
+            .chain()
+            .any(|cause| cause.is::<Contradiction>() || cause.downcast_ref().is_some_and(network))
+        {
             Failure::Usage(error)
         } else if error
             .chain()
@@ -277,4 +278,28 @@ pub fn end_with_the_process_on_panic() {
         }
         std::process::exit(1);
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn a_network_that_cannot_be_had_is_no_matter_of_another_start() {
+        let wrapped = |error: BackboneError| {
+            let error = Err::<(), _>(error).context("head.weights ./head.safetensors");
+            Failure::from(error.expect_err("an error"))
+        };
+        let (inputs, outputs) = (512, 600);
+        for standing in [
+            BackboneError::Side(100),
+            BackboneError::HeadWidth { inputs, outputs },
+            BackboneError::NotFinite("dense.0.bias".into()),
+        ] {
+            assert!(matches!(wrapped(standing), Failure::Usage(_)));
+        }
+        let outside = BackboneError::Bench(std::io::Error::other("gone"));
+        assert!(matches!(wrapped(outside), Failure::Work(_)));
+    }
 }
