@@ -7,7 +7,8 @@
 use std::error::Error;
 
 use eigenflow::backbone::bench::{LayerTime, layers, peak};
-use eigenflow::backbone::{Architecture, Model, Options, Precision};
+use eigenflow::backbone::{Architecture, Model, Options, Parameters, Precision};
+use eigenflow::job;
 
 /// Layers of one stage, place in their block, algorithm and cost.
 struct Alike {
@@ -25,17 +26,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let network = Architecture::parse(after("--network").map_or("resnet50", String::as_str))?;
     let rounds = after("--rounds").map_or(Ok(50), |n| n.parse())?;
-    for precision in [Precision::F32, Precision::Bf16] {
+    for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
         let options = Options {
             precision,
             ..Options::default()
         };
         let family = options.chosen_family();
-        let Ok(model) = Model::random(network, 1, &options) else {
-            println!("\n{precision}: not on this CPU");
-            continue;
+        let model = match load(network, &options) {
+            Ok(model) => model,
+            Err(cause) => {
+                println!("\n{precision}: {cause}");
+                continue;
+            }
         };
-        let roof = peak(precision)?;
+        let roof = peak(family, precision)?;
         println!(
             "\n{network} {precision} by {family}: {:.0} GFLOP/s at most\n",
             roof / 1e9
@@ -62,6 +66,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("\n{:.1} images/s", 1.0 / seconds);
     }
     Ok(())
+}
+
+/// The network with random weights; in int8 calibrated on the demo's pictures, as a job does it.
+fn load(network: Architecture, options: &Options) -> Result<Model, Box<dyn Error>> {
+    if options.precision != Precision::Int8 {
+        return Ok(Model::random(network, 1, options)?);
+    }
+    let parameters = Parameters::Random(1);
+    let calibration = job::calibrate(network, &parameters, options)?;
+    Ok(Model::int8(network, &parameters, &calibration, options)?)
 }
 
 /// Folds the layers of a stage that differ in their block's number only.

@@ -279,3 +279,27 @@ pub fn end_with_the_process_on_panic() {
         std::process::exit(1);
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn a_network_that_cannot_be_had_is_no_matter_of_another_start() {
+        let wrapped = |error: BackboneError| {
+            let error = Err::<(), _>(error).context("head.weights ./head.safetensors");
+            Failure::from(error.expect_err("an error"))
+        };
+        let (inputs, outputs) = (512, 600);
+        for standing in [
+            BackboneError::Side(100),
+            BackboneError::HeadWidth { inputs, outputs },
+            BackboneError::NotFinite("dense.0.bias".into()),
+        ] {
+            assert!(matches!(wrapped(standing), Failure::Usage(_)));
+        }
+        let outside = BackboneError::Bench(std::io::Error::other("gone"));
+        assert!(matches!(wrapped(outside), Failure::Work(_)));
+    }
+}

@@ -275,8 +275,13 @@ fn relations_between_keys_are_checked() {
         ),
         (
             "backbone",
-            "fit = \"center-crop\"\ninput_side = 300",
+            "fit = \"center-crop\"\ninput_side = 320",
             "`backbone.crop_resize` must be at least",
+        ),
+        (
+            "backbone",
+            "input_side = 100",
+            "`backbone.input_side` must be a multiple of 32",
         ),
         ("backbone", "weights = \"random:x\"", "random:1"),
         ("head", "kind = \"dense\"", "head.weights"),

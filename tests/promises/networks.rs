@@ -114,6 +114,22 @@ fn features_too_wide_are_refused_with_both_ways_out_and_taken_with_a_head() {
 }
 
 #[test]
+fn workers_and_processes_of_a_cnn_make_one_table_bit_for_bit() {
+    let network = "[projection]\ncomponents = 2\n[backbone]\nname = \"resnet18\"\nweights = \"random:1\"\ninput_side = 32\n";
+    let digests = [Layout::ONE, Layout::TWO, Layout::PROCESSES].map(|layout| {
+        let world = world();
+        world.run(layout, network);
+        let inspected = world.inspect();
+        ["moments_sha256", "projection_sha256"].map(|digest| inspected[digest].clone())
+    });
+    assert!(digests[0][0].is_string());
+    assert!(
+        digests.iter().all(|other| *other == digests[0]),
+        "{digests:?}"
+    );
+}
+
+#[test]
 fn workers_with_heads_make_one_table_bit_for_bit() {
     let head =
         "[projection]\ncomponents = 2\n[head]\nkind = \"random-projection\"\nfeatures = 100\n";

@@ -14,8 +14,11 @@ const ROUNDS: usize = 200;
 
 /// Operations a second on one tile x 32 outputs: 14 pixels with K of 256 words, 14 KiB of input and 32 KiB of weights; on AMX
 /// 32 pixels of a 3x3 with K of 288 words, 13 and 36 KiB.
-pub(in crate::backbone) fn peak(precision: Precision) -> Result<f64, BackboneError> {
-    let isa = Isa::new(Family::detect(precision), precision)?;
+pub(in crate::backbone) fn peak(
+    family: Family,
+    precision: Precision,
+) -> Result<f64, BackboneError> {
+    let isa = Isa::new(family, precision)?;
     let (pixels, blocks, k) = if isa.tiles() { (32, 2, 3) } else { (14, 16, 1) };
     let cin = blocks * isa.block_channels();
     let grid = |channels| Grid::new(isa, [channels, 1, pixels], k / 2);

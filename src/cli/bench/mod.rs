@@ -14,7 +14,9 @@ use self::plan::Plan;
 use self::sweep::Sweep;
 use super::Failure;
 use crate::backbone::weights;
-use crate::backbone::{Architecture, BackboneError, Model, Options, Parameters, Precision, bench};
+use crate::backbone::{
+    Architecture, BackboneError, Family, Model, Options, Parameters, Precision, bench,
+};
 use crate::job;
 
 /// What can be measured.
@@ -40,6 +42,9 @@ pub struct Extract {
     /// Arithmetic: f32, bf16 or int8
     #[arg(long, default_value = "f32")]
     precision: String,
+    /// Instructions of the convolutions, as backbone.kernels: amx, avx512, avx2 or portable; without it the fastest of this CPU
+    #[arg(long, value_name = "NAME", value_parser = family)]
+    kernels: Option<Family>,
     /// Side of the square input in pixels
     #[arg(long, default_value_t = 224, value_name = "PIXELS")]
     side: usize,
@@ -79,6 +84,7 @@ impl Extract {
 
     fn load(&self, precision: Precision) -> Result<Model, Failure> {
         let options = Options {
+            family: self.kernels,
             precision,
             side: self.side,
             ..Options::default()
@@ -104,7 +110,8 @@ impl Extract {
 
     /// Each layer beside the peak of the micro-kernel on data in the nearest cache.
     fn table(&self, model: &Model, precision: Precision) -> anyhow::Result<()> {
-        let peak = bench::peak(precision)?;
+        let family = self.kernels.unwrap_or_else(|| Family::detect(precision));
+        let peak = bench::peak(family, precision)?;
         println!("{}", model.spec().identity);
         println!("peak of one core: {:.1} GFLOP/s", peak / 1e9);
         println!(
@@ -126,6 +133,13 @@ impl Extract {
         println!("sum {:.2} ms: {:.1} images/s", seconds * 1e3, 1.0 / seconds);
         Ok(())
     }
+}
+
+/// A family of kernels by its name.
+fn family(name: &str) -> Result<Family, String> {
+    let named = |family: &Family| family.to_string() == name;
+    let found = Family::ALL.into_iter().find(named);
+    found.ok_or_else(|| "choose amx, avx512, avx2 or portable".to_owned())
 }
 
 /// Calibrated for this once.

@@ -205,6 +205,28 @@ fn reduced_features_have_the_explained_variance() {
     }
 }
 
+/// As Spark's PCA projects: components times features, no mean subtracted.
+#[test]
+fn without_centring_a_row_is_multiplied_as_it_is() {
+    let rows = some_rows(50, 12);
+    let options = Options {
+        standardise: false,
+        center: false,
+        ..count(3)
+    };
+    let projection = fit(&moments_of(&rows), &options).unwrap();
+    for (row, reduced) in rows.iter().zip(reduced_rows(&projection, &rows)) {
+        for (component, reduced) in projection.components().rows().into_iter().zip(reduced) {
+            let terms = component.iter().zip(row.iter());
+            let terms: Vec<f64> = terms.map(|(c, x)| c * f64::from(*x)).collect();
+            let (sum, scale) = terms
+                .iter()
+                .fold((0.0, 0.0), |(s, a), t| (s + t, a + t.abs()));
+            assert!((f64::from(reduced) - sum).abs() <= 1e-7 * scale);
+        }
+    }
+}
+
 #[test]
 fn a_ratio_keeps_as_few_components_as_explain_it() {
     let moments = moments_of(&some_rows(200, 400));

@@ -3,6 +3,7 @@
 use super::{cosine, extract, relative_l2};
 use crate::shared::{loud, shared};
 use eigenflow::backbone::{Family, Model, Options, Pooling, Precision, weights};
+use eigenflow::image::{Fit, Limits, Preprocess, Resizer, decode};
 use safetensors::SafeTensors;
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
@@ -134,4 +135,50 @@ fn flattened_and_maximal_features_are_pytorchs_in_our_order() {
     for (worst, _) in found.into_iter().flatten() {
         assert!(worst <= 1e-5, "{worst:e}");
     }
+}
+
+/// The whole way of an image: our decoder and scaler beside Pillow's, our kernels beside PyTorch's.
+#[test]
+fn features_of_jpeg_files_are_those_of_pillow_and_pytorch() {
+    const EACH: usize = 48;
+    const SIDE: u32 = 224;
+    let Some(reference) = shared("reference/resnet18.safetensors") else {
+        return;
+    };
+    let Some(images) = shared("data/fruits-dev") else {
+        return;
+    };
+    let weights = weights::cache_dir().and_then(|cache| weights::load("resnet18", &cache));
+    let weights = match weights {
+        Ok(weights) => weights,
+        Err(cause) => {
+            eprintln!("SKIPPED: files of JPEG beside PyTorch: {cause}");
+            return;
+        }
+    };
+    let bytes = std::fs::read(reference).unwrap();
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+    let paths = &metadata.metadata().as_ref().unwrap()["paths"];
+    let paths: Vec<String> = serde_json::from_str(paths).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let tensor = file.tensor("features").unwrap();
+    let wanted = floats(tensor.data());
+    let wanted = wanted.chunks(tensor.shape()[1]);
+    let (network, sha256) = (weights.network, &weights.sha256);
+    let model = Model::load(network, weights.bytes(), sha256, &Options::default()).unwrap();
+    let (mut worker, mut resizer) = (model.worker(), Resizer::new());
+    let preprocess = Preprocess {
+        side: SIDE,
+        fit: Fit::Stretch,
+    };
+    let (mut least, mut pixels) = (1.0f64, Vec::new());
+    for (path, want) in paths.iter().zip(wanted).step_by(EACH) {
+        let bytes = std::fs::read(images.join(path)).unwrap();
+        let picture = decode(&bytes, &Limits::default()).unwrap();
+        resizer.apply(&picture, &preprocess, &mut pixels).unwrap();
+        let found = cosine(&extract(&mut *worker, &pixels), want);
+        assert!(found >= 0.9999, "{path}: {found}");
+        least = least.min(found);
+    }
+    println!("JPEG to features beside PyTorch: least cosine {least:.7}");
 }
