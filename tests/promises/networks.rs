@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use crate::process::outcome;
+use crate::process::{Process, outcome};
 use crate::world::{Layout, World, picture};
 
 /// A small network of random weights.
@@ -115,10 +115,21 @@ fn features_too_wide_are_refused_with_both_ways_out_and_taken_with_a_head() {
 
 #[test]
 fn workers_and_processes_of_a_cnn_make_one_table_bit_for_bit() {
-    let network = "[projection]\ncomponents = 2\n[backbone]\nname = \"resnet18\"\nweights = \"random:1\"\ninput_side = 32\n";
+    let small = [RESNET.as_slice(), &[("INPUT_SIDE", "32")]].concat();
     let digests = [Layout::ONE, Layout::TWO, Layout::PROCESSES].map(|layout| {
         let world = world();
-        world.run(layout, network);
+        let few = "[projection]\ncomponents = 2\n";
+        let commands = world.processes(layout, few, &["--until-end"]);
+        let jobs = commands.into_iter().map(|mut command| {
+            let keys = small.iter();
+            command.envs(keys.map(|(key, value)| (format!("EIGENFLOW__BACKBONE__{key}"), value)));
+            Process::start(&mut command)
+        });
+        for job in jobs.collect::<Vec<_>>() {
+            let output = job.wait();
+            let log = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{layout:?}: {log}");
+        }
         let inspected = world.inspect();
         ["moments_sha256", "projection_sha256"].map(|digest| inspected[digest].clone())
     });
