@@ -1,6 +1,6 @@
 //! What a browser may keep, and how it asks whether that is still so.
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 /// A validator of what does not differ but by these two numbers: one of the process (its start), one of the content. Weak, as the same content may be
@@ -12,12 +12,15 @@ pub fn etag(started_ms: i64, content: u64) -> String {
 /// Whether who asks has just this.
 pub fn has(headers: &HeaderMap, etag: &str) -> bool {
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    headers
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|tag| opaque(tag) == opaque(etag))
+    listed(headers, header::IF_NONE_MATCH).any(|tag| opaque(tag) == opaque(etag))
+}
+
+/// What a header lists, over all its lines.
+pub fn listed(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(name).into_iter();
+    lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
 }
 
 /// What has this validator, or with `None` that nothing has changed.

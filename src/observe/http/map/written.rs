@@ -9,6 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::points::Points;
+use crate::observe::http::cached::listed;
 use crate::observe::http::json;
 
 /// The points of one revision as JSON.
@@ -57,11 +58,7 @@ impl Written {
 
 /// Whether gzip is among the encodings that are taken, and not by a weight of 0.
 fn takes_gzip(headers: &HeaderMap) -> bool {
-    let encodings = headers.get_all(header::ACCEPT_ENCODING).iter();
-    let mut encodings = encodings
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','));
-    encodings.any(|encoding| {
+    listed(headers, header::ACCEPT_ENCODING).any(|encoding| {
         let (name, weight) = encoding.split_once(';').unwrap_or((encoding, "q=1"));
         let weight = weight.trim().strip_prefix("q=");
         let is_taken = weight.is_some_and(|q| q.parse::<f32>().is_ok_and(|q| q > 0.0));
