@@ -14,6 +14,7 @@ use crate::image::{Limits, Preprocess};
 use crate::observe::{
     Board, Commit, Event, FITTED_MAX, Fitted, Health, Metrics, Spell, Traces, now_ms,
 };
+use crate::operators::extract::Images;
 use crate::operators::{Host, Load};
 use crate::projection;
 use crate::storage::{Uploads, Witnesses};
@@ -69,6 +70,8 @@ pub struct Job {
     pub model: Model,
     /// What the bits of the features depend on.
     pub identity: String,
+    /// Those that wait for the network.
+    pub images: Images,
     /// Features of an image.
     pub features: usize,
     /// From key to label.

@@ -18,6 +18,7 @@ use crate::classifier;
 use crate::config::{self, Config};
 use crate::image::Limits;
 use crate::observe::{Board, Health, Metrics, Spell, Traces};
+use crate::operators::extract::Images;
 use crate::projection;
 use crate::storage::{Credentials, Location, Patience, Place, S3Config, Witnesses};
 use crate::table::{Form, Row};
@@ -77,6 +78,7 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
         uploads: uploads::open(&config, options.credentials.as_ref()).await?,
         witnesses: Witnesses::default(),
         tables: tables(&config.table.uri, &s3, patience, form).await?,
+        images: Images::default(),
         features: model.spec().features,
         identity,
         labeller,

@@ -1,7 +1,6 @@
 //! Running a job: workers, signals, and the end.
 
 use std::any::Any;
-use std::cell::Cell;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +24,7 @@ use crate::clusters::Outcome;
 use crate::dataflows;
 use crate::dataflows::online_pca::online_pca;
 use crate::operators::Host;
+use crate::operators::extract::Featuriser;
 
 /// How often a parked worker looks whether another one has failed.
 const WATCH: Duration = Duration::from_millis(200);
@@ -38,6 +38,7 @@ const METER: Duration = Duration::from_millis(250);
 pub fn run(job: &Arc<Job>, layout: &Layout) -> Result<()> {
     job.traces.start(&job.runtime, layout.process, &job.writer);
     let ended = run_workers(job, layout);
+    job.images.clear();
     job.traces.end(&job.runtime);
     ended
 }
@@ -123,20 +124,27 @@ fn connect(
 fn work(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>, workers: usize) -> bool {
     let pulse = job.health.worker();
     let meter = job.metrics.worker(worker.index());
-    let metered = Cell::new(Instant::now());
     let restoring = online_pca(worker, job, beginning, workers);
-    let beat = || {
+    let mut featuriser = Featuriser::new(job, meter.clone());
+    let mut metered = Instant::now();
+    let mut between = || {
         pulse.beat();
-        if metered.get().elapsed() >= METER {
-            metered.set(Instant::now());
+        if metered.elapsed() >= METER {
+            metered = Instant::now();
             meter.meter();
         }
+        let image = job.images.next();
+        let busy = image.is_some();
+        image
+            .into_iter()
+            .for_each(|image| featuriser.featurise(image));
+        busy
     };
-    if !step_while(worker, job, beat, |_| restoring.less_equal(&0)) {
+    if !step_while(worker, job, &mut between, |_| restoring.less_equal(&0)) {
         return false;
     }
     pulse.restored();
-    if !finish(worker, job, beat) {
+    if !finish(worker, job, &mut between) {
         return false;
     }
     if job.until_end && job.config.publish.reproject_at_end {
@@ -150,7 +158,7 @@ fn work(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>, worke
             _ => None,
         };
         dataflows::reproject::reproject(worker, job, plan);
-        return finish(worker, job, beat);
+        return finish(worker, job, between);
     }
     true
 }
@@ -201,7 +209,7 @@ fn execute<H: Host>(
     let shared = host.clone();
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
         build(worker, &shared);
-        finish(worker, &shared, || {})
+        finish(worker, &shared, || false)
     });
     for ended in guards.map_err(|error| anyhow!(error))?.join() {
         ended.map_err(|panic| anyhow!("a worker died: {panic}"))?;
@@ -210,21 +218,22 @@ fn execute<H: Host>(
 }
 
 /// Steps until the dataflows have ended; false if the work has failed before.
-fn finish(worker: &mut Worker, host: &Arc<impl Host>, beat: impl Fn()) -> bool {
-    step_while(worker, host, beat, Worker::has_dataflows)
+fn finish(worker: &mut Worker, host: &Arc<impl Host>, between: impl FnMut() -> bool) -> bool {
+    step_while(worker, host, between, Worker::has_dataflows)
 }
 
-/// Steps until `goes_on` no longer holds; false if the work has failed before. `beat` tells after each step that the worker
-/// lives.
+/// Steps until `goes_on` no longer holds; false if the work has failed before. `between` is what the worker does after each
+/// step; while it says that it did something, the worker does not park.
 fn step_while(
     worker: &mut Worker,
     host: &Arc<impl Host>,
-    beat: impl Fn(),
+    mut between: impl FnMut() -> bool,
     goes_on: impl Fn(&Worker) -> bool,
 ) -> bool {
+    let mut busy = true;
     while goes_on(worker) && !host.failure().is_set() {
-        worker.step_or_park(Some(WATCH));
-        beat();
+        worker.step_or_park(Some(if busy { Duration::ZERO } else { WATCH }));
+        busy = between();
     }
     if !host.failure().is_set() {
         return true;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::images::Image;
 use super::look::{Fetched, Unreadable};
 use super::tally::Work;
 use crate::backbone::Backbone;
@@ -11,8 +12,18 @@ use crate::image::{self, Preprocess, Resizer};
 use crate::job::Job;
 use crate::moments;
 use crate::observe::Worker;
-use crate::operators::{Hint, path_of};
+use crate::operators::{Change, Hint, digest, path_of};
 use crate::table::{Reject, Row};
+
+/// What an image came to.
+pub struct Featured {
+    /// The digest of the object's etag.
+    pub etag: u128,
+    /// Its row, or its reject.
+    pub change: Change,
+    /// What it took.
+    pub work: Work,
+}
 
 /// One worker's decoder and network.
 pub struct Featuriser {
@@ -26,7 +37,7 @@ pub struct Featuriser {
     grid: Vec<i32>,
     shows_content: bool,
     /// For the last image, until it is taken.
-    pub work: Work,
+    work: Work,
 }
 
 impl Featuriser {
@@ -47,13 +58,33 @@ impl Featuriser {
         }
     }
 
+    /// Computes an image, and answers.
+    pub fn featurise(&mut self, image: Image) {
+        let Image {
+            hint,
+            version,
+            fetched,
+            answer,
+        } = image;
+        let etag = &fetched.upload.meta.etag;
+        let change = match self.row(&hint, version, &fetched) {
+            Ok(row) => Change::Row(Box::new(row)),
+            Err(why) => {
+                let reject = reject(&self.job, &hint, version, Some(etag.clone()), why);
+                Change::Reject(Box::new(reject))
+            }
+        };
+        let featured = Featured {
+            etag: digest(etag.as_bytes()),
+            change,
+            work: std::mem::take(&mut self.work),
+        };
+        // Nobody waits any more when the job has failed.
+        let _ = answer.send(featured);
+    }
+
     /// The row of a readable image, without its reduced features.
-    pub fn row(
-        &mut self,
-        hint: &Hint,
-        version: Version,
-        fetched: &Fetched,
-    ) -> Result<Row, Unreadable> {
+    fn row(&mut self, hint: &Hint, version: Version, fetched: &Fetched) -> Result<Row, Unreadable> {
         let metrics = self.job.metrics.clone();
         self.work.fetch = fetched.took;
         let start = Instant::now();
@@ -96,25 +127,25 @@ impl Featuriser {
             content: self.shows_content.then(|| upload.bytes.clone()),
         })
     }
+}
 
-    /// The reject of an object that has no row.
-    pub fn reject(
-        &self,
-        hint: &Hint,
-        version: Version,
-        etag: Option<String>,
-        why: Unreadable,
-    ) -> Reject {
-        let path = path_of(&hint.bucket, &hint.object);
-        self.job.metrics.refuse(why.reason, &path);
-        Reject {
-            path,
-            reason: why.reason.to_owned(),
-            detail: why.detail,
-            etag,
-            event_time_ms: version.time_ms,
-            version: version.to_string(),
-            event: None,
-        }
+/// The reject of an object that has no row.
+pub fn reject(
+    job: &Job,
+    hint: &Hint,
+    version: Version,
+    etag: Option<String>,
+    why: Unreadable,
+) -> Reject {
+    let path = path_of(&hint.bucket, &hint.object);
+    job.metrics.refuse(why.reason, &path);
+    Reject {
+        path,
+        reason: why.reason.to_owned(),
+        detail: why.detail,
+        etag,
+        event_time_ms: version.time_ms,
+        version: version.to_string(),
+        event: None,
     }
 }

@@ -33,7 +33,8 @@ pub struct Fetched {
     pub upload: Upload,
     /// The GET.
     pub took: Duration,
-    _budget: OwnedSemaphorePermit,
+    /// The bytes' share of the budget, given back when this is dropped.
+    pub _budget: OwnedSemaphorePermit,
 }
 
 /// Why an object has no row.

@@ -5,15 +5,16 @@
 //! change, another etag is a new row (or a reject, with its reason), nothing there removes the row. Events that lie, come
 //! late or describe what was overwritten meanwhile thus all end in the state of the store.
 //!
-//! I/O runs on the runtime with a bound on objects and bytes in flight; the network runs here, one image per schedule,
-//! so that one worker is one core. The capability of a change is held until its row is out. Two changes of one key are
-//! looked at in turn, never at once.
+//! I/O runs on the runtime with a bound on objects and bytes in flight; the network runs on the workers' threads, one image
+//! between two steps, so that one worker is one core. Which worker of the process it is doesn't matter ([`Images`]). The
+//! capability of a change is held until its row is out. Two changes of one key are looked at in turn, never at once.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use anyhow::Result;
 use differential_dataflow::{Hashable, VecCollection};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -24,17 +25,20 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::latest::{Content, Latest};
 use super::restore::Restored;
-use super::{Change, Key, Load, Read, Report, Round, Tasks, digest};
+use super::{Change, Hint, Key, Load, Read, Report, Round, Tasks, digest};
+use crate::event::Version;
 use crate::job::Job;
-use crate::observe::Worker;
 use crate::table::Reject;
 
 mod featurise;
+mod images;
 mod look;
 mod pending;
 mod tally;
 
-use featurise::Featuriser;
+pub use featurise::Featuriser;
+use featurise::{Featured, reject};
+pub use images::Images;
 use look::{Seen, look};
 use pending::{Pending, Step};
 pub use tally::Tally;
@@ -57,7 +61,7 @@ pub fn extract<'scope>(
     let info = builder.operator_info();
     let activator = scope.activator_for(info.address.clone());
     let tasks = Tasks::new(scope.worker(), &info.address, &job);
-    let meter = job.metrics.worker(scope.index());
+    let keys = job.metrics.worker(scope.index());
     let mut changes = builder.new_input(changes.inner, Pipeline);
     let mut reads = builder.new_input(reads, Exchange::new(|read: &Read| read.key().hashed()));
     let mut restored = builder.new_input(
@@ -72,7 +76,7 @@ pub fn extract<'scope>(
         OutputBuilder::<_, CapacityContainerBuilder<Vec<Report>>>::from(reports_out);
     builder.build(move |_| {
         let mut rounds: BTreeMap<Round, Arrivals> = BTreeMap::new();
-        let mut extract = Extract::new(job, tasks, meter);
+        let mut extract = Extract::new(job, tasks);
         move |frontiers| {
             restored.for_each(|_, data| {
                 data.drain(..)
@@ -128,7 +132,7 @@ pub fn extract<'scope>(
                 give(done);
                 activator.activate();
             }
-            extract.meter.keys.set(extract.pending.etags.len() as f64);
+            keys.keys.set(extract.pending.etags.len() as f64);
         }
     });
     (rows, reports)
@@ -175,23 +179,30 @@ impl Done {
     }
 }
 
+/// What a look came to.
+enum Found {
+    /// What was known.
+    Same,
+    /// Nothing.
+    Gone,
+    /// Something that may not be read.
+    Unreadable(Box<Reject>),
+    /// Another object than was known.
+    Other(Featured),
+}
+
 struct Extract {
     job: Arc<Job>,
-    meter: Arc<Worker>,
-    featuriser: Featuriser,
-    tasks: Tasks<(Key, Seen)>,
+    tasks: Tasks<(Key, Found)>,
     pending: Pending<At>,
     /// Changes that need no look.
     ready: Vec<Done>,
 }
 
 impl Extract {
-    fn new(job: Arc<Job>, tasks: Tasks<(Key, Seen)>, meter: Arc<Worker>) -> Self {
-        let featuriser = Featuriser::new(&job, meter.clone());
+    fn new(job: Arc<Job>, tasks: Tasks<(Key, Found)>) -> Self {
         Extract {
             job,
-            meter,
-            featuriser,
             tasks,
             pending: Pending::default(),
             ready: Vec::new(),
@@ -241,63 +252,80 @@ impl Extract {
                     self.ready
                         .push(Done::at_once(task.hint.key, task.at, touch));
                 }
-                Step::Look(hint, known) => {
+                Step::Look {
+                    hint,
+                    version,
+                    known,
+                } => {
+                    let held = self.pending.etags.get(&hint.key).copied();
                     let job = job.clone();
-                    self.tasks
-                        .spawn(async move { Ok((hint.key, look(&job, &hint, known).await?)) });
+                    self.tasks.spawn(async move {
+                        let key = hint.key;
+                        let seen = look(&job, &hint, known).await?;
+                        Ok((key, found(&job, hint, version, held, seen).await?))
+                    });
                 }
             }
         }
     }
 
-    /// What the next look that has ended comes to; an image is put through the network.
+    /// What the next look that has ended comes to.
     fn next(&mut self) -> Option<Done> {
-        let (key, seen) = self.tasks.finished()?;
+        let (key, found) = self.tasks.finished()?;
         let task = self.pending.ended(key)?;
-        let change = self.judge(&task, seen);
+        let work = match &found {
+            Found::Other(featured) => featured.work,
+            _ => Work::default(),
+        };
+        let change = self.judge(&task, found);
         Some(Done {
             key,
             at: task.at,
             change,
-            work: std::mem::take(&mut self.featuriser.work),
+            work,
         })
     }
 
-    /// What the object that was seen makes of its key.
-    fn judge(&mut self, task: &Task, seen: Seen) -> Option<Change> {
+    /// What was found makes of its key.
+    fn judge(&mut self, task: &Task, found: Found) -> Option<Change> {
         let (key, version) = (task.hint.key, task.latest.version);
-        match seen {
-            Seen::Same => (!task.stale).then_some(Change::Touch(version)),
-            Seen::Gone => {
+        match found {
+            Found::Same => (!task.stale).then_some(Change::Touch(version)),
+            Found::Gone => {
                 let known = self.pending.etags.remove(&key).is_some();
                 // An object that came and went before it was seen is nothing; a removal is kept, as its creation may follow.
                 let removal = task.latest.content == Content::Removed && !task.stale;
                 (known || removal).then_some(Change::Remove(version))
             }
-            Seen::Unreadable(unreadable) => {
+            Found::Unreadable(reject) => {
                 self.pending.etags.insert(key, digest(b""));
-                Some(Change::Reject(Box::new(
-                    self.featuriser
-                        .reject(&task.hint, version, None, unreadable),
-                )))
+                Some(Change::Reject(reject))
             }
-            Seen::Object(fetched) => {
-                let meta = &fetched.upload.meta;
-                let etag = digest(meta.etag.as_bytes());
-                if self.pending.etags.insert(key, etag) == Some(etag) {
-                    return (!task.stale).then_some(Change::Touch(version));
-                }
-                Some(match self.featuriser.row(&task.hint, version, &fetched) {
-                    Ok(row) => Change::Row(Box::new(row)),
-                    Err(unreadable) => {
-                        let etag = Some(meta.etag.clone());
-                        Change::Reject(Box::new(
-                            self.featuriser
-                                .reject(&task.hint, version, etag, unreadable),
-                        ))
-                    }
-                })
+            Found::Other(featured) => {
+                self.pending.etags.insert(key, featured.etag);
+                Some(featured.change)
             }
         }
     }
+}
+
+/// What was seen comes to, beside the etag that the key's row holds. An image waits for a worker of this process.
+async fn found(
+    job: &Job,
+    hint: Hint,
+    version: Version,
+    held: Option<u128>,
+    seen: Seen,
+) -> Result<Found> {
+    Ok(match seen {
+        Seen::Same => Found::Same,
+        Seen::Gone => Found::Gone,
+        Seen::Unreadable(why) => {
+            Found::Unreadable(Box::new(reject(job, &hint, version, None, why)))
+        }
+        Seen::Object(fetched) if held == Some(digest(fetched.upload.meta.etag.as_bytes())) => {
+            Found::Same
+        }
+        Seen::Object(fetched) => Found::Other(job.images.featurise(hint, version, fetched).await?),
+    })
 }

@@ -9,6 +9,7 @@ use std::collections::{HashMap, VecDeque};
 
 use differential_dataflow::consolidation;
 
+use crate::event::Version;
 use crate::operators::latest::{Content, Latest};
 use crate::operators::{Hint, Key};
 
@@ -48,8 +49,13 @@ impl<At> Task<At> {
 pub enum Step<At> {
     /// The row has what the event tells of; only its version is newer.
     Touch(Task<At>),
-    /// A look at the store; with an etag's digest, first only at whether that has changed.
-    Look(Hint, Option<u128>),
+    /// A look at the store, for a row of this version.
+    Look {
+        hint: Hint,
+        version: Version,
+        /// First only at whether this digest of an etag has changed.
+        known: Option<u128>,
+    },
 }
 
 /// The hints that wait, and what they are held against.
@@ -137,9 +143,13 @@ impl<At: Clone> Pending<At> {
             }
             // News of another content is best fetched at once.
             let known = held.filter(|_| task.stale || held == said);
-            let hint = task.hint.clone();
+            let look = Step::Look {
+                hint: task.hint.clone(),
+                version: task.latest.version,
+                known,
+            };
             self.looking.insert(key, (task, None));
-            return Some(Step::Look(hint, known));
+            return Some(look);
         }
         None
     }
@@ -157,7 +167,6 @@ impl<At: Clone> Pending<At> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Version;
 
     const KEY: Key = 7;
     const E1: Content = Content::Present(1);
@@ -204,7 +213,7 @@ mod tests {
             while let Some(step) = self.pending.next(|_| true) {
                 match step {
                     Step::Touch(_) => self.touched += 1,
-                    Step::Look(_, known) => {
+                    Step::Look { known, .. } => {
                         self.looked += 1;
                         self.looks.push_back(known);
                     }

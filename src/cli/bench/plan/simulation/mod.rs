@@ -4,7 +4,7 @@
 //! tick ─> sealed ─> fetched ─> done                    (a round: events to workers by chance, as keys are hashed)
 //!           tick ─> cut ─> summed ─> reduced ─> fitted ─> written ─> committed     (an epoch; one at a time)
 //! ```
-//! A worker is one core: images one after another, and between them what the operators have to do. So whatever has to go
+//! A worker is one core: images one after another, its own or another's of its machine, and between them what the operators have to do. So whatever has to go
 //! through all workers, a round's seal or an epoch's next stage, waits for the image that each is at: a `step`. Where a machine has
 //! no core to spare, work of other threads is taken from its workers.
 
@@ -56,7 +56,8 @@ enum Event {
     Tick,
     Sealed(u64),
     Fetched(usize, u64),
-    Done(usize, u64),
+    /// A worker has computed another's image of a round.
+    Done(usize, usize, u64),
     Cut,
     Summed(usize),
     Reduced,
@@ -67,9 +68,9 @@ enum Event {
 
 #[derive(Debug, Default)]
 struct Worker {
-    /// Rounds of the images to be fetched, and of those that are.
+    /// Rounds of the images to be fetched.
     queue: VecDeque<u64>,
-    ready: VecDeque<u64>,
+    /// Images that are fetched, or wait to be computed.
     fetching: usize,
     busy: bool,
     /// An epoch's sums are due.
@@ -101,6 +102,8 @@ struct Simulation<'a> {
     scheduled: u64,
     random: Random,
     workers: Vec<Worker>,
+    /// Of each machine, what is fetched: whose it is, and its round.
+    ready: Vec<VecDeque<(usize, u64)>>,
     /// Those under way.
     rounds: BTreeMap<u64, Round>,
     begun: u64,
@@ -135,6 +138,7 @@ impl<'a> Simulation<'a> {
             scheduled: 0,
             random: Random(1),
             workers: (0..count).map(|_| Worker::default()).collect(),
+            ready: vec![VecDeque::new(); machines],
             rounds: BTreeMap::new(),
             begun: 0,
             quota: QUOTA_FIRST.min(plan.events_per_round),
@@ -159,14 +163,19 @@ impl<'a> Simulation<'a> {
             match event {
                 Event::Tick => self.tick(),
                 Event::Sealed(round) => self.seal(round),
-                Event::Fetched(worker, round) => {
-                    self.workers[worker].fetching -= 1;
-                    self.workers[worker].ready.push_back(round);
-                    self.fetch(worker);
-                    self.work(worker);
+                Event::Fetched(owner, round) => {
+                    let machine = owner / self.plan.workers();
+                    self.ready[machine].push_back((owner, round));
+                    let first = machine * self.plan.workers();
+                    let mut workers = first..first + self.plan.workers();
+                    if let Some(idle) = workers.find(|&worker| !self.workers[worker].busy) {
+                        self.work(idle);
+                    }
                 }
-                Event::Done(worker, round) => {
+                Event::Done(worker, owner, round) => {
                     self.workers[worker].busy = false;
+                    self.workers[owner].fetching -= 1;
+                    self.fetch(owner);
                     self.uncommitted += 1;
                     if let Some(round) = self.rounds.get_mut(&round) {
                         round.left -= 1;
@@ -292,12 +301,13 @@ impl<'a> Simulation<'a> {
         if worker.busy {
             return;
         }
+        let machine = index / self.plan.workers();
         let (seconds, event) = if std::mem::take(&mut worker.sums) {
             let rows = self.epoch.map_or(0, |(rows, _)| rows) as f64 / self.workers.len() as f64;
             let seconds = (rows * self.plan.sum_ms + self.plan.drain_ms) / 1e3;
             (seconds, Event::Summed(index))
-        } else if let Some(round) = worker.ready.pop_front() {
-            (self.image_s(), Event::Done(index, round))
+        } else if let Some((owner, round)) = self.ready[machine].pop_front() {
+            (self.image_s(), Event::Done(index, owner, round))
         } else {
             return;
         };
