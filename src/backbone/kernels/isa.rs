@@ -204,6 +204,17 @@ impl Isa {
         winograd::tile_side(height).filter(|_| !self.tiles() && !self.integers())
     }
 
+    /// The same registers with activations of f32, where these are bf16.
+    pub(super) fn of_f32(self) -> Self {
+        match self.0 {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Implementation::Amx => Self(Implementation::Avx512),
+            #[cfg(target_arch = "x86_64")]
+            Implementation::Avx512Bf16 => Self(Implementation::Avx512),
+            _ => self,
+        }
+    }
+
     /// Bytes of a stored activation.
     pub(super) fn value_bytes(self) -> usize {
         with_lanes!(self, L => L::VALUE_BYTES)

@@ -8,7 +8,8 @@ use crate::backbone::Pooling;
 
 /// One row of a 3x3 maximum with stride 2, from the three rows above each other.
 ///
-/// Padding never wins: at the top, the caller repeats a row; at the left, the first column is repeated.
+/// Padding never wins: at the top, and below an odd number of rows, the caller repeats a row; the first column is repeated, and
+/// the last of an odd number.
 pub(super) struct MaxRow<'a> {
     pub(super) rows: [&'a [u8]; 3],
     /// Of a row of the input.
@@ -23,7 +24,7 @@ impl MaxRow<'_> {
     pub(super) fn run(self, isa: Isa) {
         let bytes = self.from.blocks * self.from.block_pitch();
         assert!(self.rows.iter().all(|row| row.len() >= bytes));
-        assert!(self.from.width == 2 * self.to.width && self.from.border == 0);
+        assert!(self.from.width.div_ceil(2) == self.to.width && self.from.border == 0);
         assert!(self.from.blocks == self.to.blocks);
         let end = (self.to.blocks - 1) * self.to.block_pitch() + self.to.width * 64;
         assert!(self.output.len() >= end);
@@ -45,7 +46,7 @@ impl Task for MaxRow<'_> {
                     let output = output.add(block * self.to.block_pitch() + part);
                     let mut left = highest::<L>(rows, 0);
                     for x in 0..self.to.width {
-                        let right = highest::<L>(rows, 2 * x + 1);
+                        let right = highest::<L>(rows, (2 * x + 1).min(self.from.width - 1));
                         let middle = highest::<L>(rows, 2 * x);
                         left.max(middle.max(right)).write(output.add(x * 64));
                         left = right;
@@ -65,7 +66,7 @@ unsafe fn highest<L: Lanes>(rows: [*const u8; 3], x: usize) -> L {
     }
 }
 
-/// The 2x2 maximum with stride 2, of sides that are even.
+/// The 2x2 maximum with stride 2; the last of an odd number of rows or columns is left out.
 pub(super) struct Max2 {
     pub(super) from: Grid,
     pub(super) to: Grid,
@@ -74,7 +75,7 @@ pub(super) struct Max2 {
 impl Max2 {
     pub(super) fn run(&self, isa: Isa, input: &[u8], output: &mut [u8]) {
         let Self { from, to } = *self;
-        assert!(from.width == 2 * to.width && from.height == 2 * to.height);
+        assert!(from.width / 2 == to.width && from.height / 2 == to.height);
         assert!(from.blocks == to.blocks);
         assert!(input.len() >= from.bytes() && output.len() >= to.bytes());
         // SAFETY: just asserted: the grids lie in the buffers, four pixels of `from` for each of `to`.
