@@ -170,6 +170,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             (Family::Avx512, Precision::Int8)
                 if is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512vnni") =>
             {
                 Some(Implementation::Avx512Int8)
