@@ -3,6 +3,7 @@
 use super::forward::{Forward, fill, take};
 use super::head::Headed;
 use super::kernels::{self, Arena, Network, Ranges, Source};
+use super::options::{SIDE_MAX, SIDE_MIN};
 use super::pixels::{self, Pixels};
 use super::{
     Architecture, Backbone, BackboneError, Calibration, Head, Options, Precision, ResNet, Spec,
@@ -11,12 +12,6 @@ use super::{
 use candle_core::{DType, Device, Tensor};
 use std::fmt;
 use std::sync::Arc;
-
-/// The smallest input side: halved five times there is a pixel left.
-pub const SIDE_MIN: usize = 32;
-
-/// The largest input side: offsets inside a layer's buffer are 32 bits wide.
-pub const SIDE_MAX: usize = 2048;
 
 /// The numbers of a network.
 #[derive(Clone, Copy, Debug)]
