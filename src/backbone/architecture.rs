@@ -75,11 +75,26 @@ impl Architecture {
         }
     }
 
-    /// Length of the feature vector for inputs of `side` x `side` pixels: every network halves the side five times.
+    /// The sides of the maps, from the input's on: every network halves it five times. Where it is odd a padded convolution or
+    /// maximum rounds up, VGG-16's maxima round down, as torchvision has it.
+    pub fn sides(&self, side: usize) -> [usize; 6] {
+        let halved = |side: usize| match self {
+            Self::ResNet(_) | Self::MobileNetV2 => side.div_ceil(2),
+            Self::Vgg16 => side / 2,
+        };
+        let mut sides = [side; 6];
+        for i in 1..sides.len() {
+            sides[i] = halved(sides[i - 1]);
+        }
+        sides
+    }
+
+    /// Length of the feature vector for inputs of `side` x `side` pixels.
     pub fn features(&self, side: usize, pooling: Pooling) -> usize {
+        let [.., last] = self.sides(side);
         match pooling {
             Pooling::Avg | Pooling::Max => self.channels(),
-            Pooling::Flatten => self.channels() * (side / 32) * (side / 32),
+            Pooling::Flatten => self.channels() * last * last,
         }
     }
 

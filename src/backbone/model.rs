@@ -3,6 +3,7 @@
 use super::forward::{Forward, fill, take};
 use super::head::Headed;
 use super::kernels::{self, Arena, Network, Ranges, Source};
+use super::options::{SIDE_MAX, SIDE_MIN};
 use super::pixels::{self, Pixels};
 use super::{
     Architecture, Backbone, BackboneError, Calibration, Head, Options, Precision, ResNet, Spec,
@@ -11,9 +12,6 @@ use super::{
 use candle_core::{DType, Device, Tensor};
 use std::fmt;
 use std::sync::Arc;
-
-/// The largest input side: offsets inside a layer's buffer are 32 bits wide.
-pub const SIDE_MAX: usize = 2048;
 
 /// The numbers of a network.
 #[derive(Clone, Copy, Debug)]
@@ -133,15 +131,16 @@ impl Model {
         let Options {
             side, precision, ..
         } = *options;
-        if side == 0 || !side.is_multiple_of(32) || side > SIDE_MAX {
+        if !(SIDE_MIN..=SIDE_MAX).contains(&side) {
             return Err(BackboneError::Side(side));
         }
         let none = Ranges::new();
         let ranges = calibration.map_or(&none, Calibration::ranges);
         let network = Network::load(architecture, &parameters.source()?, options, ranges)?;
+        let kernels = kernels::identity(architecture, options);
         let computation = match calibration {
-            Some(calibration) => format!("{}; {calibration}", kernels::identity(options)),
-            None => kernels::identity(options),
+            Some(calibration) => format!("{kernels}; {calibration}"),
+            None => kernels,
         };
         let spec = Spec {
             name: architecture.name(),

@@ -293,7 +293,7 @@ mod tests {
         };
         let (inputs, outputs) = (512, 600);
         for standing in [
-            BackboneError::Side(100),
+            BackboneError::Side(31),
             BackboneError::HeadWidth { inputs, outputs },
             BackboneError::NotFinite("dense.0.bias".into()),
         ] {

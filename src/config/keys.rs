@@ -203,7 +203,7 @@ pub const KEYS: &[Key] = &[
     key("backbone", "kernels", Kind::Choice(&["auto", "amx", "avx512", "avx2", "portable"]), Default("\"auto\""), "Instructions that the convolutions are made of: auto takes the fastest that the CPU has in the precision. Features' bits depend on them (but for int8), so all processes of a job, and whoever goes on with a table, need the same: where CPUs differ, name what all of them have."),
     key("backbone", "preprocessing", Kind::Choice(&["torchvision", "caffe", "tf"]), Derived("\"torchvision\""), "From levels to the network's input: mean and deviation of RGB (torchvision), BGR minus the mean (caffe: Keras' own ResNet50 and VGG16), -1 to 1 (tf: Keras' own MobileNetV2); without it what the weights were made for."),
     key("backbone", "pooling", Kind::Choice(&["avg", "max", "flatten"]), Default("\"avg\""), "From the last maps to features: mean or maximum of each channel, or all of them by row, column, channel as Keras flattens."),
-    key("backbone", "input_side", Kind::Count { min: 32, max: 2048 }, Derived("224"), "Side of the square input in pixels, a multiple of 32; without it the network's own."),
+    key("backbone", "input_side", Kind::Count { min: 32, max: 2048 }, Derived("224"), "Side of the square input in pixels; without it the network's own."),
     key("backbone", "fit", Kind::Choice(&["stretch", "center-crop"]), Default("\"stretch\""), "How an image becomes square."),
     key("backbone", "crop_resize", Kind::Count { min: 32, max: 4096 }, Default("256"), "The shorter side in pixels before the crop, for fit = \"center-crop\"."),
 

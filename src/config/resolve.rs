@@ -210,12 +210,6 @@ impl Said {
             Some(Value::Count(side)) => usize::try_from(side).ok(),
             _ => None,
         };
-        if input_side.is_some_and(|side| !side.is_multiple_of(32)) {
-            self.wrong(
-                "backbone.input_side",
-                "must be a multiple of 32, as networks halve it five times",
-            );
-        }
         let resize = self.size("backbone.crop_resize");
         let fit = match self.text("backbone.fit").as_str() {
             "center-crop" => Fit::CenterCrop { resize },

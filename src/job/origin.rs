@@ -44,7 +44,7 @@ impl Beginning {
         let found = job.tables.open().await?;
         let state = match found.state {
             Some(state) => {
-                check(&state, job)?;
+                check(&state, &job.identity, &job.config.kafka.topic)?;
                 state
             }
             None => JobState {
@@ -99,19 +99,20 @@ impl Beginning {
     }
 }
 
-/// Refuses to go on with a state that this job would corrupt.
-fn check(state: &JobState, job: &Job) -> Result<()> {
-    if state.backbone != job.identity {
+/// Refuses to go on with a state that a job of this backbone and topic would corrupt.
+fn check(state: &JobState, identity: &str, topic: &str) -> Result<()> {
+    if state.backbone != identity {
         bail!(Contradiction(format!(
-            "the table was made with the backbone {}, this job has {}: features of both can't share a table. Go back to the \
-             old backbone, or choose another table.uri and replay the bucket",
-            state.backbone, job.identity
+            "the table was made with the backbone {}, this job has {identity}: features of both can't share a table. Go back to \
+             the old backbone, or build a new table: choose another table.uri, start the job, and bring in what Kafka no longer \
+             holds by `eigenflow replay s3://BUCKET/PREFIX --config FILE`",
+            state.backbone
         )));
     }
-    if state.topic != job.config.kafka.topic {
+    if state.topic != topic {
         bail!(Contradiction(format!(
-            "the table's offsets are of topic {}, this job reads {}: choose another table.uri, or go back to the topic",
-            state.topic, job.config.kafka.topic
+            "the table's offsets are of topic {}, this job reads {topic}: choose another table.uri, or go back to the topic",
+            state.topic
         )));
     }
     Ok(())
@@ -195,4 +196,45 @@ pub async fn read_clustering(
         );
     }
     Ok(Some(stored))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backbone::{Architecture, Family, Model, Options, Strides};
+
+    /// What a network of random weights says of itself.
+    fn identity(family: Family, side: usize) -> String {
+        let options = Options {
+            family: Some(family),
+            side,
+            ..Options::default()
+        };
+        let model = Model::random(Architecture::resnet(18, Strides::V15), 1, &options);
+        model.unwrap().spec().identity.clone()
+    }
+
+    #[test]
+    fn a_job_goes_on_with_the_very_backbone_and_topic_of_its_table() {
+        let before = identity(Family::Portable, 32);
+        let state = JobState {
+            backbone: before.clone(),
+            topic: "uploads".into(),
+            ..JobState::default()
+        };
+        assert!(check(&state, &before, "uploads").is_ok());
+        let others = [
+            identity(Family::Portable, 33),
+            before.replace("; f32; ", "; bf16; "),
+            before.replace(" portable, ", " avx512, "),
+        ];
+        for other in others {
+            let refused = check(&state, &other, "uploads").unwrap_err();
+            assert!(refused.is::<Contradiction>());
+            let said = refused.to_string();
+            assert!(said.contains(&before) && said.contains(&other), "{said}");
+            assert!(said.contains("eigenflow replay"), "{said}");
+        }
+        assert!(check(&state, &before, "others").is_err());
+    }
 }

@@ -255,7 +255,7 @@ impl Finish<'_> {
                     if self.product.accumulate {
                         sum = [0, 1].map(|j| sum[j].add(L::read(places[j])));
                     }
-                    L::write_pair(sum.map(|s| s.max(floor).min(ceiling)), places);
+                    L::write_pair(sum, [floor, ceiling], places);
                 }
             }
         }

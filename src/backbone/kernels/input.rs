@@ -111,9 +111,19 @@ impl Input {
     pub(super) fn fill(&self, image: &mut Block, pixels: &[u8]) {
         assert!(pixels.len() == self.side * self.side * CHANNELS);
         match self.value_bytes {
+            1 if self.colours == [0, 1, 2] => self.levels(image, pixels),
             1 => self.numbers(&mut image[..], pixels, |bits| bits as u8),
             2 => self.numbers(image.halves_mut(), pixels, |bits| bits as u16),
             _ => self.numbers(image.words_mut(), pixels, f32::from_bits),
+        }
+    }
+
+    /// The image as it is.
+    fn levels(&self, image: &mut [u8], pixels: &[u8]) {
+        let row = self.side * CHANNELS;
+        let inside = image.chunks_exact_mut(self.row_values()).skip(self.pad);
+        for (to, from) in inside.zip(pixels.chunks_exact(row)) {
+            to[self.pad * CHANNELS..][..row].copy_from_slice(from);
         }
     }
 

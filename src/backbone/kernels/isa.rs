@@ -170,6 +170,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             (Family::Avx512, Precision::Int8)
                 if is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512vnni") =>
             {
                 Some(Implementation::Avx512Int8)
@@ -202,6 +203,17 @@ impl Isa {
     /// The m of Winograd's F(m x m, 3x3) for an output of this many rows; none where a convolution is computed directly.
     pub(super) fn winograd(self, height: usize) -> Option<usize> {
         winograd::tile_side(height).filter(|_| !self.tiles() && !self.integers())
+    }
+
+    /// The same registers with activations of f32, where these are bf16.
+    pub(super) fn of_f32(self) -> Self {
+        match self.0 {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Implementation::Amx => Self(Implementation::Avx512),
+            #[cfg(target_arch = "x86_64")]
+            Implementation::Avx512Bf16 => Self(Implementation::Avx512),
+            _ => self,
+        }
     }
 
     /// Bytes of a stored activation.

@@ -49,13 +49,14 @@ pub(super) trait Lanes: Copy {
     /// Rounds to the stored type.
     unsafe fn write(self, to: *mut u8);
 
-    /// Writes the lower and the upper half of `2 * WIDTH` neighbouring channels. What is stored in one block is adjacent.
+    /// Writes the lower and the upper half of `2 * WIDTH` neighbouring channels, clipped to `bounds` (of bytes: always 0 and 255).
+    /// What is stored in one block is adjacent.
     #[inline(always)]
-    unsafe fn write_pair(pair: [Self; 2], to: [*mut u8; 2]) {
+    unsafe fn write_pair(pair: [Self; 2], bounds: [Self; 2], to: [*mut u8; 2]) {
         // SAFETY: the caller vouches for both pointers.
         unsafe {
-            pair[0].write(to[0]);
-            pair[1].write(to[1]);
+            pair[0].max(bounds[0]).min(bounds[1]).write(to[0]);
+            pair[1].max(bounds[0]).min(bounds[1]).write(to[1]);
         }
     }
 

@@ -207,8 +207,7 @@ unsafe fn part<L: Lanes, const P: usize, const STEP: usize, const LEN: usize, co
                 ];
             }
         }
-        let (floor, ceiling) = (L::splat(tile.floor), L::splat(tile.ceiling));
-        let clip = |sum: [L; 2]| sum.map(|s| s.max(floor).min(ceiling));
+        let bounds = [L::splat(tile.floor), L::splat(tile.ceiling)];
         for (i, sum) in ended[..count].iter().enumerate() {
             let (segment, pixel) = ((first + i) / P, (first + i) % P);
             let output = tile.output[segment].add(pixel * 64);
@@ -225,9 +224,9 @@ unsafe fn part<L: Lanes, const P: usize, const STEP: usize, const LEN: usize, co
                 if L::INTEGERS {
                     held = held.map(|held| held.mul(L::splat(tile.residual_factor)));
                 }
-                L::write_pair(clip([sum[0].add(held[0]), sum[1].add(held[1])]), to);
+                L::write_pair([sum[0].add(held[0]), sum[1].add(held[1])], bounds, to);
             } else {
-                L::write_pair(clip(*sum), to);
+                L::write_pair(*sum, bounds, to);
             }
         }
     }

@@ -4,7 +4,8 @@
 //! - `lanes`: a register of channels, the one thing that differs between instruction sets; `x86` implements it; `isa` picks.
 //! - `micro`: 14 pixels x 32 outputs, held in registers for the whole of K. All that sums over channels goes through it, but
 //!   in bf16 through `amx` where the CPU has tiles.
-//! - `conv`, `winograd` with `transform`: how a convolution becomes tiles of it. `depthwise`, `pool`, `stem`: the rest of a network.
+//! - `conv`, `winograd` with `transform`: how a convolution becomes tiles of it. `depthwise`, `pool`, `stem`: the rest of a network;
+//!   `convert` where it begins in f32.
 //! - `source`: weights in, BatchNorm folded; `quantise`: these as bytes, for int8. `input`: pixels in. `plan`: layers and the buffers between them; `networks`: which
 //!   layers. `network`: the plan carried out. `dense` and `signs`: what heads compute. `peak`: the micro-kernel by itself, to measure.
 //!
@@ -17,6 +18,7 @@
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod amx;
 mod conv;
+mod convert;
 mod dense;
 mod depthwise;
 mod input;
@@ -49,7 +51,7 @@ pub(super) use quantise::Ranges;
 pub(super) use signs::Signs;
 pub(super) use source::{Source, tensor};
 
-use super::{Options, Precision};
+use super::{Architecture, Options, Precision};
 
 /// Raised by every change of these kernels that alters bits.
 const REVISION: u32 = 1;
@@ -57,7 +59,7 @@ const REVISION: u32 = 1;
 const REVISION_OF_INTEGERS: u32 = 1;
 
 /// What the bits depend on besides network, precision and weights.
-pub(super) fn identity(options: &Options) -> String {
+pub(super) fn identity(architecture: Architecture, options: &Options) -> String {
     let Options {
         side,
         pooling,
@@ -69,13 +71,17 @@ pub(super) fn identity(options: &Options) -> String {
     let sums = match family {
         Family::Amx => "direct".to_owned(),
         _ => {
-            let sides = [1, 2, 4, 8, 16, 32].map(|scale| side / scale);
+            let sides = architecture.sides(*side);
             let tiles = sides.map(|side| winograd::tile_side(side).unwrap_or(1));
             format!("winograd {tiles:?}")
         }
     };
     let kernels = match precision {
-        Precision::F32 | Precision::Bf16 => format!("kernels {REVISION} {family}, {sums}"),
+        Precision::F32 => format!("kernels {REVISION} {family}, {sums}"),
+        Precision::Bf16 => {
+            let first = networks::in_f32(architecture);
+            format!("kernels {REVISION} {family}, {sums}{first}")
+        }
         // Of every family.
         Precision::Int8 => format!("kernels of integers {REVISION_OF_INTEGERS}"),
     };

@@ -1,11 +1,12 @@
 //! A network as a list of steps over a fixed set of buffers: planned once per model (`plan`), run once per image.
 
 use super::conv::{Direct, Grid};
+use super::convert::Convert;
 use super::depthwise::Depthwise;
 use super::input::Input;
 use super::isa::Isa;
 use super::memory::Block;
-use super::networks::first_kernel;
+use super::networks::{first_isa, first_kernel};
 use super::plan::Plan;
 use super::pool::{Max2, Pool};
 use super::quantise::Ranges;
@@ -21,6 +22,7 @@ pub(super) enum Operator {
     Winograd(Winograd),
     Depthwise(Depthwise),
     Max2(Max2),
+    Convert(Convert),
 }
 
 impl Operator {
@@ -29,7 +31,7 @@ impl Operator {
         match self {
             Self::Stem(stem) => stem.scratch_bytes(),
             Self::Winograd(winograd) => winograd.scratch_bytes(),
-            Self::Direct(_) | Self::Depthwise(_) | Self::Max2(_) => 0,
+            Self::Direct(_) | Self::Depthwise(_) | Self::Max2(_) | Self::Convert(_) => 0,
         }
     }
 }
@@ -54,6 +56,7 @@ impl Step {
 
 /// Folded and packed weights with the order of their use. Immutable; workers share it.
 pub(in crate::backbone) struct Network {
+    /// Of the last layers.
     isa: Isa,
     input: Input,
     steps: Vec<Step>,
@@ -75,7 +78,7 @@ pub(in crate::backbone) struct Arena {
 }
 
 impl Network {
-    /// Reads, folds and packs the weights of `architecture` for inputs of a side that is a multiple of 32. In int8 every layer needs
+    /// Reads, folds and packs the weights of `architecture` for inputs of a side that is at least 32. In int8 every layer needs
     /// its range.
     ///
     /// # Errors
@@ -91,8 +94,9 @@ impl Network {
             return Err(BackboneError::NotInIntegers(architecture.name()));
         }
         let k = first_kernel(architecture);
-        let input = Input::new(isa, options.preprocessing, options.side, k);
-        let mut plan = Plan::new(isa, source, &input, ranges);
+        let first = first_isa(architecture, isa);
+        let input = Input::new(first, options.preprocessing, options.side, k);
+        let mut plan = Plan::new([first, isa], source, &input, ranges);
         let maps = plan.network(architecture)?;
         let (last, unit) = (Plan::buffer(maps), plan.step(maps));
         let (steps, grids) = plan.finish();
@@ -173,6 +177,7 @@ impl Network {
                 Operator::Winograd(winograd) => winograd.run(input, output, &mut arena.scratch),
                 Operator::Depthwise(depthwise) => depthwise.run(input, output),
                 Operator::Max2(maximum) => maximum.run(self.isa, input, output),
+                Operator::Convert(convert) => convert.run(self.isa, input, output),
             }
             done(step, output);
         }

@@ -5,6 +5,7 @@
 //! The networks themselves are in `networks`, each as its paper has it.
 
 use super::conv::{Activation, Direct, Epilogue, Folded, Grid};
+use super::convert::Convert;
 use super::depthwise::Depthwise;
 use super::input::Input;
 use super::isa::Isa;
@@ -65,7 +66,10 @@ pub(super) struct Layer {
 const IMAGE: usize = 0;
 
 pub(super) struct Plan<'a> {
+    /// Of the layers that come next.
     isa: Isa,
+    /// Of the last ones.
+    last: Isa,
     source: &'a Source<'a>,
     pub(super) input: &'a Input,
     steps: Vec<Step>,
@@ -77,9 +81,10 @@ pub(super) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// `ranges` are not looked at unless `isa` computes in integers.
+    /// The first layers are the first `isa`'s, those behind [`Plan::converted`] the second's. `ranges` are not looked at unless
+    /// it computes in integers.
     pub(super) fn new(
-        isa: Isa,
+        [isa, last]: [Isa; 2],
         source: &'a Source<'a>,
         input: &'a Input,
         ranges: &'a Ranges,
@@ -87,6 +92,7 @@ impl<'a> Plan<'a> {
         let image = isa.integers().then_some((IMAGE, Levels::IMAGE));
         Self {
             isa,
+            last,
             source,
             input,
             steps: Vec::new(),
@@ -179,7 +185,7 @@ impl<'a> Plan<'a> {
         });
     }
 
-    /// The 7x7 of a ResNet on the image, with the maximum behind it. It halves the side twice.
+    /// The 7x7 of a ResNet on the image, with the maximum behind it. It halves the side twice, each time rounding up.
     pub(super) fn stem(&mut self, layer: &Layer, to: Maps) -> Result<(), BackboneError> {
         let folded = self.input.folded(self.folded(layer, 3, to)?);
         let (folded, factors) = self.scaled(layer, folded, [IMAGE, to.buffer])?;
@@ -187,7 +193,7 @@ impl<'a> Plan<'a> {
         let stem = stem.scaled(factors.as_ref());
         self.steps.push(Step {
             name: format!("{} 7x7/2 and maximum", layer.conv),
-            flops: folded.flops(4 * to.side * to.side),
+            flops: folded.flops(self.input.side().div_ceil(2).pow(2)),
             operator: Operator::Stem(stem),
             input: IMAGE,
             output: to.buffer,
@@ -199,7 +205,7 @@ impl<'a> Plan<'a> {
     pub(super) fn first(&mut self, layer: &Layer, to: Maps) -> Result<(), BackboneError> {
         let folded = self.input.folded(self.folded(layer, 3, to)?);
         let (folded, factors) = self.scaled(layer, folded, [IMAGE, to.buffer])?;
-        let stride = self.input.side() / to.side;
+        let stride = self.input.side().div_ceil(to.side);
         let strides = [stride, self.input.row_bytes()];
         let grid = self.grid(to);
         let direct = Direct::interleaved(self.isa, &folded, strides, layer.epilogue, grid);
@@ -217,7 +223,10 @@ impl<'a> Plan<'a> {
     ) -> Result<(), BackboneError> {
         let folded = self.folded(layer, from.channels, to)?;
         let (folded, factors) = self.scaled(layer, folded, [from.buffer, to.buffer])?;
-        let (grids, stride) = ([from, to].map(|m| self.grid(m)), from.side / to.side);
+        let (grids, stride) = (
+            [from, to].map(|m| self.grid(m)),
+            from.side.div_ceil(to.side),
+        );
         let (isa, epilogue, [source, target]) = (self.isa, layer.epilogue, grids);
         let m = isa
             .winograd(to.side)
@@ -248,7 +257,10 @@ impl<'a> Plan<'a> {
         [from, to]: [Maps; 2],
     ) -> Result<(), BackboneError> {
         let folded = self.folded(layer, 1, to)?;
-        let (grids, stride) = ([from, to].map(|m| self.grid(m)), from.side / to.side);
+        let (grids, stride) = (
+            [from, to].map(|m| self.grid(m)),
+            from.side.div_ceil(to.side),
+        );
         let operator = Depthwise::new(
             self.isa,
             &folded,
@@ -263,7 +275,7 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// The 2x2 maximum, which halves the side.
+    /// The 2x2 maximum, which halves the side and leaves out what is odd.
     pub(super) fn maximum(&mut self, [from, to]: [Maps; 2]) {
         if let Some(levels) = self.levels.get(&from.buffer) {
             self.levels.insert(to.buffer, *levels);
@@ -279,5 +291,23 @@ impl<'a> Plan<'a> {
             input: from.buffer,
             output: to.buffer,
         });
+    }
+
+    /// The maps as the layers behind store them; they themselves where nothing changes.
+    pub(super) fn converted(&mut self, from: Maps) -> Maps {
+        let before = std::mem::replace(&mut self.isa, self.last);
+        if before.value_bytes() == self.isa.value_bytes() {
+            return from;
+        }
+        let to = self.maps(from.channels, from.side, false, Role::Wide);
+        let convert = Convert::new(self.grid(from), self.grid(to));
+        self.steps.push(Step {
+            name: "rounding".into(),
+            flops: 0.0,
+            operator: Operator::Convert(convert),
+            input: from.buffer,
+            output: to.buffer,
+        });
+        to
     }
 }

@@ -6,9 +6,65 @@ use super::isa::Isa;
 use super::lanes::{Lanes, Task, place};
 use crate::backbone::Pooling;
 
+/// Stored values of neighbouring channels, of which there are maxima.
+///
+/// # Safety
+/// As for [`Lanes`].
+trait Stored: Copy {
+    const BYTES: usize;
+    unsafe fn read(from: *const u8) -> Self;
+    unsafe fn max(self, other: Self) -> Self;
+    unsafe fn write(self, to: *mut u8);
+}
+
+#[derive(Clone, Copy)]
+struct Floats<L>(L);
+
+impl<L: Lanes> Stored for Floats<L> {
+    const BYTES: usize = L::WIDTH * L::VALUE_BYTES;
+    #[inline(always)]
+    unsafe fn read(from: *const u8) -> Self {
+        // SAFETY: the caller vouches for the pointer, and is inside `enter`.
+        Self(unsafe { L::read(from) })
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        // SAFETY: the caller is inside `enter`.
+        Self(unsafe { self.0.max(other.0) })
+    }
+    #[inline(always)]
+    unsafe fn write(self, to: *mut u8) {
+        // SAFETY: the caller vouches for the pointer, and is inside `enter`.
+        unsafe { self.0.write(to) }
+    }
+}
+
+/// A whole block of integers, compared as they are.
+#[derive(Clone, Copy)]
+struct Bytes([u8; 64]);
+
+impl Stored for Bytes {
+    const BYTES: usize = 64;
+    #[inline(always)]
+    unsafe fn read(from: *const u8) -> Self {
+        // SAFETY: the caller vouches for the pointer.
+        Self(unsafe { from.cast::<[u8; 64]>().read() })
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i].max(other.0[i])))
+    }
+    #[inline(always)]
+    unsafe fn write(self, to: *mut u8) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { to.cast::<[u8; 64]>().write(self.0) }
+    }
+}
+
 /// One row of a 3x3 maximum with stride 2, from the three rows above each other.
 ///
-/// Padding never wins: at the top, the caller repeats a row; at the left, the first column is repeated.
+/// Padding never wins: at the top, and below an odd number of rows, the caller repeats a row; the first column is repeated, and
+/// the last of an odd number.
 pub(super) struct MaxRow<'a> {
     pub(super) rows: [&'a [u8]; 3],
     /// Of a row of the input.
@@ -23,7 +79,7 @@ impl MaxRow<'_> {
     pub(super) fn run(self, isa: Isa) {
         let bytes = self.from.blocks * self.from.block_pitch();
         assert!(self.rows.iter().all(|row| row.len() >= bytes));
-        assert!(self.from.width == 2 * self.to.width && self.from.border == 0);
+        assert!(self.from.width.div_ceil(2) == self.to.width && self.from.border == 0);
         assert!(self.from.blocks == self.to.blocks);
         let end = (self.to.blocks - 1) * self.to.block_pitch() + self.to.width * 64;
         assert!(self.output.len() >= end);
@@ -35,18 +91,32 @@ impl MaxRow<'_> {
 impl Task for MaxRow<'_> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
+        // SAFETY: `MaxRow::run` asserted the rows' extents.
+        unsafe {
+            if L::INTEGERS {
+                self.each::<Bytes>();
+            } else {
+                self.each::<Floats<L>>();
+            }
+        }
+    }
+}
+
+impl MaxRow<'_> {
+    #[inline(always)]
+    unsafe fn each<S: Stored>(self) {
         for block in 0..self.from.blocks {
-            for part in (0..64).step_by(L::WIDTH * L::VALUE_BYTES) {
-                // SAFETY: `MaxRow::run` asserted the rows' extents.
+            for part in (0..64).step_by(S::BYTES) {
+                // SAFETY: the caller vouches for the rows' extents.
                 unsafe {
                     let at = block * self.from.block_pitch() + part;
                     let rows = self.rows.map(|row| row.as_ptr().add(at));
                     let output = self.output.as_mut_ptr();
                     let output = output.add(block * self.to.block_pitch() + part);
-                    let mut left = highest::<L>(rows, 0);
+                    let mut left = highest::<S>(rows, 0);
                     for x in 0..self.to.width {
-                        let right = highest::<L>(rows, 2 * x + 1);
-                        let middle = highest::<L>(rows, 2 * x);
+                        let right = highest::<S>(rows, (2 * x + 1).min(self.from.width - 1));
+                        let middle = highest::<S>(rows, 2 * x);
                         left.max(middle.max(right)).write(output.add(x * 64));
                         left = right;
                     }
@@ -57,15 +127,15 @@ impl Task for MaxRow<'_> {
 }
 
 #[inline(always)]
-unsafe fn highest<L: Lanes>(rows: [*const u8; 3], x: usize) -> L {
+unsafe fn highest<S: Stored>(rows: [*const u8; 3], x: usize) -> S {
     // SAFETY: the caller vouches for column `x` of the rows.
     unsafe {
-        let upper = L::read(rows[1].add(x * 64)).max(L::read(rows[2].add(x * 64)));
-        L::read(rows[0].add(x * 64)).max(upper)
+        let upper = S::read(rows[1].add(x * 64)).max(S::read(rows[2].add(x * 64)));
+        S::read(rows[0].add(x * 64)).max(upper)
     }
 }
 
-/// The 2x2 maximum with stride 2, of sides that are even.
+/// The 2x2 maximum with stride 2; the last of an odd number of rows or columns is left out.
 pub(super) struct Max2 {
     pub(super) from: Grid,
     pub(super) to: Grid,
@@ -74,7 +144,7 @@ pub(super) struct Max2 {
 impl Max2 {
     pub(super) fn run(&self, isa: Isa, input: &[u8], output: &mut [u8]) {
         let Self { from, to } = *self;
-        assert!(from.width == 2 * to.width && from.height == 2 * to.height);
+        assert!(from.width / 2 == to.width && from.height / 2 == to.height);
         assert!(from.blocks == to.blocks);
         assert!(input.len() >= from.bytes() && output.len() >= to.bytes());
         // SAFETY: just asserted: the grids lie in the buffers, four pixels of `from` for each of `to`.
@@ -97,10 +167,24 @@ struct Max2Task<'a> {
 impl Task for Max2Task<'_> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
+        // SAFETY: `Max2::run` asserted the extents.
+        unsafe {
+            if L::INTEGERS {
+                self.each::<Bytes>();
+            } else {
+                self.each::<Floats<L>>();
+            }
+        }
+    }
+}
+
+impl Max2Task<'_> {
+    #[inline(always)]
+    unsafe fn each<S: Stored>(self) {
         let Max2 { from, to } = *self.shape;
         for (y, block) in (0..to.height).flat_map(|y| (0..to.blocks).map(move |b| (y, b))) {
-            for part in (0..64).step_by(L::WIDTH * L::VALUE_BYTES) {
-                // SAFETY: `Max2::run` asserted the extents.
+            for part in (0..64).step_by(S::BYTES) {
+                // SAFETY: the caller vouches for the extents.
                 unsafe {
                     let input = self.input.add(block * from.block_pitch() + part);
                     let rows = [0, 1].map(|r| input.add(from.at(2 * y + r, 0)));
@@ -110,7 +194,7 @@ impl Task for Max2Task<'_> {
                     for x in 0..to.width {
                         let [a, b] = rows.map(|row| {
                             let row = row.add(2 * x * 64);
-                            L::read(row).max(L::read(row.add(64)))
+                            S::read(row).max(S::read(row.add(64)))
                         });
                         a.max(b).write(output.add(x * 64));
                     }

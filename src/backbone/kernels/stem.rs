@@ -21,13 +21,14 @@ pub(super) struct Stem {
 }
 
 impl Stem {
-    /// The input's side is a multiple of 4; `pooled` is the grid of the output.
+    /// `pooled` is the grid of the output, whose side is the input's halved twice, each time rounded up.
     pub(super) fn new(isa: Isa, folded: &Folded, input: &Input, pooled: Grid) -> Self {
         let side = input.side();
-        assert!(pooled.height * 4 == side && pooled.width * 4 == side);
+        let rows = side.div_ceil(2);
+        assert!(pooled.height == rows.div_ceil(2) && pooled.width == rows.div_ceil(2));
         let row_grid = Grid {
             height: 1,
-            width: side / 2,
+            width: rows,
             border: 0,
             ..pooled
         };
@@ -60,13 +61,15 @@ impl Stem {
     /// `image` is the input's; `output` has the grid `pooled`.
     pub(super) fn run(&self, image: &[u8], output: &mut [u8], scratch: &mut [u8]) {
         let ring_bytes = self.row_grid.bytes();
+        // Rows are as many as columns.
+        let last = |y: usize| (2 * y + 1).min(self.row_grid.width - 1);
         for y in 0..self.pooled.height {
-            for r in [2 * y, 2 * y + 1] {
+            for r in 2 * y..=last(y) {
                 let row = &mut scratch[r % RING * ring_bytes..][..ring_bytes];
                 self.row.run(&image[2 * r * self.row_bytes..], row);
             }
             MaxRow {
-                rows: [(2 * y).saturating_sub(1), 2 * y, 2 * y + 1]
+                rows: [(2 * y).saturating_sub(1), 2 * y, last(y)]
                     .map(|r| &scratch[r % RING * ring_bytes..][..ring_bytes]),
                 from: self.row_grid,
                 to: self.pooled,

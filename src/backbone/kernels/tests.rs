@@ -1,5 +1,6 @@
 //! The kernels against naive arithmetic in f64, on every family that this CPU has, over awkward shapes.
 
+mod convert;
 mod depthwise;
 mod ends;
 mod int8;
@@ -57,7 +58,8 @@ impl Image {
     fn convolved(&self, f: &Folded, stride: usize, absolute: bool) -> Self {
         let sign = |v: f64| if absolute { v.abs() } else { v };
         let [_, h, w] = self.shape;
-        let shape = [f.cout, h.div_ceil(stride), w.div_ceil(stride)];
+        let [h, w] = [h, w].map(|size| outputs(size, f.k, stride, f.k / 2));
+        let shape = [f.cout, h, w];
         Self::of(shape, |i| {
             let (o, y, x) = (
                 i / shape[2] / shape[1],
@@ -79,16 +81,22 @@ impl Image {
     }
     /// The maximum of k x k with stride 2, padded by `(k - 1) / 2`.
     fn pooled(&self, k: usize) -> Self {
+        let pad = (k - 1) / 2;
         let [c, h, w] = self.shape;
-        Self::of([c, h / 2, w / 2], |i| {
-            let (c, y, x) = (i / (h / 2 * (w / 2)), i / (w / 2) % (h / 2), i % (w / 2));
-            let pad = (k as isize - 1) / 2;
-            let near = |v: usize| (0..k).map(move |k| (2 * v + k) as isize - pad);
+        let [h, w] = [h, w].map(|size| outputs(size, k, 2, pad));
+        Self::of([c, h, w], |i| {
+            let (c, y, x) = (i / (h * w), i / w % h, i % w);
+            let near = |v: usize| (0..k).map(move |k| (2 * v + k) as isize - pad as isize);
             near(y)
                 .flat_map(|y| near(x).filter_map(move |x| self.get(c, y, x)))
                 .fold(f64::NEG_INFINITY, f64::max)
         })
     }
+}
+
+/// How many outputs there are, as PyTorch's `Conv2d` and `MaxPool2d` define it.
+fn outputs(size: usize, k: usize, stride: usize, pad: usize) -> usize {
+    (size + 2 * pad - k) / stride + 1
 }
 
 fn random(seed: u64) -> impl FnMut() -> f64 {

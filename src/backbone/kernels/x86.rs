@@ -181,10 +181,11 @@ impl Lanes for Avx512Bf16 {
         }
     }
     #[inline(always)]
-    unsafe fn write_pair([low, high]: [Self; 2], to: [*mut u8; 2]) {
+    unsafe fn write_pair(pair: [Self; 2], [floor, ceiling]: [Self; 2], to: [*mut u8; 2]) {
         debug_assert_eq!(to[0].wrapping_add(32), to[1]);
         // SAFETY: inside `enter`; 32 channels are one block of 64 bytes, for which the caller vouches.
         unsafe {
+            let [low, high] = pair.map(|half| half.max(floor).min(ceiling));
             let halves = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high.0, low.0));
             _mm512_storeu_si512(to[0].cast(), halves);
         }

@@ -63,15 +63,21 @@ fn conforms(model: &Model) {
 
 /// The suite on a network of random weights in each precision of this CPU.
 fn network_conforms(architecture: Architecture, pooling: Pooling) {
+    for side in [SIDE, SIDE + 9] {
+        side_conforms(architecture, pooling, side);
+    }
+}
+
+fn side_conforms(architecture: Architecture, pooling: Pooling, side: usize) {
     for precision in [Precision::F32, Precision::Bf16] {
         let options = Options {
             precision,
             pooling,
-            ..of_side(SIDE)
+            ..of_side(side)
         };
         match Model::random(architecture, 1, &options) {
             Ok(model) => {
-                let width = architecture.features(SIDE, pooling);
+                let width = architecture.features(side, pooling);
                 assert_eq!(model.spec().features, width);
                 conforms(&model);
             }
@@ -81,9 +87,9 @@ fn network_conforms(architecture: Architecture, pooling: Pooling) {
     if architecture.quantises() {
         let options = Options {
             pooling,
-            ..of_side(SIDE)
+            ..of_side(side)
         };
-        let (weights, images) = (Parameters::Random(1), [pixels(SIDE, 0)]);
+        let (weights, images) = (Parameters::Random(1), [pixels(side, 0)]);
         let calibration = Calibration::of(architecture, &weights, &options, images, "a pattern");
         let model = Model::int8(architecture, &weights, &calibration.unwrap(), &options);
         conforms(&model.unwrap());

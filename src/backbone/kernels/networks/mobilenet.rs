@@ -15,12 +15,15 @@ const STAGES: [(usize, usize, usize, usize); 7] = [
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 ];
+/// The last block that is computed in f32 where the others are in bf16: the channels of the first maps are few and of very
+/// different sizes.
+pub(in super::super) const LAST_IN_F32: usize = 3;
 /// Channels of the first and the last convolution.
 const FIRST: usize = 32;
 const LAST: usize = 1280;
 
 pub(super) fn plan(plan: &mut Plan) -> Result<Maps, BackboneError> {
-    let side = plan.input.side() / 2;
+    let side = plan.input.side().div_ceil(2);
     // The first block expands nothing, so its depthwise reads what the first convolution wrote.
     let mut maps = plan.maps(FIRST, side, true, Role::Wide);
     plan.first(&layer("features.0", [0, 1], 3, RELU6), maps)?;
@@ -35,6 +38,9 @@ pub(super) fn plan(plan: &mut Plan) -> Result<Maps, BackboneError> {
                 stride,
             };
             maps = inverted_residual(plan, &shape, maps)?;
+            if block == LAST_IN_F32 {
+                maps = plan.converted(maps);
+            }
             block += 1;
         }
     }
@@ -53,7 +59,10 @@ struct Inverted {
 
 /// 1x1, depthwise 3x3, 1x1 (Sandler et al. 2018, figure 4d). Returns its output.
 fn inverted_residual(plan: &mut Plan, shape: &Inverted, from: Maps) -> Result<Maps, BackboneError> {
-    let (wide, side) = (from.channels * shape.expansion, from.side / shape.stride);
+    let (wide, side) = (
+        from.channels * shape.expansion,
+        from.side.div_ceil(shape.stride),
+    );
     let mut expanded = from;
     let mut place = 0;
     if shape.expansion > 1 {

@@ -4,6 +4,7 @@ mod mobilenet;
 mod resnet;
 mod vgg;
 
+use super::isa::Isa;
 use super::plan::{Maps, Plan};
 use crate::backbone::BackboneError;
 use crate::backbone::architecture::Architecture;
@@ -13,6 +14,22 @@ pub(super) fn first_kernel(architecture: Architecture) -> usize {
     match architecture {
         Architecture::ResNet(_) => 7,
         Architecture::MobileNetV2 | Architecture::Vgg16 => 3,
+    }
+}
+
+/// The kernels of the first layers, where `isa`'s are those of the last.
+pub(super) fn first_isa(architecture: Architecture, isa: Isa) -> Isa {
+    match architecture {
+        Architecture::ResNet(_) | Architecture::Vgg16 => isa,
+        Architecture::MobileNetV2 => isa.of_f32(),
+    }
+}
+
+/// What of `architecture` is in f32 when it computes in bf16, for an identity.
+pub(super) fn in_f32(architecture: Architecture) -> String {
+    match architecture {
+        Architecture::ResNet(_) | Architecture::Vgg16 => String::new(),
+        Architecture::MobileNetV2 => format!(", f32 up to block {}", mobilenet::LAST_IN_F32),
     }
 }
 

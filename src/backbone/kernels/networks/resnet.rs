@@ -7,7 +7,7 @@ use crate::backbone::BackboneError;
 use crate::backbone::architecture::{ResNet, Strides};
 
 pub(super) fn plan(plan: &mut Plan, network: ResNet) -> Result<Maps, BackboneError> {
-    let side = plan.input.side() / 4;
+    let side = plan.input.side().div_ceil(2).div_ceil(2);
     let mut maps = plan.maps(64, side, !network.bottleneck(), Role::Wide);
     let stem = Layer {
         conv: "conv1".into(),
@@ -79,7 +79,7 @@ fn bottleneck(
     strides: Strides,
     from: Maps,
 ) -> Result<Maps, BackboneError> {
-    let inner = from.side / block.stride;
+    let inner = from.side.div_ceil(block.stride);
     let before = match strides {
         Strides::V1 => inner,
         Strides::V15 => from.side,
@@ -96,7 +96,7 @@ fn bottleneck(
 
 /// 3x3, 3x3 (He et al. 2015, figure 5 left). Returns its output.
 fn basic(plan: &mut Plan, block: &Block, from: Maps) -> Result<Maps, BackboneError> {
-    let inner = from.side / block.stride;
+    let inner = from.side.div_ceil(block.stride);
     let middle = plan.maps(block.width, inner, true, Role::Middle);
     let wide = plan.maps(block.width, inner, true, Role::Wide);
     block.shortcut(plan, [from, wide])?;

@@ -49,7 +49,7 @@ fn check_first(
 #[test]
 fn stem_is_convolution_relu_and_maximum() {
     for (name, isa) in instruction_sets() {
-        for side in [32, 36, 96] {
+        for side in [32, 33, 35, 36, 38, 96] {
             let folded = folded(isa, [64, 3, 7], &mut random(1));
             let input = Input::new(isa, Preprocessing::Torchvision, side, 7);
             let sums = normalised(Preprocessing::Torchvision, &pixels(side), side)
@@ -68,7 +68,14 @@ fn stem_is_convolution_relu_and_maximum() {
 fn first_3x3_is_the_naive_one_under_every_preprocessing() {
     for (name, isa) in instruction_sets() {
         for preprocessing in Preprocessing::ALL {
-            for (side, stride, epilogue) in [(32, 1, RELU), (34, 2, RELU6), (96, 2, RELU)] {
+            let shapes = [
+                (32, 1, RELU),
+                (33, 1, RELU),
+                (34, 2, RELU6),
+                (35, 2, RELU6),
+                (96, 2, RELU),
+            ];
+            for (side, stride, epilogue) in shapes {
                 let folded = folded(isa, [32, 3, 3], &mut random(2));
                 let input = Input::new(isa, preprocessing, side, 3);
                 let sums = normalised(preprocessing, &pixels(side), side)
@@ -94,13 +101,14 @@ fn maxima_and_poolings_are_the_naive_ones() {
         let from = Grid::new(isa, maps.shape, 2);
         let packed = pack(isa, from, &maps);
 
-        let to = Grid::new(isa, [64, 3, 5], 1);
-        let mut output = Block::zeroed(to.bytes());
-        Max2 { from, to }.run(isa, &packed, &mut output);
-        assert!(
-            unpack(isa, to, 64, &output).values == maps.pooled(2).values,
-            "{name}"
-        );
+        for shape in [maps.shape, [64, 7, 10], [64, 6, 11], [64, 7, 11]] {
+            let maps = Image::of(shape, |_| stored(isa, random()));
+            let (from, to) = (Grid::new(isa, shape, 2), Grid::new(isa, [64, 3, 5], 1));
+            let mut output = Block::zeroed(to.bytes());
+            Max2 { from, to }.run(isa, &pack(isa, from, &maps), &mut output);
+            let got = unpack(isa, to, 64, &output);
+            assert!(got.values == maps.pooled(2).values, "{name} {shape:?}");
+        }
 
         let of = |pooling, count| {
             let mut features = vec![f32::NAN; count];

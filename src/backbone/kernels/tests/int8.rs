@@ -201,7 +201,9 @@ fn whole_networks_give_the_same_bits_on_every_family_and_point_where_f32_does() 
         (resnet(18, Strides::V15), 64, Pooling::Avg),
         (resnet(50, Strides::V1), 32, Pooling::Max),
         (resnet(50, Strides::V15), 96, Pooling::Avg),
+        (resnet(18, Strides::V15), 75, Pooling::Flatten),
         (Architecture::Vgg16, 32, Pooling::Flatten),
+        (Architecture::Vgg16, 77, Pooling::Flatten),
     ] {
         let source = Source::Random(3);
         let options = |family, precision| Options {

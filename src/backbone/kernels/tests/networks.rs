@@ -137,9 +137,41 @@ impl Naive<'_> {
     }
 }
 
+/// A network beside its naive twin, on every family and in every precision of floats.
+fn check_network(architecture: Architecture, side: usize, preprocessing: Preprocessing) {
+    let source = Source::Random(3);
+    let pixels = pixels(side);
+    let input = normalised(preprocessing, &pixels, side);
+    let want = Naive(&source).features(architecture, &input);
+    for family in Family::ALL {
+        for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16, 0.05)] {
+            let options = Options {
+                family: Some(family),
+                side,
+                precision,
+                preprocessing,
+                pooling: Pooling::Avg,
+            };
+            let Ok(network) = Network::load(architecture, &source, &options, &Ranges::new()) else {
+                continue;
+            };
+            let mut got = vec![0.0; architecture.channels()];
+            network.forward(&mut network.arena(), &pixels, &mut got, |_, _| ());
+            let pairs = got.iter().zip(&want);
+            let error: f64 = pairs.map(|(g, w)| (f64::from(*g) - w).powi(2)).sum();
+            let norm: f64 = want.iter().map(|w| w * w).sum();
+            let relative = (error / norm).sqrt();
+            println!("{architecture} at {side}, {family} {precision}: {relative:.1e}");
+            assert!(
+                relative <= tolerance,
+                "{architecture} at {side}, {family} {precision}: {relative}"
+            );
+        }
+    }
+}
+
 #[test]
 fn whole_networks_are_the_naive_ones_in_f64() {
-    let source = Source::Random(3);
     let resnet = Architecture::resnet;
     for (architecture, side, preprocessing) in [
         (resnet(18, Strides::V15), 32, Preprocessing::Torchvision),
@@ -151,34 +183,21 @@ fn whole_networks_are_the_naive_ones_in_f64() {
         (Architecture::MobileNetV2, 32, Preprocessing::Tf),
         (Architecture::MobileNetV2, 64, Preprocessing::Torchvision),
     ] {
-        let pixels = pixels(side);
-        let input = normalised(preprocessing, &pixels, side);
-        let want = Naive(&source).features(architecture, &input);
-        for family in Family::ALL {
-            for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16, 0.05)] {
-                let options = Options {
-                    family: Some(family),
-                    side,
-                    precision,
-                    preprocessing,
-                    pooling: Pooling::Avg,
-                };
-                let Ok(network) = Network::load(architecture, &source, &options, &Ranges::new())
-                else {
-                    continue;
-                };
-                let mut got = vec![0.0; architecture.channels()];
-                network.forward(&mut network.arena(), &pixels, &mut got, |_, _| ());
-                let pairs = got.iter().zip(&want);
-                let error: f64 = pairs.map(|(g, w)| (f64::from(*g) - w).powi(2)).sum();
-                let norm: f64 = want.iter().map(|w| w * w).sum();
-                let relative = (error / norm).sqrt();
-                println!("{architecture} at {side}, {family} {precision}: {relative:.1e}");
-                assert!(
-                    relative <= tolerance,
-                    "{architecture} at {side}, {family} {precision}: {relative}"
-                );
-            }
-        }
+        check_network(architecture, side, preprocessing);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn whole_networks_of_any_side_are_the_naive_ones_in_f64(side in 33..100usize) {
+        check_network(Architecture::MobileNetV2, side, Preprocessing::Torchvision);
+        check_network(Architecture::resnet(18, Strides::V15), side, Preprocessing::Caffe);
+        let strides = [Strides::V1, Strides::V15][side % 2];
+        // Smaller, as naive arithmetic takes its time.
+        let smaller = |by: usize| 33 + (side - 33) / by;
+        check_network(Architecture::resnet(50, strides), smaller(2), Preprocessing::Tf);
+        check_network(Architecture::Vgg16, smaller(4), Preprocessing::Torchvision);
     }
 }

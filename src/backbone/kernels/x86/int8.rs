@@ -17,7 +17,7 @@ impl Lanes for Avx512Int8 {
     const VALUE_BYTES: usize = 1;
     const INTEGERS: bool = true;
 
-    #[target_feature(enable = "avx512f,avx512vnni")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     unsafe fn enter<T: Task>(task: T) {
         // SAFETY: the caller has the instructions and vouches for the task's pointers.
         unsafe { task.run::<Self>() }
@@ -37,6 +37,21 @@ impl Lanes for Avx512Int8 {
         unsafe {
             let bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0));
             _mm_storeu_si128(to.cast(), bytes);
+        }
+    }
+    /// Narrowing keeps within 0 and 255 by itself what is a 32-bit integer, so only the ceiling is looked at before.
+    #[inline(always)]
+    unsafe fn write_pair(pair: [Self; 2], [_, ceiling]: [Self; 2], to: [*mut u8; 2]) {
+        debug_assert_eq!(to[0].wrapping_add(16), to[1]);
+        // SAFETY: inside `enter`; 32 channels are half a block of 64 bytes, for which the caller vouches.
+        unsafe {
+            let [low, high] = pair.map(|half| _mm512_cvtps_epi32(half.min(ceiling).0));
+            let halves = _mm512_packs_epi32(low, high);
+            // In each quarter four bytes of the lower channels and four of the upper ones, twice.
+            let bytes = _mm512_packus_epi16(halves, halves);
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0);
+            let bytes = _mm512_castsi512_si256(_mm512_permutexvar_epi32(order, bytes));
+            _mm256_storeu_si256(to[0].cast(), bytes);
         }
     }
     #[inline(always)]

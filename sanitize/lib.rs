@@ -1,0 +1,26 @@
+//! The kernels with their tests, and nothing else, under the address sanitizer: every read and write of raw addresses, in all
+//! families that the CPU has, over the tests' small and odd shapes.
+//!
+//! In this folder (`sanitize`), on a nightly toolchain:
+//!
+//! ```sh
+//! RUSTFLAGS=-Zsanitizer=address cargo +nightly test --release --target x86_64-unknown-linux-gnu
+//! ```
+//!
+//! `--target` keeps the flag from build scripts and macros.
+
+#[allow(dead_code, unused_imports)]
+#[path = "../src/backbone"]
+mod backbone {
+    mod architecture;
+    mod error;
+    mod kernels;
+    mod options;
+    mod preprocessing;
+
+    pub use architecture::{Architecture, ResNet, Strides};
+    pub use error::BackboneError;
+    pub use kernels::Family;
+    pub use options::{Options, Pooling, Precision};
+    pub use preprocessing::Preprocessing;
+}
