@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use eigenflow::backbone::{Architecture, Model, Options as NetworkOptions, Precision, Strides};
-use eigenflow::image::{Fit, Limits, Preprocess, Resizer, decode};
+use eigenflow::image::{Filter, Fit, Limits, Preprocess, Resizer, decode};
 use eigenflow::moments::{Accumulator, Moments, quantise};
 use eigenflow::pictures;
 use eigenflow::projection::{Options, fit};
@@ -42,6 +42,7 @@ fn main() {
     let preprocess = Preprocess {
         side: 224,
         fit: Fit::Stretch,
+        filter: Filter::Bilinear,
     };
     let (mut resizer, mut pixels) = (Resizer::new(), Vec::new());
     timed("fit to 224x224", decoded.len(), || {

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Opens a table that eigenflow wrote with stock readers, and holds its projection against scikit-learn's.
+"""Opens a table that eigenflow wrote with stock readers, and holds its projection against scikit-learn's, and Spark's.
 
-usage: readers.py TABLE [ROWS]        needs deltalake, polars, numpy, scikit-learn
+usage: readers.py TABLE [ROWS [REFERENCE]]        needs deltalake, polars, numpy, scikit-learn
+REFERENCE is a safetensors file with Spark's own reduction of the same images.
 """
+import json
 import sys
 
 import numpy as np
@@ -32,8 +34,13 @@ expected = pca.transform(scaled)
 values = pca.explained_variance_
 gaps = np.minimum(np.abs(np.diff(values, prepend=np.inf)), np.abs(np.diff(values, append=0)))
 apart = gaps > 1e-4 * values[0]
-sign = np.sign((expected * reduced).sum(0))
-error = np.abs(expected * sign - reduced)[:, apart].max()
+
+def difference(expected):
+    """The largest of the components that can be compared, but for their signs."""
+    sign = np.sign((expected * reduced).sum(0))
+    return np.abs(expected * sign - reduced)[:, apart].max()
+
+error = difference(expected)
 print(f"deltalake and polars: {by_polars.height} rows; {apart.sum()} of {len(apart)} components compared with "
       f"scikit-learn's: largest difference of reduced features {error:.1e}, of {np.abs(expected).max():.0f} at most")
 # Features that hardly vary (the white borders of pictures) carry the grid's rounding; so relative to the largest value.
@@ -44,3 +51,16 @@ if "scaled_features" in name:
     print(f"  {name['scaled_features']}: largest difference {error:.1e}, of {np.abs(scaled).max():.0f} at most")
     # The grid's rounding, over the deviation of a feature that hardly varies.
     assert error < 1e-4 * np.abs(scaled).max()
+if len(sys.argv) > 3:
+    data = open(sys.argv[3], "rb").read()
+    begin = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:begin])
+    start, end = header["spark.reduced"]["data_offsets"]
+    spark = np.frombuffer(data[begin + start : begin + end], "<f8").reshape(header["spark.reduced"]["shape"])
+    rows_of = {path: row for row, path in enumerate(json.loads(header["__metadata__"]["paths"]))}
+    assert len(rows_of) == len(reduced), "not the images that Spark reduced"
+    spark = spark[[rows_of[path.removeprefix("s3://landing/")] for path in by_polars[name["path"]]]]
+    error = difference(spark)
+    print(f"  Spark's own StandardScaler and PCA of the same images: largest difference {error:.1e}, of {np.abs(spark).max():.0f} at most")
+    # Spark's features are PyTorch's.
+    assert error < 1e-4 * np.abs(spark).max()

@@ -1,4 +1,4 @@
-//! `eigenflow export`: the table's rows in another format.
+//! `eigenflow export`: the table's rows, or its rejects, in another format.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use super::replacing::replacing;
 use super::{Failure, StoreArguments, runtime};
 use crate::job;
 use crate::projection::Projection;
-use crate::table::{Form, Row};
+use crate::table::{Form, Reject, Row};
 
 /// Arguments of `export`.
 #[derive(Debug, Args)]
@@ -30,6 +30,9 @@ pub struct Export {
         default_value = "path,label,etag,event-time,width,height,reduced-features"
     )]
     columns: Vec<Column>,
+    /// The table's rejects instead of its rows: path, reason, detail, etag, event_time_ms, version, event
+    #[arg(long, conflicts_with = "columns")]
+    rejects: bool,
     /// The file to write; without it standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -97,6 +100,15 @@ impl Export {
         let mut tables =
             job::open_tables(&self.table, &self.store.config(), job::PATIENCE_MS).await?;
         let found = tables.open_existing().await?;
+        if self.rejects {
+            output.write_record(REJECT)?;
+            for file in &found.rejects {
+                for reject in tables.rejects.read(file).await? {
+                    output.write_record(refused(&reject))?;
+                }
+            }
+            return Ok(output.flush()?);
+        }
         let state = found.state.unwrap_or_default();
         let projection = match self.columns.contains(&Column::ScaledFeatures) {
             true => job::read_projection(&tables, &state).await?,
@@ -118,8 +130,39 @@ impl Export {
                 output.write_record(sheet.record(&row))?;
             }
         }
-        Ok(output.flush()?)
+        output.flush()?;
+        let left_out: u64 = found.rejects.iter().map(|file| file.rows).sum();
+        if left_out > 0 {
+            let table = &self.table;
+            eprintln!(
+                "rejects left out: {left_out}; eigenflow export {table} --rejects lists them"
+            );
+        }
+        Ok(())
     }
+}
+
+const REJECT: [&str; 7] = [
+    "path",
+    "reason",
+    "detail",
+    "etag",
+    "event_time_ms",
+    "version",
+    "event",
+];
+
+/// In the order of [`REJECT`]; what isn't known is empty.
+fn refused(reject: &Reject) -> [String; 7] {
+    [
+        reject.path.clone(),
+        reject.reason.clone(),
+        reject.detail.clone(),
+        reject.etag.clone().unwrap_or_default(),
+        reject.event_time_ms.to_string(),
+        reject.version.clone(),
+        reject.event.clone().unwrap_or_default(),
+    ]
 }
 
 /// What is written of a table.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, StoreArguments, runtime};
 use crate::job;
+use crate::table::{Form, Row};
 
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
@@ -51,6 +52,7 @@ impl Inspect {
             "rows": found.rows.iter().map(|file| file.rows).sum::<u64>(),
             "rejects": found.rejects.iter().map(|file| file.rows).sum::<u64>(),
             "files": found.rows.len(),
+            "columns": columns(tables.rows.form(), state.features, projection.map_or(0, |projection| projection.components)),
             "backbone": state.backbone,
             "features": state.features,
             "topic": state.topic,
@@ -80,12 +82,28 @@ impl Inspect {
     }
 }
 
-/// A value in a line; a long list by its beginning.
+/// The table's schema in the order of its columns: `name type`, and of what length the vectors are.
+fn columns(form: &Form, features: usize, components: usize) -> Vec<String> {
+    let columns = form.columns::<Row>().into_iter();
+    columns
+        .map(|[own, name, kind]| match own.as_str() {
+            "features" | "scaled_features" => format!("{name} {kind}[{features}]"),
+            "reduced_features" => format!("{name} {kind}[{components}]"),
+            _ => format!("{name} {kind}"),
+        })
+        .collect()
+}
+
+/// A value in a line; a long list of numbers by its beginning.
 fn human(value: &Value) -> String {
     const SHOWN: usize = 6;
     match value {
         Value::String(text) => text.clone(),
         Value::Null => "none yet".to_owned(),
+        Value::Array(items) if items.iter().all(Value::is_string) => {
+            let texts: Vec<_> = items.iter().filter_map(Value::as_str).collect();
+            texts.join(", ")
+        }
         Value::Array(items) => {
             let shown: Vec<String> = items
                 .iter()

@@ -78,7 +78,7 @@ enum Command {
     Similar(similar::Similar),
     /// Writes a table as one HTML file to look at: maps with thumbnails, clusters, classifier, drift, rejects
     Report(report::ReportCommand),
-    /// Writes the table's rows to a file of another format
+    /// Writes the table's rows, or its rejects, to a file of another format
     Export(export::Export),
     /// Deletes what no recent version of a table names
     Vacuum(vacuum::Vacuum),

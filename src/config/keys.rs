@@ -205,6 +205,7 @@ pub const KEYS: &[Key] = &[
     key("backbone", "pooling", Kind::Choice(&["avg", "max", "flatten"]), Default("\"avg\""), "From the last maps to features: mean or maximum of each channel, or all of them by row, column, channel as Keras flattens."),
     key("backbone", "input_side", Kind::Count { min: 32, max: 2048 }, Derived("224"), "Side of the square input in pixels; without it the network's own."),
     key("backbone", "fit", Kind::Choice(&["stretch", "center-crop"]), Default("\"stretch\""), "How an image becomes square."),
+    key("backbone", "filter", Kind::Choice(&["bilinear", "bicubic", "nearest"]), Default("\"bilinear\""), "How an image is scaled, to the levels of Pillow's filter of that name: bicubic is Image.resize without a word, nearest Keras' load_img without a word."),
     key("backbone", "crop_resize", Kind::Count { min: 32, max: 4096 }, Default("256"), "The shorter side in pixels before the crop, for fit = \"center-crop\"."),
 
     key("head", "kind", Kind::Choice(&["none", "random-projection", "dense"]), Default("\"none\""), "Nothing, random signs from a seed (Achlioptas 2003), or fully connected layers from a file."),

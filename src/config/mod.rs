@@ -203,6 +203,8 @@ pub struct Backbone {
     pub input_side: Option<usize>,
     /// How an image becomes square.
     pub fit: Fit,
+    /// How it is scaled.
+    pub filter: Filter,
 }
 
 /// Where weights come from.
@@ -288,6 +290,17 @@ pub enum Fit {
         /// The shorter side in pixels before the cut; at least the input's side where that is configured.
         resize: usize,
     },
+}
+
+/// How an image is scaled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// Pillow's BILINEAR.
+    Bilinear,
+    /// Pillow's BICUBIC.
+    Bicubic,
+    /// Pillow's NEAREST.
+    Nearest,
 }
 
 /// How an object's key becomes its label.

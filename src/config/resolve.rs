@@ -8,9 +8,9 @@ use super::error::ConfigError;
 use super::keys::{KEYS, Key, Unsaid};
 use super::said::{Said, Value};
 use super::{
-    Backbone, Classifier, Columns, Components, Config, Fit, Head, Kafka, Kernels, LabelRule,
-    Limits, Log, LogFormat, LostOffsets, Observe, Pooling, Precision, Preprocessing, Projection,
-    Properties, Publish, S3, Select, Start, Table, Token, Weights,
+    Backbone, Classifier, Columns, Components, Config, Filter, Fit, Head, Kafka, Kernels,
+    LabelRule, Limits, Log, LogFormat, LostOffsets, Observe, Pooling, Precision, Preprocessing,
+    Projection, Properties, Publish, S3, Select, Start, Table, Token, Weights,
 };
 
 /// Kafka properties that are eigenflow's own to set, each with the place to say them instead.
@@ -257,6 +257,11 @@ impl Said {
             },
             input_side,
             fit,
+            filter: match self.text("backbone.filter").as_str() {
+                "bicubic" => Filter::Bicubic,
+                "nearest" => Filter::Nearest,
+                _ => Filter::Bilinear,
+            },
         }
     }
 

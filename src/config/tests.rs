@@ -46,6 +46,7 @@ fn the_least_configuration_gets_the_documented_defaults() {
     assert_eq!(config.table.rows_per_file, 10_000);
     assert_eq!(config.backbone.weights, Weights::Named("resnet50".into()));
     assert_eq!(config.backbone.fit, Fit::Stretch);
+    assert_eq!(config.backbone.filter, Filter::Bilinear);
     assert_eq!(config.backbone.input_side, None);
     assert_eq!(config.backbone.pooling, Pooling::Avg);
     assert_eq!(config.backbone.preprocessing, None);
@@ -324,7 +325,7 @@ fn values_say_what_they_mean() {
         ("projection", "components = 0.95"),
         (
             "backbone",
-            "weights = \"random:7\"\nfit = \"center-crop\"\npooling = \"flatten\"\npreprocessing = \"caffe\"",
+            "weights = \"random:7\"\nfit = \"center-crop\"\nfilter = \"bicubic\"\npooling = \"flatten\"\npreprocessing = \"caffe\"",
         ),
         ("head", "kind = \"random-projection\"\nfeatures = 256"),
         ("label", "rule = \"regex\"\npattern = '^([^/]+)/'"),
@@ -339,6 +340,7 @@ fn values_say_what_they_mean() {
     assert_eq!(config.projection.components, Components::Ratio(0.95));
     assert_eq!(config.backbone.weights, Weights::Random(7));
     assert_eq!(config.backbone.fit, Fit::CenterCrop { resize: 256 });
+    assert_eq!(config.backbone.filter, Filter::Bicubic);
     assert_eq!(config.backbone.pooling, Pooling::Flatten);
     assert_eq!(config.backbone.preprocessing, Some(Preprocessing::Caffe));
     let (features, seed) = (256, 1);

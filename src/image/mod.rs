@@ -36,6 +36,7 @@ mod tests;
 pub use decode::{Limits, SCANS_AT_PIXEL_LIMIT, SCANS_MAX, decode};
 pub use error::DecodeError;
 pub use preprocess::{Fit, Preprocess, PreprocessError, Resizer, SIDE_MAX};
+pub use resize::Filter;
 pub use thumbnail::thumbnail;
 
 /// A decoded image.

@@ -1,11 +1,11 @@
 //! A picture of any size -> the square that the network was trained on.
 //!
-//! Scaling is Pillow's BILINEAR, level for level. The arithmetic is in integers on every kind of CPU, so the result
+//! Scaling is Pillow's, level for level, by a choice of filters. The arithmetic is in integers on every kind of CPU, so the result
 //! does not depend on which vector instructions there are; it runs on the calling thread alone.
 
 use super::{
     Picture,
-    resize::{Scaler, Span},
+    resize::{Filter, Scaler, Span},
 };
 
 /// How a picture comes into the square.
@@ -27,6 +27,8 @@ pub struct Preprocess {
     pub side: u32,
     /// How the picture comes into it.
     pub fit: Fit,
+    /// How it is scaled.
+    pub filter: Filter,
 }
 
 impl Preprocess {
@@ -156,7 +158,8 @@ impl Resizer {
         out.resize(side * side * 3, 0);
         let size = [width as usize, height as usize];
         let window = preprocess.window(width, height);
-        self.scaler.scale(rgb, size, window, side, out);
+        let filter = preprocess.filter;
+        self.scaler.scale(filter, rgb, size, window, side, out);
         Ok(())
     }
 }

@@ -1,13 +1,27 @@
-//! Scaling, to the very levels of Pillow's BILINEAR.
+//! Scaling, to the very levels of Pillow's BILINEAR, BICUBIC and NEAREST.
 //!
-//! A triangle filter that widens with the reduction (antialiased); rows first, then columns, each pass in integers of
-//! 22 fractional bits and rounded to 8. An implementation of fewer bits is a level off in one value of ten, which a
+//! The first two are filters that widen with the reduction (antialiased); rows first, then columns, each pass in integers of
+//! 22 fractional bits and rounded to 8. The third takes one pixel with all of the weight. An implementation of fewer bits is a level off in one value of ten, which a
 //! network's features show. (Pillow 13 takes the columns first where height shrinks much more than width, which moves
 //! some values of such a picture by a level; earlier versions never do.)
 
 /// Fractional bits of a weight: 32, less 8 for the level and 2 for the sum.
 const WEIGHT_BITS: u32 = 32 - 8 - 2;
+/// The weight of 1.
+const WHOLE: i32 = 1 << WEIGHT_BITS;
 const HALF: i32 = 1 << (WEIGHT_BITS - 1);
+
+/// What a value of the scaled picture takes of the picture's pixels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Filter {
+    /// A triangle, two pixels wide.
+    #[default]
+    Bilinear,
+    /// Keys' cubic with a = -1/2, four pixels wide: what Pillow's `Image.resize` takes where no filter is said.
+    Bicubic,
+    /// The one pixel that its middle falls into: what Keras' `load_img` takes where no interpolation is said.
+    Nearest,
+}
 
 /// A stretch of one axis, in pixels of the picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,28 +39,54 @@ struct Weights {
 
 impl Weights {
     /// To make `count` values of a span of an axis that is `length` long.
-    fn new(span: Span, length: usize, count: usize) -> Self {
+    fn new(filter: Filter, span: Span, length: usize, count: usize) -> Self {
+        match filter {
+            Filter::Bilinear => Self::filtered(triangle, 1.0, span, length, count),
+            Filter::Bicubic => Self::filtered(cubic, 2.0, span, length, count),
+            Filter::Nearest => Self::nearest(span, length, count),
+        }
+    }
+
+    /// By a filter that reaches so many pixels to either side where nothing is reduced.
+    fn filtered(
+        filter: fn(f64) -> f64,
+        reach: f64,
+        span: Span,
+        length: usize,
+        count: usize,
+    ) -> Self {
         let step = span.length / count as f64;
-        let reach = step.max(1.0);
+        let widened = step.max(1.0);
+        let reach = reach * widened;
         let (mut taps, mut weights) = (Vec::with_capacity(count), Vec::new());
         for i in 0..count {
             let centre = span.start + (i as f64 + 0.5) * step;
             // The cast rounds towards 0 and takes what lies before the picture for its first pixel.
             let first = (centre - reach + 0.5) as usize;
             let end = ((centre + reach + 0.5) as usize).min(length);
-            let triangle = |source: usize| {
-                let distance = (source as f64 - centre + 0.5) * (1.0 / reach);
-                (1.0 - distance.abs()).max(0.0)
-            };
-            let total: f64 = (first..end).map(triangle).sum();
+            let at = |source: usize| filter((source as f64 - centre + 0.5) * (1.0 / widened));
+            let total: f64 = (first..end).map(at).sum();
             let begin = weights.len();
             weights.extend((first..end).map(|source| {
-                let weight = triangle(source) / total * f64::from(1 << WEIGHT_BITS);
-                (weight + 0.5) as i32
+                let weight = at(source) / total * f64::from(WHOLE);
+                (weight + 0.5_f64.copysign(weight)) as i32
             }));
             taps.push((first, begin..weights.len()));
         }
         Self { taps, weights }
+    }
+
+    /// Steps are added up, as Pillow does: a product would be rounded otherwise where a middle falls on a pixel's edge.
+    fn nearest(span: Span, length: usize, count: usize) -> Self {
+        let step = span.length / count as f64;
+        let middles = std::iter::successors(Some(span.start + step * 0.5), |at| Some(at + step));
+        let taps = middles.take(count);
+        Self {
+            taps: taps
+                .map(|at| ((at as usize).min(length - 1), 0..1))
+                .collect(),
+            weights: vec![WHOLE],
+        }
     }
 
     /// For each value, its first source and its weights.
@@ -56,6 +96,20 @@ impl Weights {
             .iter()
             .map(of)
             .map(|(first, range)| (first, &self.weights[range]))
+    }
+}
+
+fn triangle(distance: f64) -> f64 {
+    (1.0 - distance.abs()).max(0.0)
+}
+
+fn cubic(distance: f64) -> f64 {
+    const A: f64 = -0.5;
+    let x = distance.abs();
+    match x {
+        _ if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
+        _ if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
+        _ => 0.0,
     }
 }
 
@@ -74,14 +128,15 @@ impl Scaler {
     /// Fills `out`, `[side, side, 3]`, with the part of `rgb`, `[height, width, 3]`, that spans `across` and `down`.
     pub fn scale(
         &mut self,
+        filter: Filter,
         rgb: &[u8],
         [width, height]: [usize; 2],
         [across, down]: [Span; 2],
         side: usize,
         out: &mut [u8],
     ) {
-        let columns = Weights::new(across, width, side);
-        let rows = Weights::new(down, height, side);
+        let columns = Weights::new(filter, across, width, side);
+        let rows = Weights::new(filter, down, height, side);
         self.narrowed.clear();
         self.narrowed.resize(height * side * 3, 0);
         let needed = rows.taps.first().map_or(0, |(first, _)| *first);

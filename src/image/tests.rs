@@ -8,6 +8,8 @@ use std::{
 
 use ::image::{DynamicImage, ImageFormat, RgbImage};
 
+use sha2::{Digest, Sha256};
+
 use super::*;
 use crate::shared::shared;
 
@@ -275,6 +277,7 @@ fn the_square_is_pillows() {
     let stretch = Preprocess {
         side: 224,
         fit: Fit::Stretch,
+        filter: Filter::Bilinear,
     };
     let (mut resizer, mut square) = (Resizer::new(), Vec::new());
     for (path, reference) in paths.iter().zip(pixels.data().chunks(224 * 224 * 3)) {
@@ -299,9 +302,14 @@ fn pattern_picture(width: u32, height: u32) -> Picture {
 }
 
 fn square(picture: &Picture, side: u32, fit: Fit) -> Vec<u8> {
+    let filter = Filter::Bilinear;
+    filtered(picture, &Preprocess { side, fit, filter })
+}
+
+fn filtered(picture: &Picture, preprocess: &Preprocess) -> Vec<u8> {
     let mut out = Vec::new();
     Resizer::new()
-        .apply(picture, &Preprocess { side, fit }, &mut out)
+        .apply(picture, preprocess, &mut out)
         .expect("a good picture");
     out
 }
@@ -343,6 +351,46 @@ fn scaling_up_and_down_is_pillows() {
     };
     assert_eq!(red(3), AT_3.as_flattened());
     assert_eq!(red(9), AT_9.as_flattened());
+}
+
+/// Digests of what Pillow 13 makes of [`pattern`]: enlarged, reduced, and both.
+#[test]
+fn every_filter_is_pillows() {
+    let squares = [
+        (
+            61,
+            47,
+            ["6744dd59f985ff26", "a01b05211a6d82b4", "65fba99df25171ae"],
+        ),
+        (
+            100,
+            100,
+            ["508dd866bd0e3c40", "b34410661c15eba7", "27b39b50b344a8d9"],
+        ),
+        (
+            400,
+            300,
+            ["0f46c4ec799c12e5", "ab8ac71524513205", "6bb808b017232419"],
+        ),
+        (
+            1000,
+            301,
+            ["753f9b6f53c954c1", "94db192adb6a6045", "f19ba1d5f849ec4b"],
+        ),
+    ];
+    let filters = [Filter::Bilinear, Filter::Bicubic, Filter::Nearest];
+    for (width, height, digests) in squares {
+        let picture = pattern_picture(width, height);
+        for (filter, digest) in filters.into_iter().zip(digests) {
+            let (side, fit) = (224, Fit::Stretch);
+            let square = filtered(&picture, &Preprocess { side, fit, filter });
+            let found: String = Sha256::digest(&square)
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            assert_eq!(found[..16], *digest, "{filter:?} of {width} x {height}");
+        }
+    }
 }
 
 #[test]
@@ -402,11 +450,18 @@ fn extreme_shapes_fit_any_square() {
             Fit::CenterCrop { resize: 256 },
             Fit::CenterCrop { resize: 224 },
         ] {
-            assert_eq!(
-                square(&picture, 224, fit).len(),
-                224 * 224 * 3,
-                "{width} x {height} {fit:?}"
-            );
+            for filter in [Filter::Bilinear, Filter::Bicubic, Filter::Nearest] {
+                let preprocess = Preprocess {
+                    side: 224,
+                    fit,
+                    filter,
+                };
+                assert_eq!(
+                    filtered(&picture, &preprocess).len(),
+                    224 * 224 * 3,
+                    "{width} x {height} {preprocess:?}"
+                );
+            }
         }
     }
 }
@@ -416,6 +471,7 @@ fn what_a_resizer_did_before_does_not_show() {
     let preprocess = Preprocess {
         side: 224,
         fit: Fit::Stretch,
+        filter: Filter::Bilinear,
     };
     let (mut resizer, mut out) = (Resizer::new(), Vec::new());
     for (width, height) in [(700, 500), (10, 900), (61, 47), (300, 300)] {
@@ -431,7 +487,8 @@ fn what_a_resizer_did_before_does_not_show() {
 fn squares_that_cannot_be_are_errors() {
     let picture = pattern_picture(10, 10);
     let apply = |picture: &Picture, side, fit| {
-        Resizer::new().apply(picture, &Preprocess { side, fit }, &mut Vec::new())
+        let filter = Filter::Bilinear;
+        Resizer::new().apply(picture, &Preprocess { side, fit, filter }, &mut Vec::new())
     };
     let too_large = PreprocessError::CropTooLarge {
         side: 224,

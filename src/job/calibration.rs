@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::backbone::weights::{self, Weights};
 use crate::backbone::{Architecture, Calibration, Options, Parameters};
-use crate::image::{Fit, Picture, Preprocess, Resizer};
+use crate::image::{Filter, Fit, Picture, Preprocess, Resizer};
 use crate::pictures;
 
 /// Pictures of each class.
@@ -47,6 +47,7 @@ pub fn calibrate_on(
     let preprocess = Preprocess {
         side: options.side as u32,
         fit: Fit::Stretch,
+        filter: Filter::Bilinear,
     };
     preprocess.check()?;
     let mut resizer = Resizer::new();

@@ -12,7 +12,7 @@ use crate::backbone::{
     Architecture, Family, Head, Model, Options, Parameters, Pooling, Precision, Preprocessing,
 };
 use crate::config;
-use crate::image::{Fit, Preprocess};
+use crate::image::{Filter, Fit, Preprocess};
 use crate::moments::MAX_WIDTH;
 
 /// A network, and how images are fitted to its input.
@@ -42,15 +42,26 @@ impl Extraction {
                     resize: resize as u32,
                 },
             },
+            filter: match backbone.filter {
+                config::Filter::Bilinear => Filter::Bilinear,
+                config::Filter::Bicubic => Filter::Bicubic,
+                config::Filter::Nearest => Filter::Nearest,
+            },
         };
         preprocess.check()?;
         let fitting = match preprocess.fit {
             Fit::Stretch => "stretch".to_owned(),
             Fit::CenterCrop { resize } => format!("center-crop {resize}"),
         };
+        // Tables from before there was a choice say nothing of the default.
+        let filter = match preprocess.filter {
+            Filter::Bilinear => "",
+            Filter::Bicubic => ", bicubic",
+            Filter::Nearest => ", nearest",
+        };
         Ok(Extraction {
             // The pixels that the network sees depend on how an image is fitted, so the features do.
-            identity: format!("{}; {fitting}", spec.identity),
+            identity: format!("{}; {fitting}{filter}", spec.identity),
             preprocess,
             model,
         })

@@ -90,6 +90,16 @@ impl Form {
         self.name::<R>(own).is_some()
     }
 
+    /// The columns in their order: the own name, the given one, and Delta's word for the type.
+    pub fn columns<R: Record>(&self) -> Vec<[String; 3]> {
+        let shown = |field: StructField| {
+            let own = field.name();
+            let name = self.name::<R>(own)?.to_owned();
+            Some([own.clone(), name, field.data_type().to_string()])
+        };
+        R::fields().into_iter().filter_map(shown).collect()
+    }
+
     /// Delta's fields.
     pub(super) fn fields<R: Record>(&self) -> Vec<StructField> {
         let shown = |field: StructField| {

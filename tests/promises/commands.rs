@@ -10,6 +10,7 @@ use crate::world::{Layout, World, picture};
 keep_on_all_servers!(
     a_replayed_bucket_equals_the_live_stream,
     an_export_has_a_line_a_row,
+    what_an_export_leaves_out_is_listed_with_its_reason,
     reconcile_finds_what_the_events_missed,
 );
 
@@ -95,6 +96,38 @@ fn an_export_has_a_line_a_row(servers: Backend) {
     assert_eq!(lines.len(), 6);
     let first = format!("\"{}\",\"a,b\",", world.path_of("a,b/0.png"));
     assert!(lines[1].starts_with(&first), "{}", lines[1]);
+}
+
+/// As `dataflows/jobs/vgg16-csv.toml`: `Label, feat_0 …` of what could be read, and a list of what could not.
+fn what_an_export_leaves_out_is_listed_with_its_reason(servers: Backend) {
+    let world = servers.world(1);
+    for i in 0..3 {
+        world.upload(0, 1, &format!("a/{i}.png"), picture(i));
+    }
+    world.upload(0, 1, "a/broken, or not.png", &b"no image"[..]);
+    world.run(Layout::ONE, "[columns]\nlabel = \"Label\"\n");
+    let export = |arguments: &[&str]| {
+        let mut export = world.command();
+        let output = succeed(export.args(["export", world.table()]).args(arguments));
+        [output.stdout, output.stderr].map(|said| String::from_utf8(said).expect("text"))
+    };
+    let [rows, said] = export(&["--columns", "label,features"]);
+    assert!(rows.starts_with("Label,feat_0,feat_1,"), "{rows}");
+    assert_eq!(rows.lines().count(), 1 + 3);
+    assert!(
+        said.contains("rejects left out: 1;") && said.contains("--rejects"),
+        "{said}"
+    );
+    let [rejects, said] = export(&["--rejects"]);
+    let lines: Vec<_> = rejects.lines().collect();
+    assert_eq!(
+        lines[0],
+        "path,reason,detail,etag,event_time_ms,version,event"
+    );
+    let broken = world.path_of("a/broken, or not.png");
+    let start = format!("\"{broken}\",unsupported-format,");
+    assert!(lines[1].starts_with(&start), "{}", lines[1]);
+    assert_eq!((lines.len(), said.as_str()), (2, ""));
 }
 
 #[test]

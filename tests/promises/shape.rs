@@ -82,6 +82,19 @@ fn columns_have_the_names_they_are_given_and_the_rows_are_the_same(servers: Back
         assert!(scaled.iter().any(|x| *x != 0.0));
     }
     assert!(named.verify(2).tally.differences.is_empty());
+    let schema = &named.inspect()["columns"];
+    let shown = |column: &str| schema.as_array().expect("columns").contains(&column.into());
+    for column in [
+        "path string",
+        "category string",
+        "raw array<float>[768]",
+        "scaledFeatures array<float>[768]",
+        "pcaFeatures array<float>[3]",
+        "content binary",
+    ] {
+        assert!(shown(column), "no {column} in {schema}");
+    }
+    assert!(!shown("label string") && !shown("cluster integer"));
 
     let csv = export(&named, "label,features,reduced-features");
     let header: Vec<_> = csv.lines().next().expect("a header").split(',').collect();

@@ -1,6 +1,6 @@
 //! Every hostile or odd input of the shared collection meets its verdict, within a bound on memory.
 
-use eigenflow::image::{DecodeError, Fit, Limits, Picture, Preprocess, Resizer, decode};
+use eigenflow::image::{DecodeError, Filter, Fit, Limits, Picture, Preprocess, Resizer, decode};
 
 use crate::shared::shared;
 
@@ -42,8 +42,10 @@ fn every_verdict_is_met_for_the_reason_given() {
         }
         if let Ok(picture) = verdict {
             for fit in [Fit::Stretch, Fit::CenterCrop { resize: 256 }] {
+                let filter = Filter::Bilinear;
+                let side = 224;
                 resizer
-                    .apply(&picture, &Preprocess { side: 224, fit }, &mut square)
+                    .apply(&picture, &Preprocess { side, fit, filter }, &mut square)
                     .unwrap_or_else(|error| panic!("{file}: {error}"));
                 assert_eq!(square.len(), 224 * 224 * 3, "{file}");
             }

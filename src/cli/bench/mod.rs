@@ -24,7 +24,7 @@ use crate::job;
 pub enum Command {
     /// The network alone: layer by layer, or beside other engines
     Extract(Extract),
-    /// The whole job in every layout of processes and workers that fits this machine, on a sample of images
+    /// The whole job in every layout of processes and workers that fits this machine, with several batches, on a sample of images
     Sweep(Sweep),
     /// What so many machines would do: a simulation of the job from the costs of its parts
     Plan(Box<Plan>),

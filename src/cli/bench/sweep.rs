@@ -1,7 +1,8 @@
-//! `eigenflow bench sweep`: processes x workers, tried on a sample of the user's own images.
+//! `eigenflow bench sweep`: processes x workers x batch, tried on a sample of the user's own images.
 //!
-//! There is no batch to sweep: workers extract one image at a time, so that features don't depend on their neighbours, and the
-//! kernels are no faster with more.
+//! The batch is what the job shares out before it must wait for the slowest worker: `limits.rounds_in_flight` rounds of events. It
+//! is not the network's: workers extract one image at a time, so that features don't depend on their neighbours, and the kernels
+//! are no faster with more (`bench extract --serve` takes batches, and shows it).
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -21,13 +22,21 @@ pub struct Sweep {
     /// A folder of images; without it rendered pictures
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
-    /// Images of the sample
-    #[arg(long, default_value_t = 400, value_name = "N")]
+    /// Images of the sample; few say nothing of the batch, as all are under way at once
+    #[arg(long, default_value_t = 1000, value_name = "N")]
     limit: usize,
     /// Workers of all processes at most; without it as many as there are cores
     #[arg(long, value_name = "N")]
     cores: Option<usize>,
-    /// How often each layout is tried, in turn with the others; the median counts
+    /// Batches to try: limits.rounds_in_flight
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "4,8,16",
+        value_name = "N,..."
+    )]
+    in_flight: Vec<u64>,
+    /// How often each setting is tried, in turn with the others; the median counts
     #[arg(long, default_value_t = 1, value_name = "N")]
     rounds: usize,
     /// Anything else that `demo` takes, after --: -- --backbone pixels
@@ -41,38 +50,49 @@ struct Outcome {
     images_per_second: f64,
 }
 
-struct Layout {
+/// What is tried, and how fast it was.
+struct Setting {
     processes: usize,
     workers: usize,
+    in_flight: u64,
     rates: Vec<f64>,
 }
+
+/// A setting that is slower by less than this share is as good: one run differs from the next by more.
+const AS_GOOD: f64 = 0.02;
 
 impl Sweep {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let here = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut layouts = layouts(self.cores.unwrap_or(here).max(1));
+        let mut settings = settings(self.cores.unwrap_or(here).max(1), &self.in_flight);
         for round in 0..self.rounds.max(1) {
-            for layout in &mut layouts {
-                let rate = self.measure(layout)?;
-                layout.rates.push(rate);
-                let Layout {
-                    processes, workers, ..
-                } = layout;
-                eprintln!("round {round}: -n {processes} -w {workers}: {rate:.1} images/s");
+            for setting in &mut settings {
+                let rate = self.measure(setting)?;
+                setting.rates.push(rate);
+                let Setting {
+                    processes,
+                    workers,
+                    in_flight,
+                    ..
+                } = setting;
+                eprintln!(
+                    "round {round}: -n {processes} -w {workers}, {in_flight} rounds in flight: {rate:.1} images/s"
+                );
             }
         }
-        print(&layouts);
+        print!("{}", self.told(&settings));
         Ok(ExitCode::SUCCESS)
     }
 
     /// Images a second of the whole job, start-up included.
-    fn measure(&self, layout: &Layout) -> Result<f64> {
+    fn measure(&self, setting: &Setting) -> Result<f64> {
         let out = tempfile::tempdir().context("no place for a table")?;
         let mut demo = Command::new(std::env::current_exe()?);
         demo.args(["demo", "--json", "--out"]).arg(out.path());
         demo.args(["--limit", &self.limit.to_string()]);
-        demo.args(["--processes", &layout.processes.to_string()]);
-        demo.args(["--workers", &layout.workers.to_string()]);
+        demo.args(["--processes", &setting.processes.to_string()]);
+        demo.args(["--workers", &setting.workers.to_string()]);
+        demo.args(["--rounds-in-flight", &setting.in_flight.to_string()]);
         for (flag, path) in [("--config", &self.config), ("--images", &self.images)] {
             if let Some(path) = path {
                 demo.arg(flag).arg(path);
@@ -86,69 +106,134 @@ impl Sweep {
         let outcome: Outcome = serde_json::from_str(last).context("what the demo said")?;
         Ok(outcome.images_per_second)
     }
+
+    /// The table, and what to put where.
+    fn told(&self, settings: &[Setting]) -> String {
+        let one = settings.first().map_or(f64::NAN, median);
+        let mut told = "processes  workers  rounds in flight  images/s  to one worker\n".to_owned();
+        for setting in settings {
+            let rate = median(setting);
+            told += &format!(
+                "{:>9}  {:>7}  {:>16}  {rate:>8.1}  {:>13.2}\n",
+                setting.processes,
+                setting.workers,
+                setting.in_flight,
+                rate / one
+            );
+        }
+        if let Some(best) = best(settings) {
+            let file = self.config.clone().unwrap_or("job.toml".into());
+            let file = file.display();
+            told += &format!(
+                "\nBest here: eigenflow run --config {file} -n {} -w {}\nwith this in {file}:\n\n[limits]\nrounds_in_flight = {}\n",
+                best.processes, best.workers, best.in_flight
+            );
+        }
+        told
+    }
 }
 
-/// One worker; all cores as workers of one process, as processes of one worker, and between.
-fn layouts(cores: usize) -> Vec<Layout> {
-    let mut pairs = vec![(1, 1)];
+/// One worker; all cores as workers of one process, as processes of one worker, and between. Each with each batch, the least first.
+fn settings(cores: usize, in_flight: &[u64]) -> Vec<Setting> {
+    let mut layouts = vec![(1, 1)];
     let mut processes = 1;
     while processes <= cores {
-        pairs.push((processes, cores / processes));
+        layouts.push((processes, cores / processes));
         processes *= 2;
     }
     if !cores.is_power_of_two() {
-        pairs.push((cores, 1));
+        layouts.push((cores, 1));
     }
-    pairs.dedup();
-    let layout = |(processes, workers)| Layout {
-        processes,
-        workers,
-        rates: Vec::new(),
+    layouts.dedup();
+    let mut in_flight = in_flight.to_vec();
+    in_flight.sort_unstable();
+    in_flight.dedup();
+    let each = |(processes, workers)| {
+        let setting = move |in_flight| Setting {
+            processes,
+            workers,
+            in_flight,
+            rates: Vec::new(),
+        };
+        in_flight.clone().into_iter().map(setting)
     };
-    pairs.into_iter().map(layout).collect()
+    layouts.into_iter().flat_map(each).collect()
 }
 
-fn print(layouts: &[Layout]) {
-    let one = layouts.first().map_or(f64::NAN, median);
-    println!("processes  workers  images/s  to one worker");
-    for layout in layouts {
-        let rate = median(layout);
-        let (processes, workers) = (layout.processes, layout.workers);
-        println!(
-            "{processes:>9}  {workers:>7}  {rate:>8.1}  {:>13.2}",
-            rate / one
-        );
-    }
-    let best = layouts
+/// The first that is as good as the fastest: what comes first has fewer processes, and less under way when it is stopped.
+fn best(settings: &[Setting]) -> Option<&Setting> {
+    let fastest = settings.iter().map(median).fold(f64::NAN, f64::max);
+    settings
         .iter()
-        .max_by(|a, b| median(a).total_cmp(&median(b)));
-    if let Some(best) = best {
-        println!(
-            "\nBest here: eigenflow run --config job.toml -n {} -w {}",
-            best.processes, best.workers
-        );
-    }
+        .find(|setting| median(setting) >= fastest * (1.0 - AS_GOOD))
 }
 
-fn median(layout: &Layout) -> f64 {
-    let mut rates = layout.rates.clone();
+fn median(setting: &Setting) -> f64 {
+    let mut rates = setting.rates.clone();
     rates.sort_by(f64::total_cmp);
     rates.get(rates.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
+    #[derive(Parser)]
+    struct Asked {
+        #[command(flatten)]
+        sweep: Sweep,
+    }
+
     #[test]
-    fn layouts_use_all_cores_and_no_more() {
+    fn settings_use_all_cores_and_no_more() {
         let pairs = |cores| -> Vec<_> {
-            let layouts = layouts(cores).into_iter();
-            layouts.map(|l| (l.processes, l.workers)).collect()
+            let settings = settings(cores, &[8]).into_iter();
+            settings.map(|s| (s.processes, s.workers)).collect()
         };
         assert_eq!(pairs(1), [(1, 1)]);
         assert_eq!(pairs(2), [(1, 1), (1, 2), (2, 1)]);
         assert_eq!(pairs(6), [(1, 1), (1, 6), (2, 3), (4, 1), (6, 1)]);
         assert_eq!(pairs(8), [(1, 1), (1, 8), (2, 4), (4, 2), (8, 1)]);
+    }
+
+    #[test]
+    fn each_layout_is_tried_with_each_batch() {
+        let tried = settings(2, &[16, 4, 16]).into_iter();
+        let tried: Vec<_> = tried
+            .map(|s| (s.processes, s.workers, s.in_flight))
+            .collect();
+        assert_eq!(tried[..3], [(1, 1, 4), (1, 1, 16), (1, 2, 4)]);
+        assert_eq!(tried.len(), 6);
+    }
+
+    /// What is told for rates of (1, 1, 4), (1, 1, 8), (1, 2, 4), …
+    fn told(rates: [f64; 6]) -> String {
+        let mut settings = settings(2, &[4, 8]);
+        for (setting, rate) in settings.iter_mut().zip(rates) {
+            setting.rates = vec![rate, rate * 0.5, rate * 1.5];
+        }
+        let asked = Asked::parse_from(["sweep", "--config", "fruit.toml"]);
+        asked.sweep.told(&settings)
+    }
+
+    #[test]
+    fn the_best_is_told_as_what_a_job_is_started_with() {
+        let fastest = told([20.0, 20.0, 30.0, 36.0, 30.0, 31.0]);
+        assert!(
+            fastest.contains("eigenflow run --config fruit.toml -n 1 -w 2")
+                && fastest.ends_with("[limits]\nrounds_in_flight = 8\n"),
+            "{fastest}"
+        );
+        let settings = settings(2, &[4, 8]);
+        assert_eq!(fastest.lines().count(), 1 + settings.len() + 6);
+        // Two processes and more under way must be worth it.
+        let alike = told([20.0, 20.0, 35.5, 35.9, 34.0, 36.0]);
+        assert!(
+            alike.contains("-n 1 -w 2") && alike.ends_with("rounds_in_flight = 4\n"),
+            "{alike}"
+        );
+        assert!(alike.contains("        1        2                 4      35.5           1.77"));
     }
 }

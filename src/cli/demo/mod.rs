@@ -65,6 +65,9 @@ pub struct Demo {
     /// Images at most, taken evenly from all that are selected
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// Rounds that may be unfinished, if not the job's own limits.rounds_in_flight
+    #[arg(long, value_name = "N")]
+    rounds_in_flight: Option<String>,
     /// Afterwards go on serving and reading events until Ctrl-C
     #[arg(long)]
     keep_serving: bool,

@@ -39,6 +39,11 @@ impl Settings {
             ("backbone.weights", &demo.weights, "--weights"),
             ("backbone.precision", &demo.precision, "--precision"),
             ("projection.components", &demo.components, "--components"),
+            (
+                "limits.rounds_in_flight",
+                &demo.rounds_in_flight,
+                "--rounds-in-flight",
+            ),
         ];
         let given = flags.into_iter();
         said.extend(given.filter_map(|(key, value, flag)| Some((key, value.clone()?, flag))));

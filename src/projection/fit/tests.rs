@@ -3,6 +3,7 @@ use crate::moments::{Accumulator, quantise};
 use std::time::Instant;
 
 mod reference;
+mod spark;
 
 /// The moments of rows of f32, as the job makes them.
 pub(in crate::projection) fn moments_of<R: AsRef<[f32]>>(rows: &[R]) -> Moments {

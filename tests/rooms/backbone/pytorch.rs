@@ -3,7 +3,7 @@
 use super::{cosine, extract, relative_l2};
 use crate::shared::{loud, shared};
 use eigenflow::backbone::{Family, Model, Options, Pooling, Precision, weights};
-use eigenflow::image::{Fit, Limits, Preprocess, Resizer, decode};
+use eigenflow::image::{Filter, Fit, Limits, Preprocess, Resizer, decode};
 use safetensors::SafeTensors;
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
@@ -168,6 +168,7 @@ fn features_of_jpeg_files_are_those_of_pillow_and_pytorch() {
     let preprocess = Preprocess {
         side: SIDE,
         fit: Fit::Stretch,
+        filter: Filter::Bilinear,
     };
     let (mut least, mut pixels) = (1.0f64, Vec::new());
     for (path, want) in paths.iter().zip(wanted).step_by(EACH) {
