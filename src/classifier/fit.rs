@@ -1,5 +1,6 @@
 //! From moments to a classifier.
 
+use super::shrinkage::{Estimator, Shrinkage, ledoit_wolf};
 use super::{Classifier, ClassifierError, model::Fitted};
 use crate::moments::{Group, Moments};
 use crate::projection::dot;
@@ -16,8 +17,8 @@ const NO_SCATTER: f64 = 1e-12;
 /// What kind of classifier to make.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Options {
-    /// How far the scatter within labels is moved towards a multiple of the identity: above 0, at most 1.
-    pub shrinkage: f64,
+    /// How far the scatter within labels is moved towards a multiple of the identity.
+    pub shrinkage: Shrinkage,
     /// With more labels than this there is no classifier: it has one discriminant of d numbers for each.
     pub max_labels: usize,
 }
@@ -25,7 +26,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            shrinkage: 0.01,
+            shrinkage: Shrinkage::By(0.01),
             max_labels: 1000,
         }
     }
@@ -41,9 +42,10 @@ impl Default for Options {
 /// # Errors
 /// Fewer than two labels or more than `options` allow, no scatter within them, or one that has no inverse.
 pub fn fit(moments: &Moments, options: &Options) -> Result<Classifier, ClassifierError> {
-    let shrinkage = options.shrinkage;
-    if !(shrinkage > 0.0 && shrinkage <= 1.0) {
-        return Err(ClassifierError::Shrinkage(shrinkage));
+    if let Shrinkage::By(share) = options.shrinkage
+        && !(share > 0.0 && share <= 1.0)
+    {
+        return Err(ClassifierError::Shrinkage(share));
     }
     let found = moments.labels().count();
     if found < 2 {
@@ -60,7 +62,7 @@ pub fn fit(moments: &Moments, options: &Options) -> Result<Classifier, Classifie
     let mut scatter = moments.covariance(0).map_err(too_few)?;
     let groups = moments.groups();
     let labelled = &groups[..found];
-    let solved = solve(&mut scatter, moments.n(), &groups, found, shrinkage)?;
+    let (solved, shrinkage) = solve(&mut scatter, moments.n(), &groups, found, options.shrinkage)?;
 
     let n: u64 = labelled.iter().map(|group| group.n).sum();
     let mut coefficients = Vec::with_capacity(found * mean.len());
@@ -87,15 +89,15 @@ pub fn fit(moments: &Moments, options: &Options) -> Result<Classifier, Classifie
     }))
 }
 
-/// Σ⁻¹ times the deviations of the first `labels` of the groups [d, labels]. `total` [d, d] is the scatter of all n rows, and is
-/// overwritten.
+/// Σ⁻¹ times the deviations of the first `labels` of the groups [d, labels], and the shrinkage of Σ. `total` [d, d] is the scatter of
+/// all n rows, and is overwritten.
 fn solve(
     total: &mut Array2<f64>,
     n: u64,
     groups: &[Group<'_>],
     labels: usize,
-    shrinkage: f64,
-) -> Result<Mat<f64>, ClassifierError> {
+    shrinkage: Shrinkage,
+) -> Result<(Mat<f64>, f64), ClassifierError> {
     let width = total.nrows();
     let trace_of_all: f64 = total.diag().sum();
     // Symmetric, so that ndarray's rows serve as faer's columns.
@@ -123,6 +125,12 @@ fn solve(
     if trace.partial_cmp(&(trace_of_all * NO_SCATTER)) != Some(std::cmp::Ordering::Greater) {
         return Err(ClassifierError::NoScatter);
     }
+    let shrinkage = match shrinkage {
+        Shrinkage::By(share) => share,
+        Shrinkage::Estimated(Estimator::LedoitWolf) => {
+            ledoit_wolf(within.as_ref(), trace, n - groups.len() as u64)
+        }
+    };
     let ridge = shrinkage * trace / width as f64;
     for column in 0..width {
         for row in column..width {
@@ -149,5 +157,5 @@ fn solve(
         Par::Seq,
         MemStack::new(&mut memory),
     );
-    Ok(solved)
+    Ok((solved, shrinkage))
 }

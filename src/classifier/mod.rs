@@ -12,10 +12,11 @@
 //! # Shrinkage
 //! With fewer rows than features, Σ is singular, and with not many more its small eigenvalues are too small. Hence it is moved a little
 //! towards a multiple of the identity: (1 - s)Σ + s·tr(Σ)/d·I, as scikit-learn's `LinearDiscriminantAnalysis(solver="lsqr",
-//! shrinkage=s)` does. Ledoit and Wolf's estimate of the best s takes Σ‖x‖⁴, a fourth moment, within each label; it is not kept.
+//! shrinkage=s)` does. s is a number, or estimated from Σ itself ([`Shrinkage`]).
 
 mod fit;
 mod model;
+mod shrinkage;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ mod tests;
 pub use crate::tensors::StoredError;
 pub use fit::{Options, fit};
 pub use model::{Classifier, Prediction};
+pub use shrinkage::{Estimator, Shrinkage};
 pub use stored::Stored;
 
 /// Why there is no classifier. But for [`ClassifierError::Shrinkage`], other rows cure each.

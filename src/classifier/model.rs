@@ -41,6 +41,11 @@ impl Classifier {
         self.fitted.n
     }
 
+    /// How far the scatter within labels was shrunk, above 0, at most 1.
+    pub fn shrinkage(&self) -> f64 {
+        self.fitted.shrinkage
+    }
+
     /// d, the number of features.
     pub fn width(&self) -> usize {
         self.fitted.width

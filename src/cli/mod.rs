@@ -273,6 +273,9 @@ pub fn end_with_the_process_on_panic() {
             eprintln!(
                 "eigenflow: another process of the job is gone ({message}); this one ends, too"
             );
+        } else if message.starts_with("failed printing to stdout: Broken pipe") {
+            // `| head` has read enough; as the shell numbers the signal for it.
+            std::process::exit(141);
         } else {
             report(panic);
         }

@@ -1,16 +1,18 @@
 //! `eigenflow similar`: the images of a table that are nearest to an image.
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
+use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
 use super::eye::Eye;
 use super::view::ViewArguments;
 use super::{Failure, runtime};
-use crate::job::View;
+use crate::job::{FILES_IN_FLIGHT, View};
 use crate::projection::squared_distance;
 use crate::table::Point;
 
@@ -84,31 +86,37 @@ impl Similar {
 
     /// The reduced features of the row that is asked for.
     async fn row(&self, view: &View) -> Result<Vec<f32>> {
-        for file in &view.files {
+        let holds = async |file| {
             let keys = view.tables.rows.read_keys(file).await?;
-            if !keys.iter().any(|key| key.path == self.image) {
-                continue;
-            }
-            let points = view.points(file, false).await?;
-            let mine = points.into_iter().find(|point| point.path == self.image);
-            if let Some((_, reduced)) = mine.and_then(|point| point.reduced) {
-                return Ok(reduced);
-            }
-        }
-        Err(anyhow!(
-            "version {} of the table has no image {}: give a path as the table has it, or an image file",
-            view.version,
-            self.image
-        ))
+            let mine = keys.iter().any(|key| key.path == self.image);
+            anyhow::Ok(mine.then_some(file))
+        };
+        let holding = stream::iter(&view.files)
+            .map(holds)
+            .buffered(FILES_IN_FLIGHT);
+        let mut holding = pin!(holding.try_filter_map(async |file| Ok(file)));
+        let file = holding.try_next().await?.with_context(|| {
+            format!(
+                "version {} of the table has no image {}: give a path as the table has it, or an image file",
+                view.version, self.image
+            )
+        })?;
+        let points = view.points().of(file.clone(), false).await?;
+        let mine = points.into_iter().find(|point| point.path == self.image);
+        let reduced = mine.and_then(|point| point.reduced);
+        Ok(reduced.context("the image's row has no features")?.1)
     }
 
-    /// One file at a time, so memory is bounded by a file.
     async fn nearest(&self, view: &View, reduced: &[f32]) -> Result<Vec<Neighbour>> {
         let mut near: Vec<Neighbour> = Vec::new();
-        for file in &view.files {
-            let points = view.points(file, false).await?;
+        let files = view.files.iter().map(|file| (file.clone(), false));
+        let mut all = pin!(view.points().all(files.collect()));
+        while let Some(points) = all.try_next().await? {
+            let worst = near.get(self.count - 1);
+            let worst = worst.map_or(f64::INFINITY, |found| found.distance);
             let others = points.into_iter().filter(|point| point.path != self.image);
-            near.extend(others.filter_map(|point| neighbour(point, reduced)));
+            let found = others.filter_map(|point| neighbour(point, reduced));
+            near.extend(found.filter(|found| found.distance <= worst));
             near.sort_by(|a, b| {
                 let farther = a.distance.total_cmp(&b.distance);
                 farther.then_with(|| a.path.cmp(&b.path))

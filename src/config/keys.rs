@@ -27,8 +27,10 @@ pub enum Kind {
     List,
     /// A table of free names, each with a text, a number or a boolean.
     Properties,
-    /// A number above 0, at most 1.
-    Share,
+    /// A column's name, or `false` where there is to be no such column.
+    Column,
+    /// A number above 0, at most 1, or one of these words.
+    ShareOr(&'static [&'static str]),
     /// How many components to keep: a whole number, or the share of variance they must explain, between 0 and 1.
     Components,
 }
@@ -38,22 +40,25 @@ impl Kind {
     pub fn describe(self) -> String {
         match self {
             Kind::Text | Kind::Secret => "text".into(),
-            Kind::Choice(words) => {
-                let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
-                quoted.join(" or ")
-            }
+            Kind::Column => "a name, or false for none".into(),
+            Kind::Choice(words) => either(words),
             Kind::Count { min, max: u64::MAX } => format!("a whole number, at least {min}"),
             Kind::Count { min, max } => format!("a whole number from {min} to {max}"),
             Kind::Milliseconds => "milliseconds, or text such as \"30s\", \"5m\", \"7d\"".into(),
             Kind::Flag => "true or false".into(),
             Kind::List => "a list of texts".into(),
             Kind::Properties => "a table".into(),
-            Kind::Share => "a number above 0, at most 1".into(),
+            Kind::ShareOr(words) => format!("a number above 0, at most 1, or {}", either(words)),
             Kind::Components => {
                 "a whole number, at least 1, or a share of variance between 0 and 1".into()
             }
         }
     }
+}
+
+fn either(words: &[&str]) -> String {
+    let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
+    quoted.join(" or ")
 }
 
 /// What holds when nobody says anything. The text is TOML.
@@ -187,11 +192,11 @@ pub const KEYS: &[Key] = &[
     key("columns", "label", Kind::Text, Default("\"label\""), "The label."),
     key("columns", "features", Kind::Text, Default("\"features\""), "The network's features."),
     key("columns", "reduced_features", Kind::Text, Default("\"reduced_features\""), "The principal components."),
-    key("columns", "scaled_features", Kind::Text, Derived("\"scaled_features\""), "The standardised features; without a name there is no such column."),
-    key("columns", "predicted_label", Kind::Text, Derived("\"predicted_label\""), "The label that a classifier gives the image before it learns it; without a name there is no such column. classifier_version comes with it, or with confidence."),
-    key("columns", "confidence", Kind::Text, Derived("\"confidence\""), "How likely the classifier holds that label; without a name there is no such column."),
-    key("columns", "cluster", Kind::Text, Derived("\"cluster\""), "The k-means cluster of the image, by the reproject that last met it; without a name there is no such column. clustering_version comes with it."),
-    key("columns", "content", Kind::Text, Derived("\"content\""), "The image's bytes; without a name there is no such column."),
+    key("columns", "scaled_features", Kind::Column, Derived("\"scaled_features\""), "The standardised features; without a name there is no such column."),
+    key("columns", "predicted_label", Kind::Column, Derived("\"predicted_label\""), "The label that a classifier gives the image before it learns it; without a word here it is there, under this name, where there are a classifier and a rule of labels. classifier_version comes with it, or with confidence."),
+    key("columns", "confidence", Kind::Column, Derived("\"confidence\""), "How likely the classifier holds that label; there as predicted_label is."),
+    key("columns", "cluster", Kind::Column, Derived("\"cluster\""), "The k-means cluster of the image, by the reproject that last met it; without a name there is no such column. clustering_version comes with it."),
+    key("columns", "content", Kind::Column, Derived("\"content\""), "The image's bytes; without a name there is no such column."),
 
     key("select", "include", Kind::List, Default("[]"), "Globs: only objects whose keys match one are rows; none means all. * ends at a folder, ** does not."),
     key("select", "exclude", Kind::List, Default("[]"), "Globs: objects whose keys match one are no rows."),
@@ -223,7 +228,7 @@ pub const KEYS: &[Key] = &[
     key("projection", "whiten", Kind::Flag, Default("false"), "Divide each component by its standard deviation, so that all have variance 1."),
 
     key("classifier", "enabled", Kind::Flag, Default("true"), "Publish a classifier with every projection, and count how often the one before knew a new image's label."),
-    key("classifier", "shrinkage", Kind::Share, Default("0.01"), "How far the scatter within labels is moved towards a sphere's, as scikit-learn's LinearDiscriminantAnalysis(solver=\"lsqr\", shrinkage=...) does."),
+    key("classifier", "shrinkage", Kind::ShareOr(&["ledoit-wolf"]), Default("0.01"), "How far the scatter within labels is moved towards a sphere's, as scikit-learn's LinearDiscriminantAnalysis(solver=\"lsqr\", shrinkage=0.01) does; or by the estimate of Ledoit and Wolf, Rao-Blackwellised, for which rows should scatter normally about their labels' means."),
     key("classifier", "max_labels", Kind::Count { min: 2, max: 65_536 }, Default("1000"), "With more labels than this there is no classifier: it holds as many numbers of each as there are features."),
 
     key("publish", "interval_ms", Kind::Milliseconds, Default("30000"), "A version is published after this time, …"),

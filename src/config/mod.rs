@@ -163,7 +163,7 @@ pub struct Columns {
     pub reduced_features: String,
     /// The standardised features; without a name there is no such column.
     pub scaled_features: Option<String>,
-    /// The classifier's label; without a name there is no such column.
+    /// The classifier's label; without a name here there is no such column.
     pub predicted_label: Option<String>,
     /// How likely that is; without a name there is no such column.
     pub confidence: Option<String>,
@@ -343,10 +343,19 @@ pub enum Components {
 pub struct Classifier {
     /// Whether there is one.
     pub enabled: bool,
-    /// Above 0, at most 1.
-    pub shrinkage: f64,
+    /// Of the scatter within labels.
+    pub shrinkage: Shrinkage,
     /// With more labels there is none.
     pub max_labels: usize,
+}
+
+/// How far the scatter within labels is moved towards a sphere's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Shrinkage {
+    /// Above 0, at most 1.
+    By(f64),
+    /// By an estimate.
+    LedoitWolf,
 }
 
 /// When a version is committed.

@@ -10,7 +10,7 @@ use super::said::{Said, Value};
 use super::{
     Backbone, Classifier, Columns, Components, Config, Filter, Fit, Head, Kafka, Kernels,
     LabelRule, Limits, Log, LogFormat, LostOffsets, Observe, Pooling, Precision, Preprocessing,
-    Projection, Properties, Publish, S3, Select, Start, Table, Token, Weights,
+    Projection, Properties, Publish, S3, Select, Shrinkage, Start, Table, Token, Weights,
 };
 
 /// Kafka properties that are eigenflow's own to set, each with the place to say them instead.
@@ -339,19 +339,25 @@ impl Said {
     }
 
     fn columns(&mut self) -> Columns {
+        let classifies = self.flag("classifier.enabled");
         for column in ["columns.predicted_label", "columns.confidence"] {
-            if self.value(column).is_some() && !self.flag("classifier.enabled") {
+            if self.optional_text(column).is_some() && !classifies {
                 self.wrong(column, "needs `classifier.enabled = true`");
             }
         }
+        let predicts = classifies && self.text("label.rule") != "none";
+        let predicted = |column: &str, name: &str| match self.value(column) {
+            None => predicts.then(|| name.to_owned()),
+            Some(_) => self.optional_text(column),
+        };
         Columns {
             path: self.text("columns.path"),
             label: self.text("columns.label"),
             features: self.text("columns.features"),
             reduced_features: self.text("columns.reduced_features"),
             scaled_features: self.optional_text("columns.scaled_features"),
-            predicted_label: self.optional_text("columns.predicted_label"),
-            confidence: self.optional_text("columns.confidence"),
+            predicted_label: predicted("columns.predicted_label", "predicted_label"),
+            confidence: predicted("columns.confidence", "confidence"),
             cluster: self.optional_text("columns.cluster"),
             content: self.optional_text("columns.content"),
         }
@@ -382,8 +388,8 @@ impl Said {
         Classifier {
             enabled: self.flag("classifier.enabled"),
             shrinkage: match self.value("classifier.shrinkage") {
-                Some(Value::Ratio(share)) => share,
-                _ => 1.0,
+                Some(Value::Ratio(share)) => Shrinkage::By(share),
+                _ => Shrinkage::LedoitWolf,
             },
             max_labels: self.size("classifier.max_labels"),
         }

@@ -236,14 +236,18 @@ fn from_toml(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
         _ => format!("a value of type {}", value.type_str()),
     };
     let understood = match (kind, value) {
-        (Kind::Text | Kind::Secret | Kind::Choice(_), DeValue::String(text)) => text_of(kind, text),
+        (
+            Kind::Text | Kind::Secret | Kind::Choice(_) | Kind::Column | Kind::ShareOr(_),
+            DeValue::String(text),
+        ) => text_of(kind, text),
+        (Kind::Column, DeValue::Boolean(false)) => Some(Value::Flag(false)),
         (Kind::Milliseconds, DeValue::String(text)) => milliseconds(text),
         (Kind::Count { .. } | Kind::Milliseconds | Kind::Components, DeValue::Integer(number)) => {
             whole(number).and_then(|number| count(kind, number))
         }
         (Kind::Components, DeValue::Float(number)) => number.as_str().parse().ok().and_then(ratio),
-        (Kind::Share, DeValue::Float(number)) => number.as_str().parse().ok().and_then(share),
-        (Kind::Share, DeValue::Integer(number)) => whole(number).and_then(|n| share(n as f64)),
+        (Kind::ShareOr(_), DeValue::Float(number)) => number.as_str().parse().ok().and_then(share),
+        (Kind::ShareOr(_), DeValue::Integer(number)) => whole(number).and_then(|n| share(n as f64)),
         (Kind::Flag, DeValue::Boolean(flag)) => Some(Value::Flag(*flag)),
         (Kind::List, DeValue::Array(items)) => items
             .iter()
@@ -293,13 +297,18 @@ fn from_text(kind: Kind, text: &str) -> Result<Value, String> {
     };
     let understood = match kind {
         Kind::Text | Kind::Secret | Kind::Choice(_) => text_of(kind, text),
+        Kind::Column if text == "false" => Some(Value::Flag(false)),
+        Kind::Column => text_of(kind, text),
         Kind::Milliseconds => milliseconds(text),
         Kind::Count { .. } => text.parse().ok().and_then(|number| count(kind, number)),
         Kind::Components => match text.parse() {
             Ok(number) => count(kind, number),
             Err(_) => text.parse().ok().and_then(ratio),
         },
-        Kind::Share => text.parse().ok().and_then(share),
+        Kind::ShareOr(_) => match text.parse() {
+            Ok(number) => share(number),
+            Err(_) => text_of(kind, text),
+        },
         Kind::Flag => text.parse().ok().map(Value::Flag),
         Kind::List => Some(Value::List(
             text.split(',')
@@ -317,7 +326,7 @@ fn from_text(kind: Kind, text: &str) -> Result<Value, String> {
 
 fn text_of(kind: Kind, text: &str) -> Option<Value> {
     let accepted = match kind {
-        Kind::Choice(words) => words.contains(&text),
+        Kind::Choice(words) | Kind::ShareOr(words) => words.contains(&text),
         _ => !text.is_empty(),
     };
     accepted.then(|| Value::Text(text.to_owned()))

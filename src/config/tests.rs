@@ -55,6 +55,13 @@ fn the_least_configuration_gets_the_documented_defaults() {
     assert_eq!(config.projection.components, Components::Count(50));
     assert!(config.projection.standardise);
     assert_eq!(config.projection.ddof, 1);
+    assert_eq!(config.classifier.shrinkage, Shrinkage::By(0.01));
+    assert_eq!(
+        config.columns.predicted_label.as_deref(),
+        Some("predicted_label")
+    );
+    assert_eq!(config.columns.confidence.as_deref(), Some("confidence"));
+    assert_eq!(config.columns.cluster, None);
     assert_eq!(config.publish.interval_ms, 30_000);
     assert_eq!(config.limits.fetch_bytes_in_flight, 134_217_728);
     assert_eq!(config.limits.labels, 10_000);
@@ -119,7 +126,9 @@ fn every_key_can_be_overridden_by_its_variable() {
     for key in KEYS {
         let sample = key.unsaid.sample();
         let text = match key.kind {
-            Kind::Text | Kind::Secret | Kind::Choice(_) => sample.trim_matches('"').to_owned(),
+            Kind::Text | Kind::Secret | Kind::Choice(_) | Kind::Column => {
+                sample.trim_matches('"').to_owned()
+            }
             Kind::List => sample.replace(['[', ']', '"'], ""),
             _ => sample.to_owned(),
         };
@@ -128,7 +137,7 @@ fn every_key_can_be_overridden_by_its_variable() {
             panic!("{}={text}: {error}", key.variable());
         }
         let wrong = match key.kind {
-            Kind::Text | Kind::Secret => String::new(),
+            Kind::Text | Kind::Secret | Kind::Column => String::new(),
             // Any text is a list, if only an empty one.
             Kind::List if matches!(key.unsaid, Unsaid::Default("[]")) => continue,
             Kind::List | Kind::Properties => ",".into(),
@@ -328,6 +337,8 @@ fn values_say_what_they_mean() {
             "weights = \"random:7\"\nfit = \"center-crop\"\nfilter = \"bicubic\"\npooling = \"flatten\"\npreprocessing = \"caffe\"",
         ),
         ("head", "kind = \"random-projection\"\nfeatures = 256"),
+        ("columns", "predicted_label = false\nconfidence = \"sure\""),
+        ("classifier", "shrinkage = \"ledoit-wolf\""),
         ("label", "rule = \"regex\"\npattern = '^([^/]+)/'"),
         ("limits", "retry_ms = 0x10"),
     ]
@@ -347,6 +358,21 @@ fn values_say_what_they_mean() {
     assert_eq!(config.head, Head::RandomProjection { features, seed });
     assert_eq!(config.label, LabelRule::Regex("^([^/]+)/".into()));
     assert_eq!(config.limits.retry_ms, 16);
+    assert_eq!(config.classifier.shrinkage, Shrinkage::LedoitWolf);
+    let columns = &config.columns;
+    assert_eq!(columns.predicted_label, None);
+    assert_eq!(columns.confidence.as_deref(), Some("sure"));
+}
+
+#[test]
+fn nothing_is_predicted_without_labels_or_a_classifier() {
+    for (section, line) in [
+        ("label", "rule = \"none\""),
+        ("classifier", "enabled = false"),
+    ] {
+        let columns = parse(&least_with(section, line)).unwrap().columns;
+        assert_eq!((columns.predicted_label, columns.confidence), (None, None));
+    }
 }
 
 #[test]

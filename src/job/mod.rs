@@ -26,12 +26,13 @@ mod label;
 mod model;
 mod open;
 mod origin;
+mod points;
 mod rendezvous;
 mod reprojection;
 mod run;
 mod selection;
 pub mod state;
-mod statistics;
+pub(crate) mod statistics;
 mod stop;
 mod tables;
 pub mod uploads;
@@ -46,13 +47,14 @@ pub use open::{Options, PATIENCE_MS, Rules, open, open_tables, s3_config};
 pub use origin::{
     Beginning, Origin, read_classifier, read_clustering, read_moments, read_projection,
 };
+pub use points::{FILES_IN_FLIGHT, Points};
 pub use reprojection::{Asked, Plan, Reprojected, Reprojection};
 pub use run::{cluster, reproject, run, verify};
 pub use selection::{Sample, Selection};
 pub use stop::Stop;
 pub use tables::{Found, Summary, Sweep, Tables};
 pub use verification::{Check, Difference, Digests, Opened, Tally, Verdict, Verification};
-pub use view::{View, read_points};
+pub use view::View;
 
 /// Everything that the operators of a process share.
 pub struct Job {

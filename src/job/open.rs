@@ -210,7 +210,12 @@ pub fn s3_config(config: &Config, credentials: Option<&Credentials>) -> S3Config
 
 fn classifier_options(config: &config::Classifier) -> Option<classifier::Options> {
     config.enabled.then_some(classifier::Options {
-        shrinkage: config.shrinkage,
+        shrinkage: match config.shrinkage {
+            config::Shrinkage::By(share) => classifier::Shrinkage::By(share),
+            config::Shrinkage::LedoitWolf => {
+                classifier::Shrinkage::Estimated(classifier::Estimator::LedoitWolf)
+            }
+        },
         max_labels: config.max_labels,
     })
 }

@@ -77,6 +77,15 @@ pub fn all_under(stats: &str, kind: Kind, version: Option<Epoch>) -> Result<bool
     })
 }
 
+/// Whether all rows of a file are known to be under some such model.
+///
+/// # Errors
+/// Statistics that no job writes.
+pub fn all_have(stats: &str, kind: Kind) -> Result<bool> {
+    let count = Stats::parse(stats)?.null_count;
+    Ok(count.and_then(|count| count.of(kind)) == Some(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,5 +132,8 @@ mod tests {
         assert!(!all_under(&unreduced, Kind::Projection, Some(7)).unwrap());
         let unknown = stats(&of(7), &of(7), "");
         assert!(!all_under(&unknown, Kind::Projection, Some(7)).unwrap());
+        let have = |stats: &str| all_have(stats, Kind::Projection).unwrap();
+        assert!(have(&stats(&of(7), &of(9), &of(0))));
+        assert!(!have(&stats(&of(7), &of(9), &of(1))) && !have(&unknown));
     }
 }

@@ -136,11 +136,10 @@ impl Tables {
         let rejects = Log::open_or_create(rejects, self.rejects.form()).await?;
         if main.base.form != *self.rows.form() {
             bail!(Contradiction(format!(
-                "the columns of {} are otherwise than `[columns]` has them ({} instead of {}): say there what the table has, or \
-                 choose another table.uri and replay the bucket",
+                "the columns of {} are otherwise than `[columns]` has them: say there {}, or choose another table.uri and replay \
+                 the bucket",
                 self.place,
-                main.base.form,
-                self.rows.form()
+                main.base.form.unlike::<Row>(self.rows.form())
             )));
         }
         let mut logs = Logs { main, rejects };

@@ -4,10 +4,9 @@ use anyhow::{Context, Result};
 
 use super::origin::read_projection;
 use super::state::JobState;
-use super::statistics::{Kind, all_under};
-use super::{Found, Tables};
+use super::{Found, Points, Tables};
 use crate::projection::Stored;
-use crate::table::{DataFile, DataFiles, Point, Row};
+use crate::table::DataFile;
 
 /// A version of a table that has a projection.
 pub struct View {
@@ -56,49 +55,8 @@ impl View {
         self.files.iter().map(|file| file.rows).sum()
     }
 
-    /// The rows of a file under this version's projection, with their `features` if so.
-    ///
-    /// # Errors
-    /// As [`read_points`].
-    pub async fn points(&self, file: &DataFile, features: bool) -> Result<Vec<Point>> {
-        read_points(&self.tables.rows, file, &self.projection, features).await
+    /// Reads its rows under its projection.
+    pub fn points(&self) -> Points {
+        Points::new(self.tables.rows.clone(), self.projection.clone())
     }
-}
-
-/// The rows of a file, reduced by `projection`: those that are under it as they are stored, the others from their features. Where all are under it, the
-/// features are read only if they are `wanted`.
-///
-/// # Errors
-/// A file or statistics that can't be read.
-pub async fn read_points(
-    files: &DataFiles<Row>,
-    file: &DataFile,
-    projection: &Stored,
-    wanted: bool,
-) -> Result<Vec<Point>> {
-    let version = projection.version;
-    let under = all_under(&file.stats, Kind::Projection, Some(version))?;
-    let points = files.read_points(file, wanted || !under).await?;
-    if under {
-        return Ok(points);
-    }
-    let projection = projection.clone();
-    let reducing = tokio::task::spawn_blocking(move || {
-        let mut points = points;
-        for point in &mut points {
-            if let Some(features) = &point.features
-                && point
-                    .reduced
-                    .as_ref()
-                    .is_none_or(|(found, _)| *found != version)
-            {
-                point.reduced = Some((version, projection.projection.reduced(features)));
-            }
-            if !wanted {
-                point.features = None;
-            }
-        }
-        points
-    });
-    Ok(reducing.await?)
 }

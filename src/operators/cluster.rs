@@ -22,12 +22,8 @@ use timely::dataflow::operators::{Capability, ConnectLoop, Feedback};
 use super::models::{ModelFiles, Models};
 use super::{Host, Round, Tasks, key_of};
 use crate::clusters::{Answer, Ask, ClusterError, Lead, Members, Options, Outcome, Step};
-use crate::job::read_points;
-use crate::projection::Stored;
+use crate::job::{FILES_IN_FLIGHT, Points};
 use crate::table::{DataFile, Point};
-
-/// One file is read while another is taken in.
-const READS_IN_FLIGHT: usize = 2;
 
 /// What is asked for, with m, the number of reduced features. Worker 0's.
 pub type Wanted = (Options, usize);
@@ -139,7 +135,7 @@ fn answer<'scope, H: Host>(
     let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Answer>>>::from(output);
     builder.build(move |_| {
         let mut queue: VecDeque<DataFile> = VecDeque::new();
-        let mut under: Option<Arc<Stored>> = None;
+        let mut under: Option<Points> = None;
         let mut asked: VecDeque<(Capability<Round>, Question)> = VecDeque::new();
         let mut points: Vec<Point> = Vec::new();
         let mut members: Option<Members> = None;
@@ -148,7 +144,11 @@ fn answer<'scope, H: Host>(
             models.for_each(|_, data| {
                 for files in data.drain(..) {
                     match Models::open(&files) {
-                        Ok(models) => under = models.projection().cloned().map(Arc::new),
+                        Ok(models) => {
+                            let files = || host.tables().rows.clone();
+                            let projection = models.projection().cloned();
+                            under = projection.map(|stored| Points::new(files(), stored));
+                        }
                         Err(error) => host.failure().set(error),
                     }
                 }
@@ -159,14 +159,14 @@ fn answer<'scope, H: Host>(
             while let Some(read) = tasks.finished() {
                 points.extend(read);
             }
-            while tasks.running() < READS_IN_FLIGHT
-                && let Some(projection) = &under
+            while tasks.running() < FILES_IN_FLIGHT
+                && let Some(points) = &under
                 && let Some(file) = queue.pop_front()
             {
-                let (host, projection) = (host.clone(), projection.clone());
+                let points = points.clone();
                 tasks.spawn(async move {
-                    let points = read_points(&host.tables().rows, &file, &projection, false);
-                    points.await.with_context(|| file.name.clone())
+                    let name = file.name.clone();
+                    points.of(file, false).await.context(name)
                 });
             }
             let whole = frontiers[0].is_empty() && queue.is_empty() && tasks.running() == 0;

@@ -1,9 +1,11 @@
 //! What the report shows, from the table.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 
 use anyhow::Result;
+use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use tokio::runtime::Runtime;
@@ -13,7 +15,8 @@ use super::pictures::{Images, Thumbnails, thumbnails};
 use super::tsne::{STEPS, tsne};
 use crate::classifier;
 use crate::clusters::{Agreement, ClusterError, Clustering};
-use crate::job::{self, Clusterer, View};
+use crate::job::statistics::{Kind, all_have};
+use crate::job::{self, Clusterer, FILES_IN_FLIGHT, View};
 use crate::operators::{Key, key_of};
 use crate::table::{DataFile, Point, Row};
 
@@ -232,15 +235,22 @@ async fn pass(
     let mut pass = Pass::default();
     // Where the table does not say what is predicted, the classifier is asked.
     let shown = view.tables.rows.form().shows::<Row>("predicted_label");
-    let asked = classifier.filter(|_| !shown);
-    for (number, file) in view.files.iter().enumerate() {
-        for mut point in view.points(file, asked.is_some()).await? {
+    let mut files = Vec::new();
+    for file in &view.files {
+        let told = shown && all_have(&file.stats, Kind::Classifier)?;
+        files.push((file.clone(), classifier.is_some() && !told));
+    }
+    let mut all = pin!(view.points().all(files).enumerate());
+    while let Some((number, points)) = all.next().await {
+        let points = points?;
+        let rows = points.len() as u64;
+        for mut point in points {
             let features = point.features.take();
-            if let (Some(stored), Some(features)) = (asked, features) {
+            if let Some(predicted) = &point.predicted {
+                pass.told.add(&point, &predicted.label, predicted.learnt);
+            } else if let (Some(stored), Some(features)) = (classifier, features) {
                 let prediction = stored.classifier.classify(&features);
                 pass.told.add(&point, prediction.label, true);
-            } else if let Some(predicted) = &point.predicted {
-                pass.told.add(&point, &predicted.label, predicted.learnt);
             }
             if !pass.labels.contains(&point.label) {
                 pass.labels.insert(point.label.clone());
@@ -255,7 +265,7 @@ async fn pass(
         // Keys are hashes, so the least are any.
         pass.sample.sort_unstable_by_key(|(key, ..)| *key);
         pass.sample.truncate(options.sample);
-        bar.inc(file.rows);
+        bar.inc(rows);
     }
     Ok(pass)
 }
@@ -317,10 +327,11 @@ async fn history(view: &View) -> Result<Vec<Past>> {
 
 async fn refusals(view: &View) -> Result<Vec<Refused>> {
     let mut refusals = Refusals::default();
-    for file in &view.rejects {
-        for reject in view.tables.rejects.read(file).await? {
-            refusals.add(reject);
-        }
+    let files = &view.tables.rejects;
+    let reading = stream::iter(&view.rejects).map(|file| files.read(file));
+    let mut reading = reading.buffered(FILES_IN_FLIGHT);
+    while let Some(rejects) = reading.try_next().await? {
+        rejects.into_iter().for_each(|reject| refusals.add(reject));
     }
     Ok(refusals.sorted())
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::image::{self, Limits};
 use crate::job::View;
@@ -18,6 +18,8 @@ use crate::table::{DataFile, Row};
 const SIDE_MAX: u32 = 96;
 const QUALITY: u8 = 70;
 const FETCHES_IN_FLIGHT: usize = 8;
+/// Each with all its images in memory.
+const FILES_IN_FLIGHT: usize = 2;
 /// Of all thumbnails together, as text: the file stays one that can be sent by mail and opened.
 const TEXT_BYTES_MAX: usize = 13 << 20;
 
@@ -116,8 +118,11 @@ async fn of_the_table(
         .map(|(_, file)| (file.name.as_str(), file))
         .collect();
     let mut drawn = BTreeMap::new();
-    for file in files.into_values() {
-        for (path, content) in view.tables.rows.read_contents(file).await? {
+    let reading = stream::iter(files.into_values());
+    let reading = reading.map(|file| view.tables.rows.read_contents(file));
+    let mut reading = reading.buffered(FILES_IN_FLIGHT);
+    while let Some(contents) = reading.try_next().await? {
+        for (path, content) in contents {
             let Some(content) = content.filter(|_| wanted.contains(path.as_str())) else {
                 continue;
             };

@@ -100,6 +100,21 @@ impl Form {
         R::fields().into_iter().filter_map(shown).collect()
     }
 
+    /// What a configuration has to say of the columns that `other` shows otherwise, to have this form.
+    pub fn unlike<R: Record>(&self, other: &Form) -> String {
+        let said = R::fields().into_iter().filter_map(|field| {
+            let own = field.name();
+            let name = self.name::<R>(own);
+            // Versions come with what they are of.
+            let differs = name != other.name::<R>(own) && !own.ends_with("_version");
+            differs.then(|| match name {
+                Some(name) => format!("{own} = \"{name}\""),
+                None => format!("{own} = false"),
+            })
+        });
+        said.collect::<Vec<_>>().join(", ")
+    }
+
     /// Delta's fields.
     pub(super) fn fields<R: Record>(&self) -> Vec<StructField> {
         let shown = |field: StructField| {

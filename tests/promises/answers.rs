@@ -230,17 +230,24 @@ fn neighbours_are_the_nearest_rows() {
 }
 
 /// The JSON that a report holds.
-fn reported(world: &World, arguments: &[&str]) -> Value {
+fn reported(world: &World, table: &str, arguments: &[&str]) -> Value {
     let file = world.path("report.html");
     let file = file.to_str().expect("text");
     ask(
         world,
-        &[&["report", world.table(), "-o", file][..], arguments].concat(),
+        &[&["report", table, "-o", file][..], arguments].concat(),
     );
     let html = std::fs::read_to_string(file).expect("a file");
     let (_, data) = html.split_once("id=\"data\">").expect("the data");
     let (data, _) = data.split_once("</script>").expect("its end");
     serde_json::from_str(data).expect("JSON")
+}
+
+/// How many rows are in the classifier's table.
+fn told(report: &Value) -> u64 {
+    let cells = report["classifier"]["table"]["cells"].as_array();
+    let rows = |cell: &Value| cell[2].as_u64().expect("a number");
+    cells.expect("cells").iter().map(rows).sum()
 }
 
 #[test]
@@ -253,7 +260,7 @@ fn a_report_tells_what_the_table_holds() {
     arrive(&world, &LABELS, 5..8);
     world.run(Layout::ONE, &format!("{small}{LIVE}"));
 
-    let now = reported(&world, &["-w", "2"]);
+    let now = reported(&world, world.table(), &["-w", "2"]);
     assert_eq!(
         (&now["rows"], &now["labels"], &now["rejected"]),
         (&24.into(), &3.into(), &1.into())
@@ -267,16 +274,8 @@ fn a_report_tells_what_the_table_holds() {
     assert_eq!(now["clusters"]["count"], 3);
     assert_eq!(now["clusters"]["agreement"]["adjusted_rand_index"], 1.0);
     assert_eq!(now["classifier"]["tested"], 9);
-    let cells = now["classifier"]["table"]["cells"]
-        .as_array()
-        .expect("cells");
-    assert_eq!(
-        cells
-            .iter()
-            .map(|cell| cell[2].as_u64().unwrap_or(0))
-            .sum::<u64>(),
-        24
-    );
+    // The first rows met no classifier, so the newest one tells them.
+    assert_eq!((told(&now), &now["classifier"]["unseen"]), (24, &9.into()));
     let sample = &now["sample"];
     for column in ["label", "cluster", "time", "path", "pca", "tsne", "picture"] {
         assert_eq!(
@@ -292,7 +291,7 @@ fn a_report_tells_what_the_table_holds() {
             .is_some_and(|text| text.starts_with("/9j/"))
     }));
 
-    let few = reported(&world, &["--sample", "10", "--version", "1"]);
+    let few = reported(&world, world.table(), &["--sample", "10", "--version", "1"]);
     assert_eq!(
         (&few["version"], &few["rows"], &few["rejected"]),
         (&1.into(), &15.into(), &1.into())
@@ -303,16 +302,57 @@ fn a_report_tells_what_the_table_holds() {
         Some(1)
     );
 
-    // From the table's own images, when no store answers.
+    // From the table's own images, when no store answers; by the newest classifier, when no column tells.
     let shown = World::new(2);
     arrive(&shown, &LABELS, 0..3);
     shown.run(
         Layout::ONE,
-        &format!("[columns]\ncontent = \"image\"\n{small}"),
+        &format!("[columns]\ncontent = \"image\"\npredicted_label = false\n{small}"),
     );
-    let report = reported(&shown, &["--endpoint", "http://127.0.0.1:9"]);
+    let report = reported(&shown, shown.table(), &["--endpoint", "http://127.0.0.1:9"]);
     let pictures = report["sample"]["picture"].as_array().expect("pictures");
     assert!(pictures.len() == 9 && pictures.iter().all(Value::is_string));
+    assert_eq!(
+        (told(&report), &report["classifier"]["unseen"]),
+        (9, &0.into())
+    );
+}
+
+#[test]
+fn a_store_answers_as_its_folder_does() {
+    let world = World::new(2);
+    for numbers in [0..3, 3..5] {
+        arrive(&world, &LABELS, numbers);
+        world.run(
+            Layout::ONE,
+            &format!("[projection]\ncomponents = 3\n{LIVE}"),
+        );
+    }
+    let image = world.path("new.png");
+    std::fs::write(&image, fruit(1, 4321)).expect("a file");
+    let image = image.to_str().expect("text");
+    let in_store = world.servers.uri.as_str();
+    assert!(in_store.starts_with("s3://"));
+    for question in [
+        &["cluster", "TABLE", "-w", "2"][..],
+        &["similar", "s3://landing/banana/1.png", "--table", "TABLE"],
+        &["classify", image, "--table", "TABLE"],
+    ] {
+        let asked = |table: &str| {
+            let words = question.iter().map(|word| word.replace("TABLE", table));
+            let words: Vec<String> = words.chain(["--json".to_owned()]).collect();
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            json(&world, &words)
+        };
+        assert_eq!(asked(in_store), asked(world.table()), "{question:?}");
+    }
+    // But for what the table is called there.
+    let told = |table: &str| {
+        let mut report = reported(&world, table, &[]);
+        report["table"].take();
+        report
+    };
+    assert_eq!(told(in_store), told(world.table()));
 }
 
 #[test]
@@ -345,7 +385,10 @@ fn older_versions_answer_as_they_did() {
         ),
         then
     );
-    assert_eq!(reported(&world, &["--version", &version])["rejected"], 0);
+    assert_eq!(
+        reported(&world, world.table(), &["--version", &version])["rejected"],
+        0
+    );
     let image = world.path("new.png");
     std::fs::write(&image, fruit(2, 4321)).expect("a file");
     let image = image.to_str().expect("text");

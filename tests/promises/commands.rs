@@ -30,6 +30,17 @@ fn the_example_configuration_is_fine() {
 }
 
 #[test]
+fn a_reader_that_has_read_enough_is_no_failure_to_tell_of() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_eigenflow"));
+    let output = command.args(["config", "docs"]).stdout(writer).output();
+    let output = output.expect("a process");
+    assert_eq!(output.status.code(), Some(141));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
 fn a_misspelt_key_is_told_with_the_nearest_known_one() {
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("job.toml");

@@ -251,10 +251,16 @@ impl Expected {
                 row.reduced_features = Some(reduced);
             }
         }
+        let classifier = classifier::fit(&moments, &classifier::Options::default()).ok();
+        if let Some(classifier) = &classifier {
+            for row in rows.values_mut() {
+                let prediction = classifier.classify(&row.features);
+                row.predicted_label = Some(prediction.label.to_owned());
+                row.confidence = Some(prediction.confidence);
+            }
+        }
         Expected {
-            classifier: classifier::fit(&moments, &classifier::Options::default())
-                .ok()
-                .map(|classifier| classifier.sha256()),
+            classifier: classifier.map(|classifier| classifier.sha256()),
             moments: moments.sha256(),
             projection: projection.map(|projection| projection.sha256()),
             rejects: history.rejects(),
@@ -289,9 +295,10 @@ impl Expected {
         let mut rows = BTreeMap::new();
         for file in &found.rows {
             for row in tables.rows.read(file).await.expect("a file") {
-                // The number of the epoch that made the projection counts cuts, which are free.
+                // The number of the epoch that made the models counts cuts, which are free.
                 let row = Row {
                     projection_version: None,
+                    classifier_version: None,
                     ..row
                 };
                 if let Some(twice) = rows.insert(row.path.clone(), row) {

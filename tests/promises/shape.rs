@@ -69,6 +69,7 @@ fn columns_have_the_names_they_are_given_and_the_rows_are_the_same(servers: Back
             scaled_features: None,
             content: None,
             projection_version: None,
+            classifier_version: None,
             ..row
         };
         world.rows().into_values().map(unshown).collect()
@@ -115,6 +116,12 @@ fn a_table_keeps_its_columns(servers: Backend) {
         said.contains("category") && said.contains("[columns]"),
         "{said}"
     );
+    assert!(said.contains("label = \"category\""), "{said}");
+    let nothing = "[columns]\npredicted_label = false\nconfidence = false\n";
+    let (code, said) = run_of(&world, &NAMED.replacen("[columns]\n", nothing, 1));
+    assert_eq!(code, Some(2), "{said}");
+    let cure = "say there predicted_label = \"predicted_label\", confidence = \"confidence\", or";
+    assert!(said.contains(cure), "{said}");
     let (code, said) = run_of(&world, "[columns]\nlabel = \"path\"\n");
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("two columns"), "{said}");
