@@ -39,7 +39,7 @@ pub struct Similar {
 }
 
 const AFTER_HELP: &str = "Near is what has a small Euclidean distance in the reduced features, under the projection of the version that is looked at. Every \
-row is compared: the answer is exact. An image of the table is not among its own neighbours.";
+row is compared: the answer is exact, and a million rows are compared in less time than they are read. An image of the table is not among its own neighbours.";
 
 /// An image that was found.
 #[derive(Debug, Serialize)]

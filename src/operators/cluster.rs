@@ -1,6 +1,8 @@
 //! k-means of all rows: every worker has some, worker 0 leads.
 //!
 //! ```text
+//!   files ──> deal (every worker its files) ── rows, by key ──┐
+//!                                                             v
 //!            ┌──── asks, to all ────> answer (every worker: its rows) ────┐
 //!   lead (worker 0)                                                       │
 //!            ^──────────────── answers, a round later ────────────────────┘
@@ -20,7 +22,7 @@ use timely::dataflow::operators::vec::Broadcast;
 use timely::dataflow::operators::{Capability, ConnectLoop, Feedback};
 
 use super::models::{ModelFiles, Models};
-use super::{Host, Round, Tasks, key_of};
+use super::{Host, Key, Round, Tasks, key_of};
 use crate::clusters::{Answer, Ask, ClusterError, Lead, Members, Options, Outcome, Step};
 use crate::job::{FILES_IN_FLIGHT, Points};
 use crate::table::{DataFile, Point};
@@ -38,7 +40,8 @@ pub fn cluster<'scope, H: Host>(
     let scope = files.scope();
     let (back, answers) = scope.feedback(1);
     let led = lead(host.clone(), wanted, answers);
-    answer(host, files, models, led.asks.broadcast()).connect_loop(back);
+    let rows = deal(host.clone(), files, models);
+    answer(host, rows, led.asks.broadcast()).connect_loop(back);
     led.found
 }
 
@@ -116,31 +119,33 @@ fn lead<'scope, H: Host>(
     Led { asks, found }
 }
 
-/// Reads the files that come here, and answers for their rows.
-fn answer<'scope, H: Host>(
+/// A row: its key, its label, its reduced features.
+type Dealt = (Key, Option<String>, Vec<f32>);
+
+/// The rows of the files, each to the worker of its key: files are of all sizes, and a small table has one or two.
+fn deal<'scope, H: Host>(
     host: Arc<H>,
     files: StreamVec<'scope, Round, (usize, DataFile)>,
     models: StreamVec<'scope, Round, ModelFiles>,
-    asks: StreamVec<'scope, Round, Question>,
-) -> StreamVec<'scope, Round, Answer> {
+) -> StreamVec<'scope, Round, Dealt> {
     let scope = files.scope();
-    let mut builder = OperatorBuilder::new("Answer".to_owned(), scope);
+    let mut builder = OperatorBuilder::new("Deal".to_owned(), scope);
     let mut tasks: Tasks<Vec<Point>> =
         Tasks::new(scope.worker(), &builder.operator_info().address, &host);
     let by_number = Exchange::new(|(number, _): &(usize, DataFile)| *number as u64);
     let mut files = builder.new_input(files, by_number);
     let mut models = builder.new_input(models, Pipeline);
-    let mut asks = builder.new_input(asks, Pipeline);
-    let (output, answers) = builder.new_output();
-    let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Answer>>>::from(output);
+    let (output, rows) = builder.new_output();
+    let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Dealt>>>::from(output);
     builder.build(move |_| {
         let mut queue: VecDeque<DataFile> = VecDeque::new();
         let mut under: Option<Points> = None;
-        let mut asked: VecDeque<(Capability<Round>, Question)> = VecDeque::new();
-        let mut points: Vec<Point> = Vec::new();
-        let mut members: Option<Members> = None;
+        let mut right: Option<Capability<Round>> = None;
         move |frontiers| {
-            files.for_each(|_, data| queue.extend(data.drain(..).map(|(_, file)| file)));
+            files.for_each(|time, data| {
+                right.get_or_insert_with(|| time.retain(0));
+                queue.extend(data.drain(..).map(|(_, file)| file));
+            });
             models.for_each(|_, data| {
                 for files in data.drain(..) {
                     match Models::open(&files) {
@@ -153,11 +158,13 @@ fn answer<'scope, H: Host>(
                     }
                 }
             });
-            asks.for_each(|time, data| {
-                asked.extend(data.drain(..).map(|question| (time.retain(0), question)));
-            });
             while let Some(read) = tasks.finished() {
-                points.extend(read);
+                if let Some(right) = &right {
+                    let mut output = output.activate();
+                    output
+                        .session(right)
+                        .give_iterator(read.into_iter().filter_map(dealt));
+                }
             }
             while tasks.running() < FILES_IN_FLIGHT
                 && let Some(points) = &under
@@ -169,18 +176,49 @@ fn answer<'scope, H: Host>(
                     points.of(file, false).await.context(name)
                 });
             }
-            let whole = frontiers[0].is_empty() && queue.is_empty() && tasks.running() == 0;
-            if !whole || host.failure().is_set() {
+            let read = frontiers[0].is_empty() && queue.is_empty() && tasks.running() == 0;
+            if read && !host.failure().is_set() {
+                right = None;
+            }
+        }
+    });
+    rows
+}
+
+fn dealt(point: Point) -> Option<Dealt> {
+    let (_, reduced) = point.reduced?;
+    Some((key_of(&point.path), point.label, reduced))
+}
+
+/// Answers for the rows that come here.
+fn answer<'scope, H: Host>(
+    host: Arc<H>,
+    rows: StreamVec<'scope, Round, Dealt>,
+    asks: StreamVec<'scope, Round, Question>,
+) -> StreamVec<'scope, Round, Answer> {
+    let mut builder = OperatorBuilder::new("Answer".to_owned(), rows.scope());
+    let by_key = Exchange::new(|(key, ..): &Dealt| *key as u64);
+    let mut rows = builder.new_input(rows, by_key);
+    let mut asks = builder.new_input(asks, Pipeline);
+    let (output, answers) = builder.new_output();
+    let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Answer>>>::from(output);
+    builder.build(move |_| {
+        let mut asked: VecDeque<(Capability<Round>, Question)> = VecDeque::new();
+        let mut mine: Vec<Dealt> = Vec::new();
+        let mut members: Option<Members> = None;
+        move |frontiers| {
+            rows.for_each(|_, data| mine.append(data));
+            asks.for_each(|time, data| {
+                asked.extend(data.drain(..).map(|question| (time.retain(0), question)));
+            });
+            if !frontiers[0].is_empty() || host.failure().is_set() {
                 return;
             }
             while let Some((at, (ask, seed, width))) = asked.pop_front() {
                 let members = members.get_or_insert_with(|| {
                     let mut members = Members::new(width, seed);
-                    for point in points.drain(..) {
-                        let key = key_of(&point.path);
-                        if let Some((_, reduced)) = &point.reduced {
-                            members.push(key, point.label.as_deref(), reduced);
-                        }
+                    for (key, label, reduced) in mine.drain(..) {
+                        members.push(key, label.as_deref(), &reduced);
                     }
                     members
                 });

@@ -162,7 +162,7 @@ if (classifier && classifier.table.cells.length > 0) {
   const how = `${percent(sum(table.cells.filter(right)) / all, 1)} of ${plural(all, 'image')} told right`;
   const tests = [
     [classifier.unseen, 'each before it was learnt'],
-    [learnt, 'each by a classifier that had learnt it, which is no test: columns.predicted_label keeps what was said before'],
+    [learnt, 'each by a classifier that had learnt it, which is no test: the figure at the head of the page is'],
   ];
   const [, but] = tests.find(([n]) => n === all) ?? [0, `${count(learnt)} of them by a classifier that had learnt them, which is no test`];
   say(byId('classifier-note'), `${how}, ${but}.`);
