@@ -44,6 +44,6 @@ cosine = (exact * rounded).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.no
 found = [right(features, labels) for features in (exact, rounded)]
 points = 100 * (found[0] - found[1]) / len(labels)
 print(f"{len(labels)} images of {len(set(labels))} labels: {found[0]} and {found[1]} named right "
-      f"({100 * found[0] / len(labels):.2f} and {100 * found[1] / len(labels):.2f} %), {points:.2f} points fewer; "
+      f"({100 * found[0] / len(labels):.2f} and {100 * found[1] / len(labels):.2f} %), OTHER {-points:+.2f} points; "
       f"cosine {cosine.min():.4f} at least, {cosine.mean():.4f} in the mean")
 sys.exit(points > 0.2)

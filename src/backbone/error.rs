@@ -107,7 +107,7 @@ pub enum BackboneError {
     FeatureCount {
         /// Room given.
         found: usize,
-        /// [`Spec::features`].
+        /// [`Spec::features`](super::Spec::features).
         expected: usize,
     },
     /// Candle refused the operation.

@@ -21,7 +21,7 @@ pub enum Precision {
     /// Several times as fast on AMX, up to twice with AVX512-BF16, and one of them is needed; cosine to f32 features about 0.9997.
     /// The first blocks of MobileNetV2 stay in f32.
     Bf16,
-    /// Bytes, and sums of 32 bits; the same features on every CPU, fast where it has AVX512-VNNI. Needs a [`Calibration`]; not for
+    /// Bytes, and sums of 32 bits; the same features on every CPU, fast where it has AVX512-VNNI. Needs a [`Calibration`](super::Calibration); not for
     /// MobileNetV2.
     Int8,
 }
