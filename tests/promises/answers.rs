@@ -1,16 +1,25 @@
 //! What a table answers: clusters, neighbours, the report; at any of its versions.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use eigenflow::table::Row;
 use serde_json::Value;
 
+use crate::backend::{Backend, keep_on_all_servers};
 use crate::classes::{LABELS, arrive, fruit};
 use crate::process::{outcome, succeed};
 use crate::world::{Layout, Published, World};
 
+keep_on_all_servers!(
+    rows_have_clusters_once_all_are_under_one_projection,
+    a_table_without_labels_has_the_clusters_that_it_is_asked_for,
+    neighbours_are_the_nearest_rows,
+    a_report_tells_what_the_table_holds,
+    older_versions_answer_as_they_did,
+);
+
 const CLUSTERED: &str = "[columns]\ncluster = \"fruit_cluster\"\n[projection]\ncomponents = 3\n";
+const SMALL: &str = "[projection]\ncomponents = 3\n";
 const LIVE: &str = "[publish]\nreproject_at_end = false\n";
 
 fn ask(world: &World, arguments: &[&str]) -> String {
@@ -33,9 +42,8 @@ fn clusters(world: &World) -> (usize, bool) {
     (pairs.len(), distinct.len() == LABELS.len())
 }
 
-#[test]
-fn rows_have_clusters_once_all_are_under_one_projection() {
-    let world = World::new(2);
+fn rows_have_clusters_once_all_are_under_one_projection(servers: Backend) {
+    let world = servers.world(2);
     arrive(&world, &LABELS, 0..8);
     world.run(Layout::TWO, &format!("{CLUSTERED}{LIVE}"));
     assert_eq!(clusters(&world).0, 0, "a live job knows no clusters");
@@ -87,9 +95,8 @@ fn rows_have_clusters_once_all_are_under_one_projection() {
     assert!(world.verify(1).tally.differences.is_empty());
 
     ask(&world, &["vacuum", world.table(), "--older-than", "0s"]);
-    let folder = Path::new(world.table()).with_file_name("clusters");
-    let left = std::fs::read_dir(folder).expect("a folder");
-    assert_eq!(left.count(), 1, "the one that the last commit names");
+    let left = world.objects_beside("clusters");
+    assert_eq!(left, 1, "the one that the last commit names");
     assert!(world.verify(1).tally.differences.is_empty());
 }
 
@@ -119,9 +126,8 @@ fn clusters_are_those_of_the_live_rows_in_any_layout() {
     assert_eq!(changed, clean);
 }
 
-#[test]
-fn a_table_without_labels_has_the_clusters_that_it_is_asked_for() {
-    let world = World::new(2);
+fn a_table_without_labels_has_the_clusters_that_it_is_asked_for(servers: Backend) {
+    let world = servers.world(2);
     arrive(&world, &LABELS, 0..4);
     let unlabelled = format!("{CLUSTERED}[label]\nrule = \"none\"\n");
     world.run(Layout::ONE, &unlabelled);
@@ -140,25 +146,16 @@ fn a_table_without_labels_has_the_clusters_that_it_is_asked_for() {
     assert_eq!(world.inspect()["adjusted_rand_index"], Value::Null);
 }
 
-#[test]
-fn neighbours_are_the_nearest_rows() {
-    let world = World::new(2);
+fn neighbours_are_the_nearest_rows(servers: Backend) {
+    let world = servers.world(2);
     arrive(&world, &LABELS, 0..6);
-    world.run(
-        Layout::ONE,
-        &format!("[projection]\ncomponents = 3\n{LIVE}"),
-    );
+    world.run(Layout::ONE, &format!("{SMALL}{LIVE}"));
     arrive(&world, &LABELS, 6..9);
-    world.run(
-        Layout::TWO,
-        &format!("[projection]\ncomponents = 3\n{LIVE}"),
-    );
+    world.run(Layout::TWO, &format!("{SMALL}{LIVE}"));
     let table = ["--table", world.table(), "--json"];
-    let of_row = [
-        &["similar", "s3://landing/banana/7.png", "-k", "8"][..],
-        &table,
-    ]
-    .concat();
+    let paths = ["banana/7.png", "nothing.png"].map(|key| world.path_of(key));
+    let [seventh, nothing] = paths.each_ref().map(String::as_str);
+    let of_row = [&["similar", seventh, "-k", "8"][..], &table].concat();
     let found = json(&world, &of_row);
 
     // Independently: every row under the newest projection, every distance, all sorted.
@@ -175,7 +172,7 @@ fn neighbours_are_the_nearest_rows() {
         "two projections"
     );
     let reduced = |path: &str| projection.reduced(&rows[path].features);
-    let mine = reduced("s3://landing/banana/7.png");
+    let mine = reduced(seventh);
     let distance = |path: &str| {
         let squares = reduced(path).into_iter().zip(&mine);
         let squares = squares.map(|(a, b)| (f64::from(a) - f64::from(*b)).powi(2));
@@ -183,7 +180,7 @@ fn neighbours_are_the_nearest_rows() {
     };
     let mut all: Vec<(f64, &str)> = rows
         .keys()
-        .filter(|path| *path != "s3://landing/banana/7.png")
+        .filter(|path| *path != seventh)
         .map(|path| (distance(path), path.as_str()))
         .collect();
     all.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -206,7 +203,7 @@ fn neighbours_are_the_nearest_rows() {
         &world,
         &[&["similar", image, "-k", "1"][..], &table].concat(),
     );
-    assert_eq!(of_file[0]["path"], "s3://landing/banana/7.png");
+    assert_eq!(of_file[0]["path"], seventh);
     assert_eq!(of_file[0]["distance"], 0.0, "the same image");
     // At the version before it came, it is not there.
     let early = [
@@ -216,10 +213,7 @@ fn neighbours_are_the_nearest_rows() {
     .concat();
     let early = json(&world, &early);
     assert_eq!(early.as_array().map(Vec::len), Some(18));
-    for (missing, word) in [
-        ("s3://landing/nothing.png", "has no image"),
-        ("nothing.png", "nothing.png"),
-    ] {
+    for (missing, word) in [(nothing, "has no image"), ("nothing.png", "nothing.png")] {
         let mut command = world.command();
         command.args(["similar", missing]).args(table);
         let output = outcome(&mut command);
@@ -250,15 +244,13 @@ fn told(report: &Value) -> u64 {
     cells.expect("cells").iter().map(rows).sum()
 }
 
-#[test]
-fn a_report_tells_what_the_table_holds() {
-    let world = World::new(2);
-    let small = "[projection]\ncomponents = 3\n";
+fn a_report_tells_what_the_table_holds(servers: Backend) {
+    let world = servers.world(2);
     arrive(&world, &LABELS, 0..5);
     world.upload(0, 1, "cherry/broken.png", "no picture");
-    world.run(Layout::ONE, &format!("{small}{LIVE}"));
+    world.run(Layout::ONE, &format!("{SMALL}{LIVE}"));
     arrive(&world, &LABELS, 5..8);
-    world.run(Layout::ONE, &format!("{small}{LIVE}"));
+    world.run(Layout::ONE, &format!("{SMALL}{LIVE}"));
 
     let now = reported(&world, world.table(), &["-w", "2"]);
     assert_eq!(
@@ -266,7 +258,10 @@ fn a_report_tells_what_the_table_holds() {
         (&24.into(), &3.into(), &1.into())
     );
     assert_eq!(now["rejects"][0]["count"], 1);
-    assert_eq!(now["rejects"][0]["path"], "s3://landing/cherry/broken.png");
+    assert_eq!(
+        now["rejects"][0]["path"],
+        world.path_of("cherry/broken.png")
+    );
     assert_eq!(
         now["projection"]["history"].as_array().map(Vec::len),
         Some(2)
@@ -301,13 +296,15 @@ fn a_report_tells_what_the_table_holds() {
         few["projection"]["history"].as_array().map(Vec::len),
         Some(1)
     );
+}
 
-    // From the table's own images, when no store answers; by the newest classifier, when no column tells.
+#[test]
+fn a_report_shows_the_tables_own_images_when_no_store_answers() {
     let shown = World::new(2);
     arrive(&shown, &LABELS, 0..3);
     shown.run(
         Layout::ONE,
-        &format!("[columns]\ncontent = \"image\"\npredicted_label = false\n{small}"),
+        &format!("[columns]\ncontent = \"image\"\npredicted_label = false\n{SMALL}"),
     );
     let report = reported(&shown, shown.table(), &["--endpoint", "http://127.0.0.1:9"]);
     let pictures = report["sample"]["picture"].as_array().expect("pictures");
@@ -323,10 +320,7 @@ fn a_store_answers_as_its_folder_does() {
     let world = World::new(2);
     for numbers in [0..3, 3..5] {
         arrive(&world, &LABELS, numbers);
-        world.run(
-            Layout::ONE,
-            &format!("[projection]\ncomponents = 3\n{LIVE}"),
-        );
+        world.run(Layout::ONE, &format!("{SMALL}{LIVE}"));
     }
     let image = world.path("new.png");
     std::fs::write(&image, fruit(1, 4321)).expect("a file");
@@ -355,14 +349,10 @@ fn a_store_answers_as_its_folder_does() {
     assert_eq!(told(in_store), told(world.table()));
 }
 
-#[test]
-fn older_versions_answer_as_they_did() {
-    let world = World::new(2);
+fn older_versions_answer_as_they_did(servers: Backend) {
+    let world = servers.world(2);
     arrive(&world, &LABELS[..2], 0..5);
-    world.run(
-        Layout::ONE,
-        &format!("[projection]\ncomponents = 3\n{LIVE}"),
-    );
+    world.run(Layout::ONE, &format!("{SMALL}{LIVE}"));
     let version = world.inspect()["commit"].to_string();
     let then = json(&world, &["cluster", world.table(), "--json"]);
     for number in 0..5 {
@@ -374,10 +364,7 @@ fn older_versions_answer_as_they_did() {
         );
     }
     world.upload(0, 1, "cherry/broken.png", "no picture");
-    world.run(
-        Layout::ONE,
-        &format!("[projection]\ncomponents = 3\n{LIVE}"),
-    );
+    world.run(Layout::ONE, &format!("{SMALL}{LIVE}"));
     assert_eq!(
         json(
             &world,

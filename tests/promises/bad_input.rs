@@ -1,8 +1,10 @@
 //! Nothing a producer or an upload can say stops the job, and nothing of it is lost.
 
+use std::path::Path;
+
 use crate::backend::{Backend, keep_on_all_servers};
-use crate::shared::shared;
-use crate::world::{Layout, picture};
+use crate::shared::{loud, shared};
+use crate::world::{Layout, World, picture};
 
 keep_on_all_servers!(
     unreadable_messages_become_rejects_with_their_place,
@@ -47,22 +49,55 @@ fn a_reject_gives_way_to_a_good_upload_and_back(servers: Backend) {
     assert_eq!((world.rows().len(), world.rejects().len()), (0, 0));
 }
 
+/// What poison may cost a job, in KiB.
+const POISON_KIB_MAX: u64 = 200 << 10;
+
+/// Runs a job over these files until each has its row or reject; the peak of its memory in KiB.
+fn peak_of<'a>(
+    servers: Backend,
+    folder: &Path,
+    files: impl Iterator<Item = &'a str>,
+) -> (World, u64) {
+    let world = servers.world(2);
+    let mut sent = 0;
+    for file in files {
+        let bytes = std::fs::read(folder.join(file)).expect("an input");
+        world.upload(sent % 2, 1, file, bytes);
+        sent += 1;
+    }
+    let job = world.start(Layout::TWO, "", &[]).pop().expect("a process");
+    world.wait_for(|state| {
+        let of = |name: &str| state[name].as_i64().unwrap_or(0);
+        of("rows") + of("rejects") == i64::from(sent)
+    });
+    let peak_kib = job.peak_kib();
+    job.signal(libc::SIGTERM);
+    let output = job.wait();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    (world, peak_kib)
+}
+
 fn bad_images_meet_their_verdicts_and_good_ones_their_rows(servers: Backend) {
     let Some(folder) = shared("data/bad-inputs") else {
         return;
     };
-    let world = servers.world(2);
     let verdicts = std::fs::read_to_string(folder.join("EXPECT.tsv")).expect("the verdicts");
     let verdicts: Vec<Vec<&str>> = verdicts
         .lines()
         .skip(1)
         .map(|line| line.split('\t').collect())
         .collect();
-    for (i, verdict) in verdicts.iter().enumerate() {
-        let bytes = std::fs::read(folder.join(verdict[0])).expect("an input");
-        world.upload(i as i32 % 2, 1, verdict[0], bytes);
-    }
-    world.run(Layout::TWO, "");
+    // The job with all of them, and with the good ones alone.
+    let good = verdicts.iter().filter(|verdict| verdict[4] == "decode");
+    let (world, peak_kib) = peak_of(servers, &folder, verdicts.iter().map(|v| v[0]));
+    let (_, baseline_kib) = peak_of(servers, &folder, good.map(|v| v[0]));
+    let grown_kib = peak_kib.saturating_sub(baseline_kib);
+    loud(&format!(
+        "poison on {}: the job's memory peaks at {peak_kib} KiB, without it at {baseline_kib} KiB",
+        servers.name()
+    ));
+    assert!(grown_kib < POISON_KIB_MAX, "{grown_kib} KiB more");
     let (rows, rejects) = (world.rows(), world.rejects());
     assert_eq!(rows.len() + rejects.len(), verdicts.len());
     for verdict in verdicts {

@@ -6,8 +6,16 @@ use eigenflow::job::state::FileList;
 use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::Value;
 
+use crate::backend::{Backend, keep_on_all_servers};
 use crate::process::{outcome, succeed};
 use crate::world::{Layout, Published, World, picture};
+
+keep_on_all_servers!(
+    a_label_is_predicted_before_it_is_learnt_and_again_by_reproject,
+    a_deleted_class_was_never_there_in_any_layout,
+    a_changed_prediction_is_found,
+    files_are_told_by_the_classifier_of_the_table_and_its_own_network,
+);
 
 const NAMED: &str = "[columns]\npredicted_label = \"guess\"\nconfidence = \"confidence\"\n[projection]\ncomponents = 3\n";
 const LIVE: &str = "[publish]\nreproject_at_end = false\n";
@@ -48,9 +56,8 @@ fn tested(state: &Value) -> (f64, u64) {
     ((accuracy * tested as f64).round(), tested)
 }
 
-#[test]
-fn a_label_is_predicted_before_it_is_learnt_and_again_by_reproject() {
-    let world = World::new(2);
+fn a_label_is_predicted_before_it_is_learnt_and_again_by_reproject(servers: Backend) {
+    let world = servers.world(2);
     let live = format!("{NAMED}{LIVE}");
     arrive(&world, &LABELS, 0..8);
     world.run(Layout::TWO, &live);
@@ -68,7 +75,7 @@ fn a_label_is_predicted_before_it_is_learnt_and_again_by_reproject() {
         let early = row.classifier_version < row.projection_version;
         assert!(early, "{}: by a classifier that had learnt it", row.path);
     }
-    let of = |path: &str| &rows[&format!("s3://landing/{path}")];
+    let of = |path: &str| &rows[&world.path_of(path)];
     assert_eq!(
         of("cherry/9.png").predicted_label.as_deref(),
         Some("cherry")
@@ -104,15 +111,13 @@ fn a_label_is_predicted_before_it_is_learnt_and_again_by_reproject() {
 
     let mut vacuum = world.command();
     succeed(vacuum.args(["vacuum", world.table(), "--older-than", "0s"]));
-    let folder = std::path::Path::new(world.table()).with_file_name("classifiers");
-    let left: Vec<_> = std::fs::read_dir(folder).expect("a folder").collect();
-    assert_eq!(left.len(), 1, "the one that the last commit names");
+    let left = world.objects_beside("classifiers");
+    assert_eq!(left, 1, "the one that the last commit names");
     assert!(world.verify(1).tally.differences.is_empty());
 }
 
-#[test]
-fn a_deleted_class_was_never_there_in_any_layout() {
-    let (deleted, never) = (World::new(2), World::new(2));
+fn a_deleted_class_was_never_there_in_any_layout(servers: Backend) {
+    let (deleted, never) = (servers.world(2), servers.world(2));
     arrive(&deleted, &LABELS, 0..5);
     deleted.run(Layout::TWO, &format!("{NAMED}{LIVE}"));
     for number in 0..5 {
@@ -126,9 +131,8 @@ fn a_deleted_class_was_never_there_in_any_layout() {
     assert_eq!(deleted, never);
 }
 
-#[test]
-fn a_changed_prediction_is_found() {
-    let world = World::new(2);
+fn a_changed_prediction_is_found(servers: Backend) {
+    let world = servers.world(2);
     arrive(&world, &LABELS, 0..4);
     world.run(Layout::ONE, NAMED);
     let mut tables = world.tables();
@@ -151,9 +155,8 @@ fn a_changed_prediction_is_found() {
     assert!(what.contains("predicted labels of 1 rows"), "{what}");
 }
 
-#[test]
-fn files_are_told_by_the_classifier_of_the_table_and_its_own_network() {
-    let world = World::new(2);
+fn files_are_told_by_the_classifier_of_the_table_and_its_own_network(servers: Backend) {
+    let world = servers.world(2);
     arrive(&world, &LABELS, 0..4);
     world.run(Layout::ONE, "[projection]\ncomponents = 3\n");
     let (new, broken) = (world.path("new.png"), world.path("broken.png"));
@@ -193,7 +196,7 @@ fn files_are_told_by_the_classifier_of_the_table_and_its_own_network() {
         "{error}"
     );
 
-    let without = World::new(2);
+    let without = servers.world(2);
     arrive(&without, &LABELS, 0..2);
     without.run(Layout::ONE, "[classifier]\nenabled = false\n");
     let mut command = without.command();

@@ -5,7 +5,7 @@
 //! again with another number of workers, and runs to the end of the topic. Moments, projection, rows and rejects must be
 //! those of the undisturbed run, bit for bit.
 //!
-//! Calls to the broker are all requests of Kafka's protocol but repetitions ([`Proxy::before_broker`]), as clients poll. How
+//! Calls to the broker are all requests of Kafka's protocol but repetitions ([`crate::proxy::Proxy::before_broker`]), as clients poll. How
 //! often images and events are asked for depends on who comes first, so the numbers of calls differ by some from run to run;
 //! a schedule beyond the last call kills nothing. Every fourth random schedule kills at a random moment instead of at a call.
 //!
@@ -17,8 +17,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::backend::{Backend, keep_on_all_servers};
+use crate::doors::{Doors, SERVERS, Server};
 use crate::process::{Process, signal_to};
-use crate::proxy::{Call, Fate, Moment, Proxy};
+use crate::proxy::{Call, Fate, Moment};
 use crate::shared::loud;
 use crate::world::{Layout, Published, World, picture};
 
@@ -44,14 +45,6 @@ struct Act {
     /// Calls of the undisturbed run, by layout, to each of [`SERVERS`].
     calls: [[u64; SERVERS.len()]; LAYOUTS.len()],
 }
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Server {
-    Store,
-    Broker,
-}
-
-const SERVERS: [Server; 2] = [Server::Store, Server::Broker];
 
 /// Where the job is killed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -204,24 +197,6 @@ impl Act {
             "repeat it with EIGENFLOW_CRASHES={schedule}"
         );
         killed
-    }
-}
-
-/// What stands between the job and its servers.
-struct Doors([Proxy; SERVERS.len()]);
-
-impl Doors {
-    /// From now on the job finds the servers of `world` behind doors.
-    fn before(world: &mut World) -> Self {
-        let store = Proxy::start(world.endpoint());
-        world.hide_behind(&store);
-        let broker = Proxy::before_broker(world.servers.brokers());
-        world.hide_broker_behind(&broker);
-        Doors([store, broker])
-    }
-
-    fn of(&self, server: Server) -> &Proxy {
-        &self.0[server as usize]
     }
 }
 

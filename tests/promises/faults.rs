@@ -1,4 +1,6 @@
 //! Store and broker that stumble: late, torn, refused or absent answers change nothing of what is published.
+//!
+//! `EIGENFLOW_OUTAGE` says how many seconds a server is away, 5 unless said.
 
 use std::collections::HashMap;
 use std::process::Output;
@@ -8,13 +10,29 @@ use std::time::{Duration, Instant};
 
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
+use crate::backend::{Backend, keep_on_all_servers};
 use crate::crash::{Dice, seed};
-use crate::proxy::{Call, Fate, Moment, Proxy};
+use crate::doors::{Doors, Server};
+use crate::process::Process;
+use crate::proxy::{Call, Fate, Moment};
 use crate::world::{Layout, Published, World, picture};
+
+keep_on_all_servers!(
+    a_store_that_stumbles_changes_nothing,
+    a_broker_that_stumbles_changes_nothing,
+    a_burst_of_refusals_is_waited_out,
+    a_clock_that_is_wrong_for_a_while_is_waited_out_and_said,
+    what_the_store_refuses_to_all_is_no_objects_fault,
+    an_object_that_the_store_refuses_alone_is_a_reject,
+    an_outage_of_the_store_is_waited_out,
+    an_outage_of_the_broker_is_waited_out,
+);
 
 const TWO: Layout = Layout::new(2, 1);
 const SETTINGS: &str = "[publish]\nrows = 8\ninterval_ms = 200\n[projection]\ncomponents = 3\n[log]\nformat = \"human\"\n";
 const UNAVAILABLE: Fate = Fate::Refused(503, "SlowDown");
+/// Longer than a client that is told to be impatient waits for an answer.
+const SILENCE: Fate = Fate::Delay(Duration::from_secs(3600));
 /// The only broker's id.
 const BROKER: i32 = 1;
 /// How often the S3 client asks before it gives up.
@@ -34,62 +52,100 @@ fn history(world: &World) {
     world.remove(0, 2, "class 1/4.png");
 }
 
-fn undisturbed() -> Published {
-    let world = World::new(2);
-    history(&world);
-    world.run(TWO, SETTINGS);
-    Published::of(&world)
+fn outage() -> Duration {
+    let said = std::env::var("EIGENFLOW_OUTAGE").unwrap_or_else(|_| "5".into());
+    Duration::from_secs(said.parse().expect("EIGENFLOW_OUTAGE is in seconds"))
 }
 
-/// Runs the history with a proxy whose calls meet `fate`, and compares; what the job said.
-fn survive(
-    what: &str,
-    expected: &Published,
-    mut fate: impl FnMut(&Call, Moment) -> Fate + Send + 'static,
-) -> String {
-    let mut world = World::new(2);
-    history(&world);
-    let proxy = Proxy::start(world.endpoint());
-    world.hide_behind(&proxy);
-    let met = Arc::new(AtomicBool::new(false));
-    let seen = met.clone();
-    proxy.watch(move |call, moment| {
-        let fate = fate(call, moment);
-        seen.fetch_or(!matches!(fate, Fate::Pass), Relaxed);
-        fate
-    });
-    let job = world.start(TWO, SETTINGS, &["--until-end"]).pop();
-    let output = job.expect("a process").wait();
+/// Images and events of the history, and what is published of them.
+struct History {
+    world: World,
+    undisturbed: Published,
+}
+
+impl History {
+    fn on(servers: Backend) -> Self {
+        let world = servers.world(2);
+        history(&world);
+        let undisturbed = undisturbed(&world.fork());
+        History { world, undisturbed }
+    }
+
+    /// Runs it with a server whose calls meet `fate`, and compares; what the job said.
+    fn survive(
+        &self,
+        what: &str,
+        server: Server,
+        mut fate: impl FnMut(&Call, Moment) -> Fate + Send + 'static,
+    ) -> String {
+        let mut world = self.world.fork();
+        // For the broker that is silent; the default is a minute.
+        let impatient = ("socket.timeout.ms", "2000".to_owned());
+        world.servers.kafka.extend([impatient]);
+        let doors = Doors::before(&mut world);
+        let met = Arc::new(AtomicBool::new(false));
+        let seen = met.clone();
+        doors.of(server).watch(move |call, moment| {
+            let fate = fate(call, moment);
+            seen.fetch_or(!matches!(fate, Fate::Pass), Relaxed);
+            fate
+        });
+        let job = world.start(TWO, SETTINGS, &["--until-end"]).pop();
+        let log = end(job.expect("a process"));
+        assert!(met.load(Relaxed), "{what}: no call met it");
+        assert_eq!(Published::of(&world), self.undisturbed, "{what}");
+        log
+    }
+}
+
+/// What a run publishes that nothing disturbs.
+fn undisturbed(world: &World) -> Published {
+    world.run(TWO, SETTINGS);
+    Published::of(world)
+}
+
+/// Waits for a job's good end; what it said.
+fn end(job: Process) -> String {
+    let output = job.wait();
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{what}: {log}");
-    assert!(met.load(Relaxed), "{what}: no call met it");
-    assert_eq!(&Published::of(&world), expected, "{what}");
+    assert!(output.status.success(), "{log}");
     log
 }
 
-#[test]
-fn a_store_that_stumbles_changes_nothing() {
-    let expected = undisturbed();
-    let faults = [
-        (
-            "latency",
-            Moment::Before,
-            Fate::Delay(Duration::from_millis(300)),
-        ),
-        ("refused", Moment::Before, UNAVAILABLE),
-        ("cut before", Moment::Before, Fate::Cut),
-        ("cut after: the answer is lost", Moment::After, Fate::Cut),
-        ("half an answer", Moment::After, Fate::Half),
-    ];
-    for (what, when, fate) in faults {
-        let mut dice = Dice(seed());
-        survive(what, &expected, move |_, moment| {
-            if moment == when && dice.roll(RARITY) == 0 {
-                fate
-            } else {
-                Fate::Pass
-            }
-        });
+/// Some calls, the third among them, meet `fate` at one moment.
+fn now_and_then(when: Moment, fate: Fate) -> impl FnMut(&Call, Moment) -> Fate + Send + 'static {
+    let mut dice = Dice(seed());
+    move |call, moment| {
+        if moment == when && (call.number == 3 || dice.roll(RARITY) == 0) {
+            fate
+        } else {
+            Fate::Pass
+        }
+    }
+}
+
+const LATENCY: (&str, Moment, Fate) = (
+    "latency",
+    Moment::Before,
+    Fate::Delay(Duration::from_millis(300)),
+);
+const CUT_BEFORE: (&str, Moment, Fate) = ("cut before", Moment::Before, Fate::Cut);
+const CUT_AFTER: (&str, Moment, Fate) = ("cut after: the answer is lost", Moment::After, Fate::Cut);
+const HALF: (&str, Moment, Fate) = ("half an answer", Moment::After, Fate::Half);
+
+fn a_store_that_stumbles_changes_nothing(servers: Backend) {
+    let history = History::on(servers);
+    let refused = ("refused", Moment::Before, UNAVAILABLE);
+    for (what, when, fate) in [LATENCY, refused, CUT_BEFORE, CUT_AFTER, HALF] {
+        history.survive(what, Server::Store, now_and_then(when, fate));
+    }
+}
+
+fn a_broker_that_stumbles_changes_nothing(servers: Backend) {
+    let history = History::on(servers);
+    let silent = ("silence", Moment::Before, SILENCE);
+    for (what, when, fate) in [LATENCY, CUT_BEFORE, CUT_AFTER, HALF, silent] {
+        history.survive(what, Server::Broker, now_and_then(when, fate));
     }
 }
 
@@ -106,35 +162,33 @@ fn a_burst(fate: Fate) -> impl FnMut(&Call, Moment) -> Fate + Send + 'static {
     }
 }
 
-#[test]
-fn a_burst_of_refusals_is_waited_out() {
-    let log = survive("burst", &undisturbed(), a_burst(UNAVAILABLE));
+fn a_burst_of_refusals_is_waited_out(servers: Backend) {
+    let history = History::on(servers);
+    let log = history.survive("burst", Server::Store, a_burst(UNAVAILABLE));
     // However many images and files wait for the store, it is told once.
     assert_eq!(log.matches("the store is unwell").count(), 1, "{log}");
 }
 
-#[test]
-fn a_clock_that_is_wrong_for_a_while_is_waited_out_and_said() {
+fn a_clock_that_is_wrong_for_a_while_is_waited_out_and_said(servers: Backend) {
     let skewed = Fate::Refused(403, "RequestTimeTooSkewed");
-    let log = survive("skew", &undisturbed(), a_burst(skewed));
+    let history = History::on(servers);
+    let log = history.survive("skew", Server::Store, a_burst(skewed));
     let cause = "the clocks of this machine and of the store differ";
     assert!(log.contains(cause), "{log}");
 }
 
 /// Runs the history while the store refuses calls for images, given their number and path; how it ended and what it said.
-/// Then the store gives what it has.
 fn refused(world: &mut World, mut which: impl FnMut(u64, &str) -> bool + Send + 'static) -> Output {
-    history(world);
-    let proxy = Proxy::start(world.endpoint());
-    let endpoint = world.servers.s3.endpoint.clone();
-    world.hide_behind(&proxy);
-    let mut images = 0;
-    proxy.watch(move |call, moment| {
-        if moment == Moment::After || !call.path.starts_with("/landing/") {
+    let found = world.servers.clone();
+    let doors = Doors::before(world);
+    let images = format!("/{}/", world.servers.bucket);
+    let mut number = 0;
+    doors.of(Server::Store).watch(move |call, moment| {
+        if moment == Moment::After || !call.path.starts_with(&images) {
             return Fate::Pass;
         }
-        images += 1;
-        if which(images, &call.path) {
+        number += 1;
+        if which(number, &call.path) {
             Fate::Refused(403, "AccessDenied")
         } else {
             Fate::Pass
@@ -143,13 +197,14 @@ fn refused(world: &mut World, mut which: impl FnMut(u64, &str) -> bool + Send + 
     let settings = format!("{SETTINGS}[limits]\nretry_ms = 500\n");
     let job = world.start(TWO, &settings, &["--until-end"]).pop();
     let output = job.expect("a process").wait();
-    world.servers.s3.endpoint = endpoint;
+    // It gives what it has again.
+    world.servers = found;
     output
 }
 
-#[test]
-fn what_the_store_refuses_to_all_is_no_objects_fault() {
-    let mut world = World::new(2);
+fn what_the_store_refuses_to_all_is_no_objects_fault(servers: Backend) {
+    let history = History::on(servers);
+    let mut world = history.world.fork();
     let output = refused(&mut world, |number, _| number > 10);
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{log}");
@@ -157,54 +212,73 @@ fn what_the_store_refuses_to_all_is_no_objects_fault() {
     assert!(log.contains("check credentials, bucket policy"), "{log}");
     assert!(log.contains("limits.retry_ms"), "{log}");
     // Nothing was taken for unreadable: the next run goes on as if nothing had been.
-    world.run(TWO, SETTINGS);
-    assert_eq!(Published::of(&world), undisturbed());
+    assert_eq!(undisturbed(&world), history.undisturbed);
 }
 
-#[test]
-fn an_object_that_the_store_refuses_alone_is_a_reject() {
-    let mut world = World::new(2);
+fn an_object_that_the_store_refuses_alone_is_a_reject(servers: Backend) {
+    let history = History::on(servers);
+    let mut world = history.world.fork();
     let output = refused(&mut world, |_, path| path.contains("/21.png"));
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
     let rejects = world.rejects();
     let reasons: Vec<_> = rejects
         .iter()
-        .map(|(path, r)| (&**path, &*r.reason))
+        .map(|(path, r)| (path.clone(), &*r.reason))
         .collect();
-    assert_eq!(reasons, [("s3://landing/class 0/21.png", "access-denied")]);
+    let path = world.path_of("class 0/21.png");
+    assert_eq!(reasons, [(path, "access-denied")]);
     // Once it may be read, its event makes it a row.
     world.upload(1, 1, "class 0/21.png", picture(21));
-    world.run(TWO, SETTINGS);
-    assert_eq!(Published::of(&world), undisturbed());
+    assert_eq!(undisturbed(&world), history.undisturbed);
 }
 
-#[test]
-fn an_outage_of_the_store_is_waited_out() {
-    let expected = undisturbed();
-    let said = std::env::var("EIGENFLOW_OUTAGE").unwrap_or_else(|_| "5".into());
-    let outage = Duration::from_secs(said.parse().expect("EIGENFLOW_OUTAGE is in seconds"));
-    let mut begun: Option<Instant> = None;
-    let log = survive("outage", &expected, move |call, moment| match moment {
-        Moment::Before if call.number >= 20 => {
-            let begun = begun.get_or_insert_with(Instant::now);
-            if begun.elapsed() < outage {
-                Fate::Cut
-            } else {
-                Fate::Pass
-            }
+fn an_outage_of_the_store_is_waited_out(servers: Backend) {
+    let history = History::on(servers);
+    let (outage, mut begun) = (outage(), None::<Instant>);
+    let log = history.survive("outage", Server::Store, move |call, moment| {
+        if moment == Moment::After || call.number < 20 {
+            return Fate::Pass;
         }
-        _ => Fate::Pass,
+        let begun = begun.get_or_insert_with(Instant::now);
+        if begun.elapsed() < outage {
+            Fate::Cut
+        } else {
+            Fate::Pass
+        }
     });
     assert_eq!(log.matches("the store is unwell").count(), 1, "{log}");
 }
 
-#[test]
-fn a_broker_that_stumbles_changes_nothing() {
-    use RDKafkaRespErr::*;
-    let expected = undisturbed();
-    let world = World::new(2);
+fn an_outage_of_the_broker_is_waited_out(servers: Backend) {
+    let mut world = servers.world(2);
+    let untouched = world.fork();
+    let doors = Doors::before(&mut world);
+    let job = world.start(TWO, SETTINGS, &[]).pop().expect("a process");
+    world.upload(0, 1, "first.png", picture(0));
+    world.wait_for(|state| state["rows"] == 1);
+    world.remove(0, 2, "first.png");
+    // What the job has asked for already may still come: some of the events, so it is in mid-epoch.
+    doors.of(Server::Broker).watch(|_, _| Fate::Cut);
     history(&world);
+    std::thread::sleep(outage());
+    doors.of(Server::Broker).watch(|_, _| Fate::Pass);
+    world.wait_for(|state| {
+        let offsets = state["offsets"].as_object();
+        offsets.is_some_and(|offsets| offsets["0"] == 17 && offsets["1"] == 14)
+    });
+    job.signal(libc::SIGTERM);
+    let log = end(job);
+    assert!(log.contains("Kafka is unwell"), "{log}");
+    // All rows under the newest projection.
+    assert_eq!(undisturbed(&world), undisturbed(&untouched));
+}
+
+#[test]
+fn errors_of_the_broker_change_nothing() {
+    use RDKafkaRespErr::*;
+    let history = History::on(Backend::Embedded);
+    let world = history.world.fork();
     world.kafka().disturb(|cluster| {
         let delayed = cluster.broker_round_trip_time(BROKER, Duration::from_millis(200));
         delayed.expect("a delay");
@@ -222,35 +296,5 @@ fn a_broker_that_stumbles_changes_nothing() {
             cluster.request_errors(api, &passing);
         }
     });
-    world.run(TWO, SETTINGS);
-    assert_eq!(Published::of(&world), expected);
-}
-
-#[test]
-fn an_absent_broker_is_waited_for() {
-    let expected = undisturbed();
-    let world = World::new(2);
-    let job = world.start(TWO, SETTINGS, &[]).pop();
-    world.upload(0, 1, "first.png", picture(0));
-    world.wait_for(|state| state["rows"] == 1);
-    world.remove(0, 2, "first.png");
-    world.kafka().disturb(|cluster| {
-        cluster.broker_down(BROKER).expect("an outage");
-        std::thread::sleep(Duration::from_secs(3));
-        cluster.broker_up(BROKER).expect("its end");
-    });
-    history(&world);
-    world.wait_for(|state| {
-        let offsets = state["offsets"].as_object();
-        offsets.is_some_and(|offsets| offsets["0"] == 17 && offsets["1"] == 14)
-    });
-    let job = job.expect("a process");
-    job.signal(libc::SIGTERM);
-    let output = job.wait();
-    let log = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{log}");
-    assert!(log.contains("Kafka is unwell"), "{log}");
-    // All rows under the newest projection.
-    world.run(TWO, SETTINGS);
-    assert_eq!(Published::of(&world), expected);
+    assert_eq!(undisturbed(&world), history.undisturbed);
 }

@@ -6,9 +6,16 @@ use std::io::Read;
 use eigenflow::table::Row;
 use serde_json::Value;
 
+use crate::backend::{Backend, keep_on_all_servers};
 use crate::caller::{Listening, get, open};
 use crate::promtool;
-use crate::world::{BUCKET, Layout, SMALL_EPOCHS, World, picture};
+use crate::world::{Layout, SMALL_EPOCHS, World, picture};
+
+keep_on_all_servers!(
+    metrics_and_state_equal_what_the_job_did_over_two_processes,
+    the_map_is_the_published_table_and_its_pictures_are_of_nothing_else,
+    what_a_browser_has_is_not_sent_again_and_a_restart_forgets_no_projection,
+);
 
 /// The job's processes, each with a server of its own.
 fn listen(world: &World, layout: Layout, more: &str) -> Vec<Listening> {
@@ -63,9 +70,8 @@ fn state(process: &Listening, what: impl Fn(&Value) -> bool) -> Value {
         .json()
 }
 
-#[test]
-fn metrics_and_state_equal_what_the_job_did_over_two_processes() {
-    let world = World::new(2);
+fn metrics_and_state_equal_what_the_job_did_over_two_processes(servers: Backend) {
+    let world = servers.world(2);
     let job = listen(&world, Layout::PROCESSES, SMALL_EPOCHS);
     for i in 0..6 {
         world.upload(i % 2, 1, &format!("a/{i}.png"), picture(i as u64));
@@ -195,9 +201,8 @@ fn points(map: &Value) -> BTreeMap<String, (String, f64, f64)> {
     listed.map(point).collect()
 }
 
-#[test]
-fn the_map_is_the_published_table_and_its_pictures_are_of_nothing_else() {
-    let world = World::new(1);
+fn the_map_is_the_published_table_and_its_pictures_are_of_nothing_else(servers: Backend) {
+    let world = servers.world(1);
     for i in 0..12 {
         world.upload(0, 1, &format!("class {}/{i}.png", i % 3), picture(i));
     }
@@ -232,15 +237,15 @@ fn the_map_is_the_published_table_and_its_pictures_are_of_nothing_else() {
     let escape =
         |path: &str| url::form_urlencoded::byte_serialize(path.as_bytes()).collect::<String>();
     let thumbnail = |path: &str| job.get(&format!("/api/thumbnail?path={}", escape(path)));
-    let known = thumbnail(&format!("s3://{BUCKET}/class 1/4.png"));
+    let known = thumbnail(&world.path_of("class 1/4.png"));
     assert_eq!(known.status, 200, "{}", known.text());
     assert!(known.head.contains("image/jpeg"), "{}", known.head);
     let drawn = image::load_from_memory(&known.body).expect("a picture");
     assert_eq!((drawn.width(), drawn.height()), (16, 16));
     for path in [
-        format!("s3://{BUCKET}/class 0/broken.png"),
-        format!("s3://{BUCKET}/class 0/unannounced.png"),
-        format!("s3://{BUCKET}/class 1/../class 1/4.png"),
+        world.path_of("class 0/broken.png"),
+        world.path_of("class 0/unannounced.png"),
+        world.path_of("class 1/../class 1/4.png"),
         format!("{}/_delta_log/00000000000000000000.json", world.servers.uri),
         "file:///etc/passwd".to_owned(),
         "/etc/passwd".to_owned(),
@@ -289,9 +294,8 @@ fn the_map_is_the_published_table_and_its_pictures_are_of_nothing_else() {
     assert!(told.contains(r#"{"reason":"it was stopped"}"#), "{told}");
 }
 
-#[test]
-fn what_a_browser_has_is_not_sent_again_and_a_restart_forgets_no_projection() {
-    let world = World::new(1);
+fn what_a_browser_has_is_not_sent_again_and_a_restart_forgets_no_projection(servers: Backend) {
+    let world = servers.world(1);
     let upload = |epoch: u64| {
         for i in 0..6 {
             let name = format!("class {}/{epoch}-{i}.png", i % 2);
@@ -318,8 +322,9 @@ fn what_a_browser_has_is_not_sent_again_and_a_restart_forgets_no_projection() {
     let mut unpacked = flate2::read::GzDecoder::new(&gzip.body[..]);
     unpacked.read_to_string(&mut text).expect("gzip");
     assert_eq!(text, plain.text());
-    let thumbnail = "/api/thumbnail?path=s3%3A%2F%2Flanding%2Fclass%201%2F2-1.png&row=1";
-    for path in ["/api/points", thumbnail] {
+    let bucket = &world.servers.bucket;
+    let thumbnail = format!("/api/thumbnail?path=s3%3A%2F%2F{bucket}%2Fclass%201%2F2-1.png&row=1");
+    for path in ["/api/points", &thumbnail] {
         let answer = ask(path, "");
         assert_eq!(answer.status, 200, "{path}");
         let etag = answer.head.lines().find_map(|l| l.strip_prefix("etag: "));

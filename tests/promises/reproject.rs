@@ -7,8 +7,17 @@ use eigenflow::job::{self, Asked, Reprojection};
 use eigenflow::operators::Load;
 use eigenflow::table::{CommitError, Row};
 
+use crate::backend::{Backend, keep_on_all_servers};
 use crate::process::{Process, outcome, succeed};
 use crate::world::{Layout, Published, World, picture};
+
+keep_on_all_servers!(
+    a_live_table_becomes_what_a_bounded_run_leaves,
+    rows_too_few_for_a_projection_are_under_none,
+    small_files_are_merged_up_to_the_size_that_is_said,
+    a_reprojection_that_loses_to_a_job_changes_nothing,
+    a_job_that_is_overtaken_says_so_and_goes_on_when_started_again,
+);
 
 /// Several epochs, and so several projections, a run.
 const LIVE: &str = "[publish]\nrows = 5\ninterval_ms = 200\nreproject_at_end = false\n[projection]\ncomponents = 3\n";
@@ -60,13 +69,17 @@ fn versions(world: &World) -> Vec<Option<i64>> {
     versions
 }
 
-#[test]
-fn a_live_table_becomes_what_a_bounded_run_leaves() {
-    let (live, bounded) = (World::new(2), World::new(2));
-    for (world, settings) in [(&live, LIVE), (&bounded, BOUNDED)] {
-        arrive(world);
+fn a_live_table_becomes_what_a_bounded_run_leaves(servers: Backend) {
+    let live = servers.world(2);
+    // The same images and events.
+    let bounded = live.fork();
+    let both = [(&live, LIVE), (&bounded, BOUNDED)];
+    arrive(&live);
+    for (world, settings) in both {
         world.run(Layout::TWO, settings);
-        change(world);
+    }
+    change(&live);
+    for (world, settings) in both {
         world.run(Layout::ONE, settings);
     }
     let before = live.inspect();
@@ -92,9 +105,9 @@ fn a_live_table_becomes_what_a_bounded_run_leaves() {
     assert_eq!(verdict.tally.differences, []);
     assert_eq!(verdict.tally.reduced_checked, 20);
 
-    for world in [&live, &bounded] {
-        world.upload(1, 3, "class 1/21.png", picture(21));
-        world.remove(1, 3, "class 2/2.png");
+    live.upload(1, 3, "class 1/21.png", picture(21));
+    live.remove(1, 3, "class 2/2.png");
+    for (world, _) in both {
         world.run(Layout::TWO, BOUNDED);
     }
     assert_eq!(Published::of(&live), Published::of(&bounded));
@@ -102,9 +115,8 @@ fn a_live_table_becomes_what_a_bounded_run_leaves() {
     assert!(said(&again).contains("nothing to do"), "{}", said(&again));
 }
 
-#[test]
-fn rows_too_few_for_a_projection_are_under_none() {
-    let world = World::new(1);
+fn rows_too_few_for_a_projection_are_under_none(servers: Backend) {
+    let world = servers.world(1);
     world.upload(0, 1, "a/1.png", picture(1));
     world.upload(0, 1, "a/2.png", picture(2));
     world.run(Layout::ONE, LIVE);
@@ -118,9 +130,8 @@ fn rows_too_few_for_a_projection_are_under_none() {
     assert!(said(&reproject(&world, &[])).contains("nothing to do"));
 }
 
-#[test]
-fn small_files_are_merged_up_to_the_size_that_is_said() {
-    let world = World::new(2);
+fn small_files_are_merged_up_to_the_size_that_is_said(servers: Backend) {
+    let world = servers.world(2);
     arrive(&world);
     let mut job = world
         .processes(Layout::ONE, LIVE, &["--until-end"])
@@ -137,9 +148,8 @@ fn small_files_are_merged_up_to_the_size_that_is_said() {
     assert!(said(&done).contains(&became), "{}", said(&done));
 }
 
-#[test]
-fn a_reprojection_that_loses_to_a_job_changes_nothing() {
-    let world = World::new(2);
+fn a_reprojection_that_loses_to_a_job_changes_nothing(servers: Backend) {
+    let world = servers.world(2);
     arrive(&world);
     world.run(Layout::TWO, LIVE);
     world.upload(0, 1, "class 0/21.png", picture(21));
@@ -168,9 +178,8 @@ fn a_reprojection_that_loses_to_a_job_changes_nothing() {
     assert_eq!(world.verify(1).tally.differences, []);
 }
 
-#[test]
-fn a_job_that_is_overtaken_says_so_and_goes_on_when_started_again() {
-    let world = World::new(2);
+fn a_job_that_is_overtaken_says_so_and_goes_on_when_started_again(servers: Backend) {
+    let world = servers.world(2);
     arrive(&world);
     let mut command = world.command();
     command.args(["run", "--restart", "--config"]);

@@ -12,6 +12,7 @@ use eigenflow::event::{Change, Dialect, ObjectEvent, Version, render};
 use eigenflow::job::{self, Tables, Verdict, Verification, open_tables};
 use eigenflow::storage::{Credentials, S3Config, S3Uploads, UploadMeta, Uploads};
 use eigenflow::table::{DataFile, DataFiles, Record, Reject, Row};
+use futures::StreamExt;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::Value;
@@ -263,6 +264,14 @@ impl World {
         &self.servers.table
     }
 
+    /// How many objects a folder beside the table holds.
+    pub fn objects_beside(&self, folder: &str) -> usize {
+        let bucket = self.servers.uri.split('/').nth(2).expect("a bucket");
+        let prefix = format!("{}/{folder}/", self.servers.folder());
+        let listed = self.uploads.list(bucket, &prefix, None).count();
+        self.runtime.block_on(listed)
+    }
+
     /// Where the store listens.
     pub fn endpoint(&self) -> &str {
         self.servers.endpoint()
@@ -480,12 +489,22 @@ pub struct Published {
 impl Published {
     pub fn of(world: &World) -> Self {
         let state = world.inspect();
-        // The number of the epoch that made the projection counts cuts, which are free.
+        // Buckets are each world's own; the number of the epoch that made the projection counts cuts, which are free.
+        let bucket = world.path_of("");
+        let key = |path: String| {
+            path.strip_prefix(&bucket)
+                .map_or(path.clone(), str::to_owned)
+        };
         let rows = world.rows().into_values().map(|row| Row {
+            path: key(row.path),
             projection_version: None,
             classifier_version: None,
             clustering_version: None,
             ..row
+        });
+        let rejects = world.rejects().into_values().map(|reject| Reject {
+            path: key(reject.path),
+            ..reject
         });
         Published {
             moments: state["moments_sha256"].clone(),
@@ -493,7 +512,7 @@ impl Published {
             classifier: state["classifier_sha256"].clone(),
             clustering: state["clustering_sha256"].clone(),
             rows: rows.collect(),
-            rejects: world.rejects().into_values().collect(),
+            rejects: rejects.collect(),
         }
     }
 }

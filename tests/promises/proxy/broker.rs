@@ -67,7 +67,7 @@ async fn requests(
             match keeper.ask(call, Moment::Before) {
                 Fate::Pass | Fate::Half => {}
                 Fate::Delay(time) => tokio::time::sleep(time).await,
-                Fate::Cut | Fate::Refused(..) => return Ok(()),
+                Fate::Cut | Fate::Refused(..) => return client.as_ref().set_zero_linger(),
             }
         }
         // Its end is the other side's business.
@@ -96,7 +96,7 @@ async fn answers(
             match keeper.ask(call, Moment::After) {
                 Fate::Pass | Fate::Refused(..) => {}
                 Fate::Delay(time) => tokio::time::sleep(time).await,
-                Fate::Cut => return Ok(()),
+                Fate::Cut => return client.as_ref().set_zero_linger(),
                 Fate::Half => {
                     client
                         .write_all(&framed(&answer)[..answer.len() / 2])

@@ -35,7 +35,7 @@ pub enum Moment {
 #[derive(Clone, Copy, Debug)]
 pub enum Fate {
     Pass,
-    /// The connection ends without an answer.
+    /// The connection is reset without an answer.
     Cut,
     /// It goes on after this time.
     Delay(Duration),

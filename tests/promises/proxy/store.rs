@@ -29,7 +29,7 @@ pub(super) async fn relay(link: Link) -> io::Result<()> {
     match keeper.ask(&call, Moment::Before) {
         Fate::Pass | Fate::Half => {}
         Fate::Delay(time) => tokio::time::sleep(time).await,
-        Fate::Cut => return Ok(()),
+        Fate::Cut => return client.set_zero_linger(),
         Fate::Refused(status, code) => {
             let body = match call.method.as_str() {
                 "HEAD" => String::new(),
@@ -61,7 +61,7 @@ pub(super) async fn relay(link: Link) -> io::Result<()> {
     match keeper.ask(&call, Moment::After) {
         Fate::Pass | Fate::Refused(..) => {}
         Fate::Delay(time) => tokio::time::sleep(time).await,
-        Fate::Cut => return Ok(()),
+        Fate::Cut => return client.set_zero_linger(),
         Fate::Half => answer.truncate(answer.len() / 2),
     }
     client.write_all(&answer).await

@@ -61,9 +61,14 @@ fn what_a_transaction_says_is_read_once_it_has_committed() {
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(world.inspect()["rows"], 1);
     transaction.commit_transaction(PATIENCE).expect("an answer");
-    world.wait_for(|state| state["rows"] == 3);
+    world.wait_for(|state| state["rows"] == 3 && state["offsets"]["0"] == 4);
     stop(job);
-    // The marker of its end is read by who reads to the end.
-    world.run(Layout::TWO, "");
     assert_eq!(progress(&world), (Offset::Offset(4), 4));
+    // A marker that nothing follows is read, too.
+    let job = world.start(Layout::TWO, SMALL_EPOCHS, &[]).remove(0);
+    let transaction = send(&world, b"no event");
+    transaction.abort_transaction(PATIENCE).expect("an answer");
+    world.wait_for(|state| state["offsets"]["0"] == 6);
+    stop(job);
+    assert_eq!(progress(&world), (Offset::Offset(6), 6));
 }
