@@ -28,13 +28,20 @@ pub(super) fn passing_refusal(code: &str) -> Option<&'static str> {
     }
 }
 
-/// Sorts an SDK error by what its status means: `Generic` is what may pass by itself (no answer, 408, 409, 429,
+/// Whether the answer broke off, so that what it begins with says nothing: a 404 may have been to say that the bucket isn't
+/// there, a 403 that the clocks differ.
+pub(super) fn is_broken_off<E>(error: &SdkError<E>) -> bool {
+    matches!(error, SdkError::ResponseError(_))
+}
+
+/// Sorts an SDK error by what its status means: `Generic` is what may pass by itself (no answer or half of one, 408, 409, 429,
 /// 5xx, and [`passing_refusal`]s), all else is final.
 pub(super) fn map_error<E>(path: &str, error: SdkError<E>) -> Error
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
-    let status = error.raw_response().map(|answer| answer.status().as_u16());
+    let answer = error.raw_response().filter(|_| !is_broken_off(&error));
+    let status = answer.map(|answer| answer.status().as_u16());
     let code = error.code().unwrap_or_default().to_string();
     let path = path.to_string();
     let source: Box<dyn std::error::Error + Send + Sync> = match passing_refusal(&code) {

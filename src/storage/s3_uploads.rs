@@ -13,7 +13,7 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 
 use super::error::chain;
-use super::s3_error::passing_refusal;
+use super::s3_error::{is_broken_off, passing_refusal};
 use super::uploads::{FetchError, Upload, UploadMeta, Uploads, object_name};
 
 const HEADS_IN_FLIGHT: usize = 8;
@@ -203,7 +203,7 @@ where
 {
     let object = object.to_string();
     let reason = chain(&error);
-    let Some(answer) = error.raw_response() else {
+    let Some(answer) = error.raw_response().filter(|_| !is_broken_off(&error)) else {
         return match error {
             SdkError::ConstructionFailure(_) => FetchError::Invalid { object, reason },
             _ => FetchError::Transient { object, reason },
