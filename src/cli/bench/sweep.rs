@@ -1,6 +1,6 @@
 //! `eigenflow bench sweep`: processes x workers x batch, tried on a sample of the user's own images.
 //!
-//! The batch is what the job shares out before it must wait for the slowest worker: `limits.rounds_in_flight` rounds of events. It
+//! The batch is what the job shares out before it must wait for the slowest process: `limits.rounds_in_flight` rounds of events. It
 //! is not the network's: workers extract one image at a time, so that features don't depend on their neighbours, and the kernels
 //! are no faster with more (`bench extract --serve` takes batches, and shows it).
 
