@@ -39,6 +39,9 @@ const BROKER: i32 = 1;
 const CLIENT_TRIES: u32 = 3;
 /// One call in so many goes wrong.
 const RARITY: u64 = 6;
+/// One in so many is not answered, which costs the client two seconds and all that it has asked on that connection. More of them
+/// are a broker that does not answer for half a minute, and a job that starts gives up on that, as it should.
+const RARITY_OF_SILENCE: u64 = 40;
 
 fn history(world: &World) {
     for i in 0..24 {
@@ -114,11 +117,15 @@ fn end(job: Process) -> String {
     log
 }
 
-/// Some calls, the third among them, meet `fate` at one moment.
-fn now_and_then(when: Moment, fate: Fate) -> impl FnMut(&Call, Moment) -> Fate + Send + 'static {
+/// One call in `rarity`, and the third, meet `fate` at one moment.
+fn now_and_then(
+    when: Moment,
+    fate: Fate,
+    rarity: u64,
+) -> impl FnMut(&Call, Moment) -> Fate + Send + 'static {
     let mut dice = Dice(seed());
     move |call, moment| {
-        if moment == when && (call.number == 3 || dice.roll(RARITY) == 0) {
+        if moment == when && (call.number == 3 || dice.roll(rarity) == 0) {
             fate
         } else {
             Fate::Pass
@@ -139,16 +146,17 @@ fn a_store_that_stumbles_changes_nothing(servers: Backend) {
     let history = History::on(servers);
     let refused = ("refused", Moment::Before, UNAVAILABLE);
     for (what, when, fate) in [LATENCY, refused, CUT_BEFORE, CUT_AFTER, HALF] {
-        history.survive(what, Server::Store, now_and_then(when, fate));
+        history.survive(what, Server::Store, now_and_then(when, fate, RARITY));
     }
 }
 
 fn a_broker_that_stumbles_changes_nothing(servers: Backend) {
     let history = History::on(servers);
-    let silent = ("silence", Moment::Before, SILENCE);
-    for (what, when, fate) in [LATENCY, CUT_BEFORE, CUT_AFTER, HALF, silent] {
-        history.survive(what, Server::Broker, now_and_then(when, fate));
+    for (what, when, fate) in [LATENCY, CUT_BEFORE, CUT_AFTER, HALF] {
+        history.survive(what, Server::Broker, now_and_then(when, fate, RARITY));
     }
+    let silent = now_and_then(Moment::Before, SILENCE, RARITY_OF_SILENCE);
+    history.survive("silence", Server::Broker, silent);
 }
 
 /// All calls from the 20th on meet `fate`, until one object was asked for more often than the client itself tries.
