@@ -82,9 +82,13 @@ impl History {
         mut fate: impl FnMut(&Call, Moment) -> Fate + Send + 'static,
     ) -> String {
         let mut world = self.world.fork();
-        // For the broker that is silent; the default is a minute.
-        let impatient = ("socket.timeout.ms", "2000".to_owned());
-        world.servers.kafka.extend([impatient]);
+        // For the broker that is silent, or hangs up again and again; the defaults are a minute and ten seconds.
+        let impatient = [
+            ("socket.timeout.ms", "2000"),
+            ("reconnect.backoff.max.ms", "500"),
+        ];
+        let impatient = impatient.map(|(name, value)| (name, value.to_owned()));
+        world.servers.kafka.extend(impatient);
         let doors = Doors::before(&mut world);
         let met = Arc::new(AtomicBool::new(false));
         let seen = met.clone();
