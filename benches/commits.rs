@@ -11,11 +11,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use eigenflow::job::open_tables;
-use eigenflow::job::state::{FORMAT, FileList, JobState};
+use eigenflow::job::state::{FileList, JobState};
 use eigenflow::storage::S3Config;
 use tokio::runtime::Runtime;
 
-use job::{TOPIC, config, number};
+use job::{config, number};
 use rows::{features, open, row};
 
 #[path = "shared/job.rs"]
@@ -44,15 +44,10 @@ async fn grow(config: &Path, dir: &Path, commits: usize, rows_each: usize) {
         let file = job.tables.rows.write(rows.collect()).await;
         writing.push(start.elapsed());
         let state = JobState {
-            format: FORMAT,
-            epoch: epoch as i64,
-            backbone: job.identity.clone(),
-            features: job.features,
-            topic: TOPIC.to_owned(),
             offsets: (0..64)
                 .map(|partition| (partition, epoch as i64))
                 .collect::<BTreeMap<_, _>>(),
-            ..JobState::default()
+            ..rows::state(&job, epoch)
         };
         let files = FileList {
             adds: vec![file.expect("a file")],

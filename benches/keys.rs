@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use eigenflow::embedded::EmbeddedKafka;
 use eigenflow::job::Job;
-use eigenflow::job::state::{FORMAT, FileList, JobState, MomentsRef, encode_moments};
+use eigenflow::job::state::{FileList, JobState, MomentsRef, encode_moments};
 use eigenflow::moments::{Accumulator, Moments, Sums, quantise};
 use eigenflow::table::state::STATE;
 use tokio::runtime::Runtime;
@@ -72,14 +72,9 @@ async fn make(config: &Path, keys: usize) -> u64 {
     }
     let bytes = files.adds.iter().map(|file| file.bytes).sum();
     let state = JobState {
-        format: FORMAT,
-        epoch: 1,
-        backbone: job.identity.clone(),
-        features: job.features,
-        topic: TOPIC.to_owned(),
         offsets: BTreeMap::from([(0, 0)]),
         moments: Some(moments(&job, keys, &features).await),
-        ..JobState::default()
+        ..rows::state(&job, 1)
     };
     job.tables.commit(&state, files).await.expect("a commit");
     bytes

@@ -7,12 +7,12 @@
 use std::process::Command;
 use std::time::Instant;
 
-use eigenflow::job::state::{FORMAT, FileList, JobState, ProjectionRef};
+use eigenflow::job::state::{FileList, JobState, ProjectionRef};
 use eigenflow::moments::{Accumulator, Moments, quantise};
 use eigenflow::projection::{self, Stored};
 use eigenflow::table::state::PROJECTIONS;
 
-use job::{TOPIC, config, number};
+use job::{config, number};
 use rows::{LABEL, features, open, row};
 
 #[path = "shared/job.rs"]
@@ -91,13 +91,8 @@ async fn fill(config: &std::path::Path, count: usize) {
         .put(PROJECTIONS, 1, "safetensors", bytes.into());
     let object = object.await.expect("an object");
     let state = JobState {
-        format: FORMAT,
-        epoch: 1,
-        backbone: job.identity.clone(),
-        features: job.features,
-        topic: TOPIC.to_owned(),
         projection: Some(ProjectionRef::new(object, &stored, options)),
-        ..JobState::default()
+        ..rows::state(&job, 1)
     };
     let files = FileList {
         adds,

@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use eigenflow::config::Said;
 use eigenflow::event::Version;
+use eigenflow::job::state::{FORMAT, JobState};
 use eigenflow::job::{self, Job, Options};
 use eigenflow::operators::digest;
 use eigenflow::table::Row;
+
+use crate::job::TOPIC;
 
 pub const LABEL: &str = "a class of fruit";
 
@@ -18,6 +21,18 @@ pub async fn open(config: &Path) -> Arc<Job> {
     let job = job::open(config, Options::default()).await.expect("a job");
     job.tables.open().await.expect("tables");
     job
+}
+
+/// What an epoch's commit says of the job that made it.
+pub fn state(job: &Job, epoch: usize) -> JobState {
+    JobState {
+        format: FORMAT,
+        epoch: epoch as i64,
+        backbone: job.identity.clone(),
+        features: job.features,
+        topic: TOPIC.to_owned(),
+        ..JobState::default()
+    }
 }
 
 /// The features of every row.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::images::Image;
-use super::look::{Fetched, Unreadable};
+use super::look::Unreadable;
 use super::tally::Work;
 use crate::backbone::Backbone;
 use crate::event::Version;
@@ -13,6 +13,7 @@ use crate::job::Job;
 use crate::moments;
 use crate::observe::Worker;
 use crate::operators::{Change, Hint, digest, path_of};
+use crate::storage::Upload;
 use crate::table::{Reject, Row};
 
 /// What an image came to.
@@ -36,8 +37,6 @@ pub struct Featuriser {
     pixels: Vec<u8>,
     grid: Vec<i32>,
     shows_content: bool,
-    /// For the last image, until it is taken.
-    work: Work,
 }
 
 impl Featuriser {
@@ -54,7 +53,6 @@ impl Featuriser {
             pixels: Vec::new(),
             grid: vec![0; width],
             shows_content: job.tables.rows.form().shows::<Row>("content"),
-            work: Work::default(),
         }
     }
 
@@ -67,7 +65,11 @@ impl Featuriser {
             answer,
         } = image;
         let etag = &fetched.upload.meta.etag;
-        let change = match self.row(&hint, version, &fetched) {
+        let mut work = Work {
+            fetch: fetched.took,
+            ..Work::default()
+        };
+        let change = match self.row(&hint, version, &fetched.upload, &mut work) {
             Ok(row) => Change::Row(Box::new(row)),
             Err(why) => {
                 let reject = reject(&self.job, &hint, version, Some(etag.clone()), why);
@@ -77,32 +79,36 @@ impl Featuriser {
         let featured = Featured {
             etag: digest(etag.as_bytes()),
             change,
-            work: std::mem::take(&mut self.work),
+            work,
         };
         // Nobody waits any more when the job has failed.
         let _ = answer.send(featured);
     }
 
-    /// The row of a readable image, without its reduced features.
-    fn row(&mut self, hint: &Hint, version: Version, fetched: &Fetched) -> Result<Row, Unreadable> {
+    /// The row of a readable image, without its reduced features; what it takes is told to `work`.
+    fn row(
+        &mut self,
+        hint: &Hint,
+        version: Version,
+        upload: &Upload,
+        work: &mut Work,
+    ) -> Result<Row, Unreadable> {
         let metrics = self.job.metrics.clone();
-        self.work.fetch = fetched.took;
         let start = Instant::now();
-        let upload = &fetched.upload;
         let picture = image::decode(&upload.bytes, &self.job.image_limits)
             .map_err(|error| Unreadable::new(error.reason(), error))?;
         self.resizer
             .apply(&picture, &self.preprocess, &mut self.pixels)
             .map_err(|error| Unreadable::new("unfit", error))?;
-        self.work.decode = start.elapsed();
-        metrics.decoded.record(self.work.decode);
+        work.decode = start.elapsed();
+        metrics.decoded.record(work.decode);
         let start = Instant::now();
         let mut features = vec![0.0; self.grid.len()];
         self.backbone
             .extract(&self.pixels, &mut features)
             .map_err(|error| Unreadable::new("extraction-failed", error))?;
-        self.work.network = start.elapsed();
-        metrics.extracted.record(self.work.network);
+        work.network = start.elapsed();
+        metrics.extracted.record(work.network);
         // Features that the moments can't hold must not reach the table either.
         moments::quantise(&features, &mut self.grid)
             .map_err(|error| Unreadable::new("features-off-grid", error))?;
