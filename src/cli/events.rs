@@ -15,6 +15,7 @@ use crate::event::{self, Change, Dialect, ObjectEvent, Version};
 use crate::job::{Stop, uploads};
 use crate::operators::kafka;
 use crate::storage::{Location, UploadMeta};
+use crate::table::Key;
 
 /// Sent and not yet acknowledged.
 const IN_FLIGHT: usize = 1000;
@@ -81,6 +82,24 @@ pub fn created(bucket: &str, object: UploadMeta) -> ObjectEvent {
             time_ms: object.last_modified_ms,
             sequencer: 0,
         },
+        dialect: Dialect::Aws,
+    }
+}
+
+/// The event of an object that has a row. It has the row's own version, over which a removal wins.
+pub fn of_row(change: Change, bucket: &str, key: &str, row: &Key) -> ObjectEvent {
+    let version = row.version.parse().unwrap_or(Version {
+        time_ms: row.event_time_ms,
+        sequencer: 0,
+    });
+    ObjectEvent {
+        change,
+        bucket: bucket.to_owned(),
+        key: key.to_owned(),
+        etag: None,
+        version_id: None,
+        size: None,
+        version,
         dialect: Dialect::Aws,
     }
 }

@@ -30,6 +30,7 @@ mod eye;
 mod inspect;
 mod listen;
 mod log;
+mod rebuild;
 mod reconcile;
 mod replacing;
 mod replay;
@@ -70,6 +71,8 @@ enum Command {
     Verify(verify::Verify),
     /// Brings all rows of a table under its newest projection, in one commit, and merges small files
     Reproject(reproject::Reproject),
+    /// Has all images of a table extracted again, by the network that the job's configuration names now
+    Rebuild(rebuild::Rebuild),
     /// Tells the labels of image files by a table's classifier
     Classify(classify::Classify),
     /// Finds clusters of a table's images by k-means, and how far they are its labels
@@ -203,6 +206,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Inspect(inspect) => inspect.run(),
         Command::Verify(verify) => verify.run(),
         Command::Reproject(reproject) => reproject.run(),
+        Command::Rebuild(rebuild) => rebuild.run(),
         Command::Classify(classify) => classify.run(),
         Command::Cluster(cluster) => cluster.run(),
         Command::Similar(similar) => similar.run(),

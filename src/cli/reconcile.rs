@@ -20,7 +20,7 @@ use futures::StreamExt;
 use super::events::{self, Objects, Sender};
 use super::{Failure, load, runtime};
 use crate::config::Config;
-use crate::event::{Change, Dialect, ObjectEvent, Version};
+use crate::event::Change;
 use crate::job::{self, Found, Sample, Tables, uploads};
 use crate::operators::{Key, Which, digest, key_of, path_of};
 use crate::storage::{FetchError, UploadMeta};
@@ -127,7 +127,8 @@ impl Reconcile {
                 };
                 differences.gone += 1;
                 if let Some(sender) = &mut sender {
-                    sender.send(removed(bucket, object, &row)).await?;
+                    let gone = events::of_row(Change::Removed, bucket, object, &row);
+                    sender.send(gone).await?;
                 }
             }
         }
@@ -207,22 +208,4 @@ fn object<'a>(objects: &Objects, path: &'a str) -> Option<&'a str> {
 fn files(table: &Found) -> impl Iterator<Item = (Which, &table::DataFile)> {
     let rows = table.rows.iter().map(|file| (Which::Main, file));
     rows.chain(table.rejects.iter().map(|file| (Which::Rejects, file)))
-}
-
-/// The removal of an object that has a row. It has the row's own version, over which a removal wins.
-fn removed(bucket: &str, object: &str, row: &table::Key) -> ObjectEvent {
-    let version = row.version.parse().unwrap_or(Version {
-        time_ms: row.event_time_ms,
-        sequencer: 0,
-    });
-    ObjectEvent {
-        change: Change::Removed,
-        bucket: bucket.to_owned(),
-        key: object.to_owned(),
-        etag: None,
-        version_id: None,
-        size: None,
-        version,
-        dialect: Dialect::Aws,
-    }
 }

@@ -27,6 +27,7 @@ mod model;
 mod open;
 mod origin;
 mod points;
+mod rebuilding;
 mod rendezvous;
 mod reprojection;
 mod run;
@@ -48,6 +49,7 @@ pub use origin::{
     Beginning, Origin, read_classifier, read_clustering, read_moments, read_projection,
 };
 pub use points::{FILES_IN_FLIGHT, Points};
+pub use rebuilding::{Rebuilding, Rebuilt};
 pub use reprojection::{Asked, Plan, Reprojected, Reprojection};
 pub use run::{cluster, reproject, run, verify};
 pub use selection::{Sample, Selection};

@@ -104,11 +104,17 @@ fn check(state: &JobState, identity: &str, topic: &str) -> Result<()> {
     if state.backbone != identity {
         bail!(Contradiction(format!(
             "the table was made with the backbone {}, this job has {identity}: features of both can't share a table. Go back to \
-             the old backbone, or build a new table: choose another table.uri, start the job, and bring in what Kafka no longer \
-             holds by `eigenflow replay s3://BUCKET/PREFIX --config FILE`",
+             the old backbone, or tell the table to be rebuilt: `eigenflow rebuild --config FILE`, then start the job again; or \
+             choose another table.uri, start the job, and bring in what Kafka no longer holds by `eigenflow replay \
+             s3://BUCKET/PREFIX --config FILE`",
             state.backbone
         )));
     }
+    check_topic(state, topic)
+}
+
+/// Refuses to go on with offsets of another topic.
+pub(super) fn check_topic(state: &JobState, topic: &str) -> Result<()> {
     if state.topic != topic {
         bail!(Contradiction(format!(
             "the table's offsets are of topic {}, this job reads {topic}: choose another table.uri, or go back to the topic",

@@ -15,7 +15,7 @@ use crate::operators::cluster::Wanted;
 use crate::operators::models::ModelFiles;
 use crate::operators::{Epoch, Host, Load};
 use crate::table::state::CLUSTERS;
-use crate::table::{CommitError, DataFile, Row};
+use crate::table::{Author, CommitError, DataFile, Row};
 
 /// The clusters that are asked for; what is not said is as the last time.
 #[derive(Clone, Copy, Debug, Default)]
@@ -298,7 +298,10 @@ impl Reprojection {
     /// # Errors
     /// Where there is no table, or no job has committed to it; logs or a projection that can't be read.
     pub async fn open(mut tables: Tables, file_max: Load, clusters: Asked) -> Result<Self> {
-        let found = tables.open_to_rewrite().await.map_err(explained)?;
+        let found = tables
+            .open_to_rewrite(Author::Reproject)
+            .await
+            .map_err(explained)?;
         let state = found
             .state
             .context("the table is there, but no job has committed to it yet")?;

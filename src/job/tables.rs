@@ -166,13 +166,13 @@ impl Tables {
         self.found(logs).await
     }
 
-    /// Opens the logs of tables that must be there for a `reproject`, which its commits will name as their author. A rejects
+    /// Opens the logs of tables that must be there for a command, which its commits will name as their author. A rejects
     /// commit that a crash left undone is carried out.
-    pub async fn open_to_rewrite(&mut self) -> Result<Found> {
+    pub async fn open_to_rewrite(&mut self, author: Author) -> Result<Found> {
         let Logs { main, rejects } = self.existing().await?;
         let mut logs = Logs {
-            main: main.written_by(Author::Reproject),
-            rejects: rejects.written_by(Author::Reproject),
+            main: main.written_by(author),
+            rejects: rejects.written_by(author),
         };
         logs.catch_up(&self.place).await?;
         self.found(logs).await

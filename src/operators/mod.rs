@@ -79,6 +79,11 @@ pub fn path_of(bucket: &str, key: &str) -> String {
     format!("s3://{bucket}/{key}")
 }
 
+/// Bucket and key of a path; `None` for what is no such path.
+pub fn object_of(path: &str) -> Option<(&str, &str)> {
+    path.strip_prefix("s3://")?.split_once('/')
+}
+
 /// A hint that an object may have changed. What it now is, the store says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hint {

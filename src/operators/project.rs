@@ -8,9 +8,10 @@
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Instant;
 
+use futures::future::try_join3;
 use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -198,35 +199,41 @@ impl State {
         });
         let Fitted {
             moments,
-            moments_file,
+            stored,
             projection,
             classifier,
             before,
             files,
         } = fitted.await??;
-        let objects = &job.tables.objects;
-        let label = format!("moments-{epoch:010}");
-        let object = objects
-            .put(STATE, label, "parquet", moments_file.into())
-            .await?;
-        let mut published = Published {
-            moments: Some(MomentsRef {
-                object,
-                sha256: moments.sha256(),
-                n: moments.n(),
-            }),
-            ..Published::default()
+        let (objects, label) = (&job.tables.objects, format!("{epoch:010}"));
+        let put = async |folder, file: Option<Vec<u8>>| match file {
+            Some(file) => {
+                let object = objects.put(folder, &label, "safetensors", file.into());
+                object.await.map(Some)
+            }
+            None => Ok(None),
         };
-        let label = format!("{epoch:010}");
-        if let (Some(stored), Some(file)) = (&projection, files.projection) {
-            let object = objects.put(PROJECTIONS, &label, "safetensors", file.into());
-            published.projection = Some(ProjectionRef::new(object.await?, stored, options));
-        }
-        if let (Some(stored), Some(file), Some(options)) = (&classifier, files.classifier, classes)
-        {
-            let object = objects.put(CLASSIFIERS, &label, "safetensors", file.into());
-            published.classifier = Some(ClassifierRef::new(object.await?, stored, options));
-        }
+        let in_moments = format!("moments-{epoch:010}");
+        let (object, in_projections, in_classifiers) = try_join3(
+            objects.put(STATE, in_moments, "parquet", stored.file.into()),
+            put(PROJECTIONS, files.projection),
+            put(CLASSIFIERS, files.classifier),
+        )
+        .await?;
+        let moments_ref = MomentsRef {
+            object,
+            sha256: stored.sha256,
+            n: moments.n(),
+        };
+        let projection_ref = (in_projections.zip(projection.as_ref()))
+            .map(|(object, stored)| ProjectionRef::new(object, stored, options));
+        let classifier_ref = (in_classifiers.zip(classifier.as_ref()).zip(classes))
+            .map(|((object, stored), options)| ClassifierRef::new(object, stored, options));
+        let published = Published {
+            moments: Some(moments_ref),
+            projection: projection_ref,
+            classifier: classifier_ref,
+        };
         job.metrics.projected.record(start.elapsed());
         let components = projection
             .as_ref()
@@ -239,10 +246,25 @@ impl State {
     }
 }
 
+/// Moments as the store has them.
+struct StoredMoments {
+    file: Vec<u8>,
+    sha256: String,
+}
+
+impl StoredMoments {
+    fn new(moments: &Moments) -> anyhow::Result<Self> {
+        Ok(StoredMoments {
+            file: encode_moments(moments)?,
+            sha256: moments.sha256(),
+        })
+    }
+}
+
 /// What a fit yields.
 struct Fitted {
     moments: Moments,
-    moments_file: Vec<u8>,
+    stored: StoredMoments,
     projection: Option<Stored>,
     classifier: Option<classifier::Stored>,
     before: Option<classifier::Stored>,
@@ -261,15 +283,15 @@ impl Fitted {
         let moments = state.moments.apply(deltas)?;
         bounded(moments.labels().count(), labels_max)?;
         // Beside each other: a commit does not wait for one after the other.
-        let (projection, classifier) = thread::scope(|scope| {
+        let (projection, classifier, stored) = thread::scope(|scope| {
             let classifier = scope.spawn(|| classify(&moments, version, classes?));
+            let stored = scope.spawn(|| StoredMoments::new(&moments));
             let projection = reduce(&moments, version, options, state.projection.as_ref());
-            (projection, classifier.join())
+            (projection, joined(classifier), joined(stored))
         });
-        let projection = projection?;
-        let classifier = classifier.unwrap_or_else(|panic| resume_unwind(panic));
+        let (projection, stored) = (projection?, stored?);
         Ok(Fitted {
-            moments_file: encode_moments(&moments)?,
+            stored,
             files: ModelFiles::new(projection.as_ref(), classifier.as_ref())?,
             moments,
             projection,
@@ -277,6 +299,10 @@ impl Fitted {
             before: state.classifier,
         })
     }
+}
+
+fn joined<T>(thread: ScopedJoinHandle<T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Refuses more labels than `limits.labels`. Of the live rows, so that whether a job ends by it is a matter of what is there,

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use anyhow::Result;
+use futures::{StreamExt, TryStreamExt, stream};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -16,7 +17,7 @@ use super::write::write_rows;
 use super::{Host, Round, Tasks};
 use crate::clusters::{ClusterError, Outcome};
 use crate::job::state::{FileList, JobState};
-use crate::job::{Plan, Tables};
+use crate::job::{FILES_IN_FLIGHT, Plan, Tables};
 use crate::table::DataFile;
 
 /// The outputs of [`publish`], at worker 0.
@@ -119,10 +120,10 @@ pub fn regroup<'scope, H: Host>(
 }
 
 async fn merge(tables: &Tables, files: Vec<DataFile>, models: Arc<Models>) -> Result<FileList> {
-    let mut rows = Vec::new();
-    for file in &files {
-        rows.extend(tables.rows.read(file).await?);
-    }
+    let reads: Vec<_> = files.iter().map(|file| tables.rows.read(file)).collect();
+    let reads = stream::iter(reads).buffered(FILES_IN_FLIGHT);
+    let read: Vec<_> = reads.try_collect().await?;
+    let mut rows: Vec<_> = read.into_iter().flatten().collect();
     rows.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     // The models have learnt these rows: how well they tell them is no test.
     let (file, _) = write_rows(&tables.rows, rows, models).await?;

@@ -11,6 +11,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use crate::image::{self, Limits};
 use crate::job::View;
 use crate::job::uploads::folders;
+use crate::operators::object_of;
 use crate::storage::{S3Config, S3Uploads, Uploads};
 use crate::table::{DataFile, Row};
 
@@ -40,7 +41,7 @@ impl Images {
             Images::Folders(folder) => folder,
         };
         let buckets: BTreeSet<String> = paths
-            .filter_map(|path| Some(path.strip_prefix("s3://")?.split_once('/')?.0.to_owned()))
+            .filter_map(|path| Some(object_of(path)?.0.to_owned()))
             .collect();
         let buckets: Vec<String> = buckets.into_iter().collect();
         folders(folder, &buckets)
@@ -137,10 +138,8 @@ async fn of_the_table(
 
 async fn fetch(source: Arc<dyn Uploads>, path: String) -> (String, Result<Vec<u8>>) {
     let fetched = async {
-        let place = path
-            .strip_prefix("s3://")
-            .and_then(|path| path.split_once('/'));
-        let (bucket, key) = place.ok_or_else(|| anyhow::anyhow!("it names no object"))?;
+        let (bucket, key) =
+            object_of(&path).ok_or_else(|| anyhow::anyhow!("it names no object"))?;
         let upload = source.get(bucket, key, Limits::default().bytes).await?;
         let picture = draw(upload.bytes).await;
         picture.ok_or_else(|| anyhow::anyhow!("the object is no image any more"))

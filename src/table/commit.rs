@@ -60,7 +60,7 @@ pub enum CommitError {
         /// Who has it.
         by: String,
     },
-    /// A `reproject` made that version. The job's state no longer follows from the table's, but nobody else owns it: started
+    /// A `reproject` or `rebuild` made that version. The job's state no longer follows from the table's, but nobody else owns it: started
     /// again, it goes on. Nothing of its epoch was published.
     #[error(
         "version {version} of {table} was written by {by} while the job was at work: start the job again, it goes on from there"
@@ -101,7 +101,7 @@ impl<R: Record> Table<R> {
     /// and every 100th time a checkpoint (whose failure is only logged: the commit is true by then).
     ///
     /// # Errors
-    /// [`CommitError::Fenced`] where another writer was faster, [`CommitError::Overtaken`] where it was a `reproject`. Transient faults are retried as long as the place's
+    /// [`CommitError::Fenced`] where another writer was faster, [`CommitError::Overtaken`] where it was a `reproject` or `rebuild`. Transient faults are retried as long as the place's
     /// patience lasts, then [`CommitError::Unknown`].
     pub async fn commit(&self, base: &Snapshot, commit: Commit) -> Result<Snapshot, CommitError> {
         let version = base.version + 1;
@@ -188,7 +188,7 @@ impl<R: Record> Table<R> {
     /// What the loss of `version` to `winner` means.
     fn lost(&self, version: u64, winner: &Winner) -> CommitError {
         let (table, by) = (self.place.to_string(), winner.name());
-        if self.author == Author::Job && winner.is_reproject() {
+        if self.author == Author::Job && winner.is_command() {
             CommitError::Overtaken { table, version, by }
         } else {
             CommitError::Fenced { table, version, by }

@@ -15,6 +15,8 @@ pub enum Author {
     Job,
     /// The command `reproject`, which makes one commit and goes: whoever it overtakes may start again.
     Reproject,
+    /// The command `rebuild`, which likewise makes one commit.
+    Rebuild,
 }
 
 /// Who made a commit: unique for a call, repeated by its retries.
@@ -83,15 +85,16 @@ impl Winner {
         let command = match stamp.author {
             Author::Job => "",
             Author::Reproject => " reproject",
+            Author::Rebuild => " rebuild",
         };
         let Stamp { writer, epoch, .. } = stamp;
         format!("{engine}{command} (writer {writer}, epoch {epoch})")
     }
 
-    /// Whether it was a `reproject`.
-    pub(super) fn is_reproject(&self) -> bool {
+    /// Whether it was a command that made one commit, and not a job that goes on.
+    pub(super) fn is_command(&self) -> bool {
         let author = self.stamp.map(|stamp| stamp.author);
-        author == Some(Author::Reproject)
+        matches!(author, Some(Author::Reproject | Author::Rebuild))
     }
 }
 
@@ -117,7 +120,7 @@ mod tests {
         let winner = Winner::read(file.as_bytes());
         assert_eq!(winner.stamp, Some(stamp));
         assert!(winner.name().starts_with("eigenflow/9 reproject (writer "));
-        assert!(winner.is_reproject());
+        assert!(winner.is_command());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io::Cursor;
 
 use eigenflow::job::state::FileList;
+use eigenflow::table::Author;
 use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::Value;
 
@@ -137,7 +138,7 @@ fn a_changed_prediction_is_found(servers: Backend) {
     world.run(Layout::ONE, NAMED);
     let mut tables = world.tables();
     world.block_on(async {
-        let found = tables.open_to_rewrite().await;
+        let found = tables.open_to_rewrite(Author::Reproject).await;
         let mut state = found.expect("tables").state.expect("a commit");
         let (_, files) = tables.committed().await.expect("a log").expect("a commit");
         let mut rows = tables.rows.read(&files[0]).await.expect("a file");

@@ -19,6 +19,7 @@ mod observe;
 mod process;
 mod promtool;
 mod proxy;
+mod rebuild;
 mod reproject;
 mod restart;
 mod servers;

@@ -49,7 +49,8 @@ fn a_table_keeps_to_the_options_of_its_network() {
     ] {
         let keys = [small.as_slice(), &[other]].concat();
         let message = refused(&run(&world, &keys, &[]));
-        let cure = "Go back to the old backbone, or build a new table: choose another table.uri";
+        let cure =
+            "Go back to the old backbone, or tell the table to be rebuilt: `eigenflow rebuild";
         assert!(message.contains(cure), "{other:?}: {message}");
     }
     let head = [("KIND", "random-projection"), ("FEATURES", "64")];

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use eigenflow::job::state::FileList;
 use eigenflow::job::{Tables, Verdict};
+use eigenflow::table::Author;
 
 use crate::process::outcome;
 use crate::world::{Layout, World, picture};
@@ -136,7 +137,7 @@ fn the_command_answers_by_its_exit_code() {
 fn forge(world: &World, change: impl AsyncFnOnce(&Tables) -> FileList) {
     let mut tables = world.tables();
     world.block_on(async {
-        let found = tables.open_to_rewrite().await;
+        let found = tables.open_to_rewrite(Author::Reproject).await;
         let mut state = found.expect("tables").state.expect("a commit");
         let files = change(&tables).await;
         state.epoch += 1;

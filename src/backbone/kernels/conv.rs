@@ -53,6 +53,10 @@ impl Grid {
     pub(super) fn row_pitch(&self) -> usize {
         self.line() * if self.planes { 1 } else { self.blocks }
     }
+    /// Pixels without the border's.
+    pub(super) fn area(&self) -> usize {
+        self.height * self.width
+    }
     pub(super) fn bytes(&self) -> usize {
         self.blocks * self.lines() * self.line()
     }

@@ -99,7 +99,7 @@ impl Network {
         let mut plan = Plan::new([first, isa], source, &input, ranges);
         let maps = plan.network(architecture)?;
         let (last, unit) = (Plan::buffer(maps), plan.step(maps));
-        let (steps, grids) = plan.finish();
+        let (steps, grids) = plan.finish()?;
         let scratch = steps.iter().map(|step| step.operator.scratch_bytes());
         Ok(Self {
             isa,

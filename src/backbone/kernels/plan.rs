@@ -2,6 +2,8 @@
 //!
 //! Buffers of one shape and use are shared by all layers. Channels are filled up to whole panels of outputs; what is behind the
 //! last is zero, written as such and mostly not read.
+//! What the buffers are is settled layer by layer; the weights are folded and packed afterwards, on as many threads as there are
+//! cores, each with one layer at hand.
 //! The networks themselves are in `networks`, each as its paper has it.
 
 use super::conv::{Activation, Direct, Epilogue, Folded, Grid};
@@ -17,6 +19,11 @@ use super::stem::Stem;
 use super::winograd::{self, Winograd};
 use crate::backbone::BackboneError;
 use std::collections::BTreeMap;
+use std::iter;
+use std::num::NonZero;
+use std::panic::resume_unwind;
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, available_parallelism};
 
 pub(super) const RELU: Epilogue = ending(Activation::Relu);
 pub(super) const RELU6: Epilogue = ending(Activation::Relu6);
@@ -65,6 +72,12 @@ pub(super) struct Layer {
 /// Index of the buffer that holds the input.
 const IMAGE: usize = 0;
 
+/// A step whose weights are yet to be read and packed.
+type Packing<'a> = Box<dyn FnOnce() -> Result<Step, BackboneError> + Send + 'a>;
+
+/// What the bytes of a convolution's input and output stand for; of the output also before, where sums are added to it.
+type Scale = ([Levels; 2], Option<Levels>);
+
 pub(super) struct Plan<'a> {
     /// Of the layers that come next.
     isa: Isa,
@@ -72,7 +85,7 @@ pub(super) struct Plan<'a> {
     last: Isa,
     source: &'a Source<'a>,
     pub(super) input: &'a Input,
-    steps: Vec<Step>,
+    steps: Vec<Packing<'a>>,
     /// Those behind the input's.
     buffers: Vec<(Grid, Role)>,
     ranges: &'a Ranges,
@@ -102,10 +115,13 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The steps, and the shapes of the buffers behind the input's.
-    pub(super) fn finish(self) -> (Vec<Step>, Vec<Grid>) {
+    /// The steps, with their weights packed, and the shapes of the buffers behind the input's.
+    ///
+    /// # Errors
+    /// Those of the weights: of the first layer that has one.
+    pub(super) fn finish(self) -> Result<(Vec<Step>, Vec<Grid>), BackboneError> {
         let grids = self.buffers.into_iter().map(|(grid, _)| grid);
-        (self.steps, grids.collect())
+        Ok((packed(self.steps)?, grids.collect()))
     }
 
     /// A buffer of that shape and use, made where there is none. `bordered` where a 3x3 reads it.
@@ -148,70 +164,91 @@ impl<'a> Plan<'a> {
         self.buffers[maps.buffer - IMAGE - 1].0
     }
 
-    fn folded(&self, layer: &Layer, cin: usize, to: Maps) -> Result<Folded, BackboneError> {
-        let shape = [to.channels, cin, layer.k];
-        self.source
-            .folded(&layer.conv, layer.norm.as_deref(), shape)
+    /// What reads the weights of a layer, from `cin` channels to those of `to`.
+    fn weights(
+        &self,
+        layer: &Layer,
+        cin: usize,
+        to: Maps,
+    ) -> impl FnOnce() -> Result<Folded, BackboneError> + Send + use<'a> {
+        let (source, shape) = (self.source, [to.channels, cin, layer.k]);
+        let (conv, norm) = (layer.conv.clone(), layer.norm.clone());
+        move || source.folded(&conv, norm.as_deref(), shape)
     }
 
-    /// The same as `isa` computes it from buffer to buffer: in integers, or as it is, which no factors change.
-    fn scaled(
+    /// What the bytes of both buffers stand for around this layer; `None` where it does not compute in integers.
+    fn scale(
         &mut self,
         layer: &Layer,
-        folded: Folded,
         [from, to]: [usize; 2],
-    ) -> Result<(Folded, Option<Factors>), BackboneError> {
+    ) -> Result<Option<Scale>, BackboneError> {
         if !self.isa.integers() {
-            return Ok((folded, None));
+            return Ok(None);
         }
         let range = self.ranges.get(&layer.conv);
         let range = range.ok_or_else(|| BackboneError::Uncalibrated(layer.conv.clone()))?;
         let levels = Levels::of(*range, layer.epilogue.activation);
         let held = layer.epilogue.accumulate.then(|| self.levels[&to]);
-        let (folded, factors) = quantise(&folded, [self.levels[&from], levels], held);
+        let scale = ([self.levels[&from], levels], held);
         self.levels.insert(to, levels);
-        Ok((folded, Some(factors)))
+        Ok(Some(scale))
     }
 
-    fn push(&mut self, name: String, folded: &Folded, operator: Operator, [from, to]: [usize; 2]) {
-        assert!(from != to, "{name} cannot work in place");
-        let side = self.buffers[to - IMAGE - 1].0.height;
-        self.steps.push(Step {
-            name,
-            flops: folded.flops(side * side),
-            operator,
-            input: from,
-            output: to,
-        });
+    /// Appends a step of weights: `pack` tells its operations and what computes it.
+    fn push(
+        &mut self,
+        name: String,
+        [input, output]: [usize; 2],
+        pack: impl FnOnce() -> Result<(f64, Operator), BackboneError> + Send + 'a,
+    ) {
+        assert!(input != output, "{name} cannot work in place");
+        self.steps.push(Box::new(move || {
+            let (flops, operator) = pack()?;
+            Ok(Step {
+                name,
+                flops,
+                operator,
+                input,
+                output,
+            })
+        }));
+    }
+
+    /// Appends a step without any.
+    fn push_plain(&mut self, name: &str, operator: Operator, way: [Maps; 2]) {
+        let way = way.map(|maps| maps.buffer);
+        self.push(name.into(), way, move || Ok((0.0, operator)));
     }
 
     /// The 7x7 of a ResNet on the image, with the maximum behind it. It halves the side twice, each time rounding up.
     pub(super) fn stem(&mut self, layer: &Layer, to: Maps) -> Result<(), BackboneError> {
-        let folded = self.input.folded(self.folded(layer, 3, to)?);
-        let (folded, factors) = self.scaled(layer, folded, [IMAGE, to.buffer])?;
-        let stem = Stem::new(self.isa, &folded, self.input, self.grid(to));
-        let stem = stem.scaled(factors.as_ref());
-        self.steps.push(Step {
-            name: format!("{} 7x7/2 and maximum", layer.conv),
-            flops: folded.flops(self.input.side().div_ceil(2).pow(2)),
-            operator: Operator::Stem(stem),
-            input: IMAGE,
-            output: to.buffer,
+        let (isa, input, grid) = (self.isa, self.input, self.grid(to));
+        let (weights, way) = (self.weights(layer, 3, to), [IMAGE, to.buffer]);
+        let scale = self.scale(layer, way)?;
+        let name = format!("{} 7x7/2 and maximum", layer.conv);
+        self.push(name, way, move || {
+            let (folded, factors) = scaled(input.folded(weights()?), scale);
+            let stem = Stem::new(isa, &folded, input, grid);
+            let flops = folded.flops(input.side().div_ceil(2).pow(2));
+            Ok((flops, Operator::Stem(stem.scaled(factors.as_ref()))))
         });
         Ok(())
     }
 
     /// The first convolution of the other networks, on the image.
     pub(super) fn first(&mut self, layer: &Layer, to: Maps) -> Result<(), BackboneError> {
-        let folded = self.input.folded(self.folded(layer, 3, to)?);
-        let (folded, factors) = self.scaled(layer, folded, [IMAGE, to.buffer])?;
-        let stride = self.input.side().div_ceil(to.side);
-        let strides = [stride, self.input.row_bytes()];
-        let grid = self.grid(to);
-        let direct = Direct::interleaved(self.isa, &folded, strides, layer.epilogue, grid);
-        let direct = direct.scaled(factors.as_ref());
+        let (isa, input, grid) = (self.isa, self.input, self.grid(to));
+        let (weights, way) = (self.weights(layer, 3, to), [IMAGE, to.buffer]);
+        let (scale, epilogue) = (self.scale(layer, way)?, layer.epilogue);
+        let stride = input.side().div_ceil(to.side);
         let name = format!("{} {2}x{2}/{1}", layer.conv, stride, layer.k);
-        self.push(name, &folded, Operator::Direct(direct), [IMAGE, to.buffer]);
+        self.push(name, way, move || {
+            let (folded, factors) = scaled(input.folded(weights()?), scale);
+            let strides = [stride, input.row_bytes()];
+            let direct = Direct::interleaved(isa, &folded, strides, epilogue, grid);
+            let direct = direct.scaled(factors.as_ref());
+            Ok((folded.flops(grid.area()), Operator::Direct(direct)))
+        });
         Ok(())
     }
 
@@ -221,58 +258,47 @@ impl<'a> Plan<'a> {
         layer: &Layer,
         [from, to]: [Maps; 2],
     ) -> Result<(), BackboneError> {
-        let folded = self.folded(layer, from.channels, to)?;
-        let (folded, factors) = self.scaled(layer, folded, [from.buffer, to.buffer])?;
-        let (grids, stride) = (
-            [from, to].map(|m| self.grid(m)),
-            from.side.div_ceil(to.side),
+        let (weights, way) = (
+            self.weights(layer, from.channels, to),
+            [from.buffer, to.buffer],
         );
-        let (isa, epilogue, [source, target]) = (self.isa, layer.epilogue, grids);
+        let (scale, epilogue) = (self.scale(layer, way)?, layer.epilogue);
+        let (isa, [source, target]) = (self.isa, [from, to].map(|maps| self.grid(maps)));
+        let stride = from.side.div_ceil(to.side);
         let m = isa
             .winograd(to.side)
             .filter(|_| layer.k == 3 && stride == 1);
-        let (algorithm, operator) = match m {
-            Some(m) => {
-                let winograd = Winograd::new(isa, &folded, m, epilogue, source, target);
-                (format!("winograd {m}"), Operator::Winograd(winograd))
-            }
-            None => {
-                let direct = Direct::blocked(isa, &folded, stride, epilogue, source, target);
-                let direct = direct.scaled(factors.as_ref());
-                (
-                    format!("{0}x{0}/{stride}", layer.k),
-                    Operator::Direct(direct),
-                )
-            }
+        let algorithm = match m {
+            Some(m) => format!("winograd {m}"),
+            None => format!("{0}x{0}/{stride}", layer.k),
         };
-        let name = format!("{} {algorithm}", layer.conv);
-        self.push(name, &folded, operator, [from.buffer, to.buffer]);
+        self.push(format!("{} {algorithm}", layer.conv), way, move || {
+            let (folded, factors) = scaled(weights()?, scale);
+            let operator = match m {
+                Some(m) => {
+                    Operator::Winograd(Winograd::new(isa, &folded, m, epilogue, source, target))
+                }
+                None => {
+                    let direct = Direct::blocked(isa, &folded, stride, epilogue, source, target);
+                    Operator::Direct(direct.scaled(factors.as_ref()))
+                }
+            };
+            Ok((folded.flops(target.area()), operator))
+        });
         Ok(())
     }
 
     /// A 3x3 of each channel by itself.
-    pub(super) fn depthwise(
-        &mut self,
-        layer: &Layer,
-        [from, to]: [Maps; 2],
-    ) -> Result<(), BackboneError> {
-        let folded = self.folded(layer, 1, to)?;
-        let (grids, stride) = (
-            [from, to].map(|m| self.grid(m)),
-            from.side.div_ceil(to.side),
-        );
-        let operator = Depthwise::new(
-            self.isa,
-            &folded,
-            stride,
-            layer.epilogue,
-            grids[0],
-            grids[1],
-        );
+    pub(super) fn depthwise(&mut self, layer: &Layer, [from, to]: [Maps; 2]) {
+        let (isa, epilogue, weights) = (self.isa, layer.epilogue, self.weights(layer, 1, to));
+        let [source, target] = [from, to].map(|maps| self.grid(maps));
+        let stride = from.side.div_ceil(to.side);
         let name = format!("{} depthwise/{stride}", layer.conv);
-        let operator = Operator::Depthwise(operator);
-        self.push(name, &folded, operator, [from.buffer, to.buffer]);
-        Ok(())
+        self.push(name, [from.buffer, to.buffer], move || {
+            let folded = weights()?;
+            let depthwise = Depthwise::new(isa, &folded, stride, epilogue, source, target);
+            Ok((folded.flops(target.area()), Operator::Depthwise(depthwise)))
+        });
     }
 
     /// The 2x2 maximum, which halves the side and leaves out what is odd.
@@ -284,13 +310,7 @@ impl<'a> Plan<'a> {
             from: self.grid(from),
             to: self.grid(to),
         });
-        self.steps.push(Step {
-            name: "maximum".into(),
-            flops: 0.0,
-            operator,
-            input: from.buffer,
-            output: to.buffer,
-        });
+        self.push_plain("maximum", operator, [from, to]);
     }
 
     /// The maps as the layers behind store them; they themselves where nothing changes.
@@ -301,13 +321,41 @@ impl<'a> Plan<'a> {
         }
         let to = self.maps(from.channels, from.side, false, Role::Wide);
         let convert = Convert::new(self.grid(from), self.grid(to));
-        self.steps.push(Step {
-            name: "rounding".into(),
-            flops: 0.0,
-            operator: Operator::Convert(convert),
-            input: from.buffer,
-            output: to.buffer,
-        });
+        self.push_plain("rounding", Operator::Convert(convert), [from, to]);
         to
     }
+}
+
+/// The same as it is computed from bytes to bytes; as it is where there is no scale, and no factors change it.
+fn scaled(folded: Folded, scale: Option<Scale>) -> (Folded, Option<Factors>) {
+    match scale {
+        None => (folded, None),
+        Some((levels, held)) => {
+            let (folded, factors) = quantise(&folded, levels, held);
+            (folded, Some(factors))
+        }
+    }
+}
+
+/// What each of these makes, in their order. Clearing pages and copying weights is what starting a job waits for, so all cores
+/// have a part in it.
+fn packed(steps: Vec<Packing>) -> Result<Vec<Step>, BackboneError> {
+    let threads = available_parallelism().map_or(1, NonZero::get);
+    let threads = threads.min(steps.len());
+    let queue = Mutex::new(steps.into_iter().enumerate());
+    let work = || {
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let packed = iter::from_fn(next).map(|(place, pack)| (place, pack()));
+        packed.collect::<Vec<_>>()
+    };
+    let mut steps = thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut steps = work();
+        for other in others {
+            steps.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        steps
+    });
+    steps.sort_unstable_by_key(|(place, _)| *place);
+    steps.into_iter().map(|(_, step)| step).collect()
 }

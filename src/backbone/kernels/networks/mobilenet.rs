@@ -73,7 +73,7 @@ fn inverted_residual(plan: &mut Plan, shape: &Inverted, from: Maps) -> Result<Ma
     }
     let filtered = plan.maps(wide, side, false, Role::Middle);
     let filter = layer(&format!("{}.{place}", shape.name), [0, 1], 3, RELU6);
-    plan.depthwise(&filter, [expanded, filtered])?;
+    plan.depthwise(&filter, [expanded, filtered]);
     let keeps = shape.stride == 1 && from.channels == shape.channels;
     let (to, epilogue) = if keeps {
         // The sum is formed where the shortcut lies.

@@ -23,6 +23,7 @@ use super::map::Map;
 use super::{Site, cached, unavailable};
 use crate::image;
 use crate::job::Job;
+use crate::operators::object_of;
 use crate::storage::{FetchError, Upload};
 
 /// The longer side, in pixels.
@@ -148,10 +149,7 @@ async fn find(map: &Arc<Map>, path: String) -> Option<(u64, String)> {
 /// The object of the row with this path, with its share of the fetch budget.
 async fn fetch_row(job: &Arc<Job>, path: &str) -> Result<(Upload, OwnedSemaphorePermit), Response> {
     let gone = || (StatusCode::NOT_FOUND, "the object is gone\n").into_response();
-    let place = path
-        .strip_prefix("s3://")
-        .and_then(|path| path.split_once('/'));
-    let (bucket, key) = place.ok_or_else(gone)?;
+    let (bucket, key) = object_of(path).ok_or_else(gone)?;
     fetch(job, bucket, key).await.map_err(|error| match error {
         FetchError::NotFound { .. } => gone(),
         _ => unavailable("the store does not give the object"),
