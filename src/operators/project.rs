@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 use std::time::Instant;
 
 use futures::future::try_join3;
@@ -283,15 +283,16 @@ impl Fitted {
         let moments = state.moments.apply(deltas)?;
         bounded(moments.labels().count(), labels_max)?;
         // Beside each other: a commit does not wait for one after the other.
-        let (projection, classifier, stored) = thread::scope(|scope| {
+        let (projection, classifier) = thread::scope(|scope| {
             let classifier = scope.spawn(|| classify(&moments, version, classes?));
-            let stored = scope.spawn(|| StoredMoments::new(&moments));
             let projection = reduce(&moments, version, options, state.projection.as_ref());
-            (projection, joined(classifier), joined(stored))
+            (projection, classifier.join())
         });
-        let (projection, stored) = (projection?, stored?);
+        let projection = projection?;
+        let classifier = classifier.unwrap_or_else(|panic| resume_unwind(panic));
         Ok(Fitted {
-            stored,
+            // Not beside the fits: their matrices are what the job takes most memory for.
+            stored: StoredMoments::new(&moments)?,
             files: ModelFiles::new(projection.as_ref(), classifier.as_ref())?,
             moments,
             projection,
@@ -299,10 +300,6 @@ impl Fitted {
             before: state.classifier,
         })
     }
-}
-
-fn joined<T>(thread: ScopedJoinHandle<T>) -> T {
-    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Refuses more labels than `limits.labels`. Of the live rows, so that whether a job ends by it is a matter of what is there,
