@@ -1,23 +1,25 @@
-//! Sums over channels on AMX tiles: 32 positions x 32 outputs, in bf16, the whole of K in four registers of 16 x 16 sums.
+//! Sums over channels on AMX tiles: 32 positions x 32 outputs, of bf16 or bytes, the whole of K in four registers of 16 x 16
+//! sums.
 //!
 //! A tile of inputs is 16 neighbouring positions as they lie in memory, a constant step apart, times one run of K; a tile of
 //! weights is that run for 16 outputs, as `Direct` packs them for every instruction set. Maps are planes (`Grid`), so that
 //! positions run on from row to row, over the border between them, and few tiles are left half empty: sums in the border
 //! are formed and dropped. Sums go through memory in the nearest cache to the ends of a convolution, in [`Lanes`].
 //!
-//! The order of summation per output: run by run; in a run the even and the odd channels by themselves, then both together to
-//! the sum (Intel's manual, TDPBF16PS); the bias at the end. Denormal numbers are zeros, and no register of the CPU
-//! changes how it rounds.
+//! The order of summation per output in bf16: run by run; in a run the even and the odd channels by themselves, then both
+//! together to the sum (Intel's manual, TDPBF16PS); the bias at the end. Denormal numbers are zeros, and no register of the CPU
+//! changes how it rounds. Sums of integers are the same in any order.
 
 mod registers;
 
-use self::registers::{Factors, ROWS, Shapes, Sums, multiply};
+use self::registers::{ROWS, Shapes, Sums, Tensors, multiply};
 use super::conv::{Grid, Reading};
 use super::isa::Isa;
 use super::lanes::{Lanes, Task, place};
 use super::micro::PANEL;
+use super::quantise::Factors;
 
-pub(super) use registers::granted;
+pub(super) use registers::{Values, granted};
 
 const LINE_BYTES: usize = 64;
 /// Bytes of inputs and outputs that are worked on with all weights before the next: what stays in a second-level cache.
@@ -52,6 +54,7 @@ pub(super) struct Tiles {
     /// Pairs that are worked on with all weights before the next.
     block: usize,
     isa: Isa,
+    values: Values,
     to: Grid,
 }
 
@@ -62,6 +65,8 @@ pub(super) struct Product<'a> {
     /// `[panel][run][word][32 outputs]`.
     pub(super) weights: &'a [u8],
     pub(super) bias: &'a [f32],
+    /// What sums of integers, and what the output holds then, are multiplied with.
+    pub(super) factors: &'a Factors,
     /// Offsets in bytes.
     pub(super) runs: &'a [u32],
     /// Add what the output holds.
@@ -118,6 +123,11 @@ impl Tiles {
             block: (pairs.len() * BLOCK_BYTES / bytes).max(1),
             pairs,
             isa,
+            values: if isa.integers() {
+                Values::Int8
+            } else {
+                Values::Bf16
+            },
             to,
         }
     }
@@ -166,7 +176,7 @@ impl Tiles {
             for (i, pair) in pairs.iter().enumerate() {
                 let sums = &mut sums[i % places];
                 let skip = i * runs.len() * lines * LINE_BYTES;
-                let factors = Factors {
+                let tensors = Tensors {
                     inputs: pair.map(|corner| product.input.wrapping_add(corner.input as usize)),
                     step: self.step,
                     weights,
@@ -182,7 +192,7 @@ impl Tiles {
                 };
                 // SAFETY: as the caller vouches; the pairs of a block are few, or each has its sums' place for itself.
                 unsafe {
-                    multiply(&factors, sums, part == 0);
+                    multiply(self.values, &tensors, sums, part == 0);
                     if part + 1 == parts {
                         self.isa.enter(Finish {
                             tiles: self,
@@ -239,7 +249,7 @@ impl Finish<'_> {
     unsafe fn pixels<L: Lanes>(&self, sums: *const f32, count: usize, output: *mut u8) {
         let to = self.tiles.to;
         for channel in (0..PANEL).step_by(2 * L::WIDTH) {
-            // SAFETY: the bias and the sums are a panel's; the output has all blocks of each of the pixels.
+            // SAFETY: bias, factors and sums are a panel's; the output has all blocks of each of the pixels.
             unsafe {
                 let [floor, ceiling] = self.product.bounds.map(|v| L::splat(v));
                 let bias = self.product.bias.as_ptr().add(self.panel * PANEL + channel);
@@ -248,12 +258,24 @@ impl Finish<'_> {
                     let (block, byte) = place(self.panel * PANEL + channel + j, L::VALUE_BYTES);
                     output.add(block * to.block_pitch() + byte)
                 });
+                let factors = &self.product.factors;
+                let residual = L::splat(factors.residual);
+                let factors = factors.sums.as_ptr().add(self.panel * PANEL + channel);
+                let factors = [L::load(factors), L::load(factors.add(L::WIDTH))];
                 for i in 0..count {
                     let places = places.map(|at| at.add(i * 64));
                     let sums = sums.add(i * PANEL + channel);
-                    let mut sum = [0, 1].map(|j| L::load(sums.add(j * L::WIDTH)).add(bias[j]));
+                    let mut sum = [0, 1].map(|j| L::load(sums.add(j * L::WIDTH)));
+                    if L::INTEGERS {
+                        sum = [0, 1].map(|j| sum[j].total().mul(factors[j]));
+                    }
+                    sum = [0, 1].map(|j| sum[j].add(bias[j]));
                     if self.product.accumulate {
-                        sum = [0, 1].map(|j| sum[j].add(L::read(places[j])));
+                        let mut held = places.map(|at| L::read(at));
+                        if L::INTEGERS {
+                            held = held.map(|held| held.mul(residual));
+                        }
+                        sum = [0, 1].map(|j| sum[j].add(held[j]));
                     }
                     L::write_pair(sum, [floor, ceiling], places);
                 }

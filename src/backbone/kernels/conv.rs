@@ -346,6 +346,7 @@ impl Direct {
                     output,
                     weights: &self.weights,
                     bias: &self.bias,
+                    factors: &self.factors,
                     runs: &self.runs,
                     accumulate: self.accumulate,
                     bounds: self.bounds,

@@ -13,7 +13,7 @@ use std::fmt;
 /// A family of kernels: one instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// Tiles of 16 x 16 sums beside 512-bit registers; bf16 only.
+    /// Tiles of 16 x 16 sums beside 512-bit registers; bf16 and int8.
     Amx,
     /// 512-bit registers; bf16 needs AVX512-BF16 besides. Without AVX512-VNNI int8 is AVX2's.
     Avx512,
@@ -61,6 +61,8 @@ pub(super) struct Isa(Implementation);
 enum Implementation {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     Amx,
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    AmxInt8,
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
@@ -83,6 +85,11 @@ macro_rules! with_lanes {
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             Implementation::Amx => {
                 type $lanes = Avx512Bf16;
+                $body
+            }
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Implementation::AmxInt8 => {
+                type $lanes = Avx512Int8;
                 $body
             }
             #[cfg(target_arch = "x86_64")]
@@ -146,9 +153,18 @@ impl Isa {
             (Family::Amx, Precision::Bf16)
                 if is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bf16")
-                    && amx::granted() =>
+                    && amx::granted(amx::Values::Bf16) =>
             {
                 Some(Implementation::Amx)
+            }
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            (Family::Amx, Precision::Int8)
+                if is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vnni")
+                    && amx::granted(amx::Values::Int8) =>
+            {
+                Some(Implementation::AmxInt8)
             }
             #[cfg(target_arch = "x86_64")]
             (Family::Avx512, Precision::F32) if is_x86_feature_detected!("avx512f") => {
@@ -194,7 +210,7 @@ impl Isa {
     /// Whether sums over channels are formed on tiles. Maps are planes there, and every convolution is direct.
     pub(super) fn tiles(self) -> bool {
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        if let Implementation::Amx = self.0 {
+        if let Implementation::Amx | Implementation::AmxInt8 = self.0 {
             return true;
         }
         false

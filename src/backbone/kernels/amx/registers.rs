@@ -13,24 +13,38 @@ pub(super) const ROWS: usize = 16;
 /// Sums of one tile of positions: all outputs of a panel.
 pub(super) const SUMS: usize = ROWS * PANEL;
 
-/// Whether this CPU has tiles of bf16 and this process may use them. The kernel gives a thread's saved state the room for
-/// them only in processes that ask for it.
-pub(in super::super) fn granted() -> bool {
+/// What tiles hold and are multiplied by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Values {
+    /// A word is two bf16; sums are f32.
+    Bf16,
+    /// A word is four u8 of inputs, or four i8 of weights; sums are i32.
+    Int8,
+}
+
+/// Whether this CPU has tiles of these values and this process may use them. The kernel gives a thread's saved state the room
+/// for them only in processes that ask for it.
+pub(in super::super) fn granted(values: Values) -> bool {
     const ARCH_REQ_XCOMP_PERM: libc::c_ulong = 0x1023;
     const XFEATURE_XTILEDATA: libc::c_ulong = 18;
-    const TILES_AND_BF16: u32 = 1 << 24 | 1 << 22;
+    const TILES: u32 = 1 << 24;
+    let products = match values {
+        Values::Bf16 => 1 << 22,
+        Values::Int8 => 1 << 25,
+    };
     static GRANTED: OnceLock<bool> = OnceLock::new();
-    *GRANTED.get_or_init(|| {
-        let has = __cpuid_count(7, 0).edx & TILES_AND_BF16 == TILES_AND_BF16;
-        // SAFETY: the call takes two numbers, and changes nothing but what this process may do.
-        has && unsafe {
-            libc::syscall(
-                libc::SYS_arch_prctl,
-                ARCH_REQ_XCOMP_PERM,
-                XFEATURE_XTILEDATA,
-            ) == 0
-        }
-    })
+    __cpuid_count(7, 0).edx & products != 0
+        && *GRANTED.get_or_init(|| {
+            let has = __cpuid_count(7, 0).edx & TILES != 0;
+            // SAFETY: the call takes two numbers, and changes nothing but what this process may do.
+            has && unsafe {
+                libc::syscall(
+                    libc::SYS_arch_prctl,
+                    ARCH_REQ_XCOMP_PERM,
+                    XFEATURE_XTILEDATA,
+                ) == 0
+            }
+        })
 }
 
 /// The shapes of the registers, as `ldtilecfg` reads them.
@@ -88,7 +102,7 @@ impl Sums {
 }
 
 /// What two tiles of positions and a panel's weights are multiplied over.
-pub(super) struct Factors<'a> {
+pub(super) struct Tensors<'a> {
     /// The first position of each tile.
     pub(super) inputs: [*const u8; 2],
     /// Bytes from one position to the next.
@@ -103,14 +117,14 @@ pub(super) struct Factors<'a> {
     pub(super) fetch_lines: usize,
 }
 
-/// Adds products to sums; the `first` are added to zero.
+/// Adds products of `values` to sums; the `first` are added to zero.
 ///
 /// # Safety
-/// The registers must have shapes for these positions and words. Inputs and weights must be readable; so must the sums
-/// be, but for the first.
+/// The registers must be granted for these values, and have shapes for these positions and words. Inputs and weights must be
+/// readable; so must the sums be, but for the first.
 #[inline(always)]
-pub(super) unsafe fn multiply(factors: &Factors, sums: &mut Sums, first: bool) {
-    let runs = factors.runs.as_ptr_range();
+pub(super) unsafe fn multiply(values: Values, tensors: &Tensors, sums: &mut Sums, first: bool) {
+    let runs = tensors.runs.as_ptr_range();
     let sums = sums.0.as_mut_ptr();
     // Bytes of all outputs of a panel: of a word of weights, and of a position's sums.
     const PITCH: usize = PANEL * 4;
@@ -136,50 +150,58 @@ pub(super) unsafe fn multiply(factors: &Factors, sums: &mut Sums, first: bool) {
                 options(readonly, nostack, preserves_flags),
             );
         }
-        asm!(
-            "2:",
-            "mov {at:e}, dword ptr [{run}]",
-            "add {run}, 4",
-            "add {at}, {input}",
-            "tileloadd tmm6, [{weights} + 1*{pitch}]",
-            "tileloadd tmm4, [{at} + 1*{step}]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloadd tmm7, [{weights} + 1*{pitch} + 64]",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "add {at}, {second}",
-            "tileloadd tmm5, [{at} + 1*{step}]",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "add {weights}, {run_bytes}",
-            "mov {at}, {lines}",
-            "test {at}, {at}",
-            "jz 4f",
-            "3:",
-            "prefetcht1 [{fetch}]",
-            "add {fetch}, 64",
-            "dec {at}",
-            "jnz 3b",
-            "4:",
-            "cmp {run}, {end}",
-            "jne 2b",
-            "tilestored [{sums} + 1*{pitch}], tmm0",
-            "tilestored [{sums} + 1*{pitch} + 64], tmm1",
-            "tilestored [{sums} + 1*{pitch} + 2048], tmm2",
-            "tilestored [{sums} + 1*{pitch} + 2112], tmm3",
-            at = out(reg) _,
-            run = inout(reg) runs.start => _,
-            end = in(reg) runs.end,
-            input = in(reg) factors.inputs[0],
-            second = in(reg) factors.inputs[1] as isize - factors.inputs[0] as isize,
-            step = in(reg) factors.step,
-            weights = inout(reg) factors.weights => _,
-            run_bytes = in(reg) factors.run_bytes,
-            pitch = in(reg) PITCH,
-            fetch = inout(reg) factors.fetch => _,
-            lines = in(reg) factors.fetch_lines,
-            sums = in(reg) sums,
-            options(nostack),
-        );
+        macro_rules! products {
+            ($dot:literal) => {
+                asm!(
+                    "2:",
+                    "mov {at:e}, dword ptr [{run}]",
+                    "add {run}, 4",
+                    "add {at}, {input}",
+                    "tileloadd tmm6, [{weights} + 1*{pitch}]",
+                    "tileloadd tmm4, [{at} + 1*{step}]",
+                    concat!($dot, " tmm0, tmm4, tmm6"),
+                    "tileloadd tmm7, [{weights} + 1*{pitch} + 64]",
+                    concat!($dot, " tmm1, tmm4, tmm7"),
+                    "add {at}, {second}",
+                    "tileloadd tmm5, [{at} + 1*{step}]",
+                    concat!($dot, " tmm2, tmm5, tmm6"),
+                    concat!($dot, " tmm3, tmm5, tmm7"),
+                    "add {weights}, {run_bytes}",
+                    "mov {at}, {lines}",
+                    "test {at}, {at}",
+                    "jz 4f",
+                    "3:",
+                    "prefetcht1 [{fetch}]",
+                    "add {fetch}, 64",
+                    "dec {at}",
+                    "jnz 3b",
+                    "4:",
+                    "cmp {run}, {end}",
+                    "jne 2b",
+                    "tilestored [{sums} + 1*{pitch}], tmm0",
+                    "tilestored [{sums} + 1*{pitch} + 64], tmm1",
+                    "tilestored [{sums} + 1*{pitch} + 2048], tmm2",
+                    "tilestored [{sums} + 1*{pitch} + 2112], tmm3",
+                    at = out(reg) _,
+                    run = inout(reg) runs.start => _,
+                    end = in(reg) runs.end,
+                    input = in(reg) tensors.inputs[0],
+                    second = in(reg) tensors.inputs[1] as isize - tensors.inputs[0] as isize,
+                    step = in(reg) tensors.step,
+                    weights = inout(reg) tensors.weights => _,
+                    run_bytes = in(reg) tensors.run_bytes,
+                    pitch = in(reg) PITCH,
+                    fetch = inout(reg) tensors.fetch => _,
+                    lines = in(reg) tensors.fetch_lines,
+                    sums = in(reg) sums,
+                    options(nostack),
+        )
+            };
+        }
+        match values {
+            Values::Bf16 => products!("tdpbf16ps"),
+            Values::Int8 => products!("tdpbusd"),
+        }
     }
 }
 
