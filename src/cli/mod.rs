@@ -169,17 +169,13 @@ impl fmt::Display for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        let fenced = |error: &CommitError| matches!(error, CommitError::Fenced { .. });
         let network = |error: &BackboneError| error.stands();
         if error
             .chain()
             .any(|cause| cause.is::<Contradiction>() || cause.downcast_ref().is_some_and(network))
         {
             Failure::Usage(error)
-        } else if error
-            .chain()
-            .any(|cause| cause.downcast_ref().is_some_and(fenced))
-        {
+        } else if CommitError::fenced(&error) {
             Failure::Fenced(error)
         } else {
             Failure::Work(error)

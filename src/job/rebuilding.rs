@@ -105,16 +105,10 @@ impl Rebuilding {
     }
 }
 
-/// Says what the loss of a race means here: the fence itself speaks of jobs.
+/// Says what the loss of a race means here.
 fn explained(error: anyhow::Error) -> anyhow::Error {
-    let fenced = |cause: &CommitError| matches!(cause, CommitError::Fenced { .. });
-    match error
-        .chain()
-        .any(|cause| cause.downcast_ref().is_some_and(fenced))
-    {
-        true => error.context(
-            "the table is as it was: a job wrote to it meanwhile. Stop the job, and say this again",
-        ),
-        false => error,
-    }
+    CommitError::explained(
+        error,
+        "the table is as it was: a job wrote to it meanwhile. Stop the job, and say this again",
+    )
 }

@@ -338,16 +338,13 @@ impl Reprojection {
     }
 }
 
-/// Says what the loss of a race means here: the fence itself speaks of jobs.
+/// Says what the loss of a race means here.
 pub(super) fn explained(error: anyhow::Error) -> anyhow::Error {
-    let fenced = |cause: &CommitError| matches!(cause, CommitError::Fenced { .. });
-    match error.chain().any(|cause| cause.downcast_ref().is_some_and(fenced)) {
-        true => error.context(
-            "nothing was reprojected: the table was changed meanwhile. Stop the job that writes to it, or try again in a \
-             quieter moment",
-        ),
-        false => error,
-    }
+    CommitError::explained(
+        error,
+        "nothing was reprojected: the table was changed meanwhile. Stop the job that writes to it, or try again in a \
+         quieter moment",
+    )
 }
 
 #[cfg(test)]

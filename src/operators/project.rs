@@ -199,7 +199,8 @@ impl State {
         });
         let Fitted {
             moments,
-            stored,
+            sha256,
+            moments_file,
             projection,
             classifier,
             before,
@@ -215,14 +216,14 @@ impl State {
         };
         let in_moments = format!("moments-{epoch:010}");
         let (object, in_projections, in_classifiers) = try_join3(
-            objects.put(STATE, in_moments, "parquet", stored.file.into()),
+            objects.put(STATE, in_moments, "parquet", moments_file.into()),
             put(PROJECTIONS, files.projection),
             put(CLASSIFIERS, files.classifier),
         )
         .await?;
         let moments_ref = MomentsRef {
             object,
-            sha256: stored.sha256,
+            sha256,
             n: moments.n(),
         };
         let projection_ref = (in_projections.zip(projection.as_ref()))
@@ -246,25 +247,12 @@ impl State {
     }
 }
 
-/// Moments as the store has them.
-struct StoredMoments {
-    file: Vec<u8>,
-    sha256: String,
-}
-
-impl StoredMoments {
-    fn new(moments: &Moments) -> anyhow::Result<Self> {
-        Ok(StoredMoments {
-            file: encode_moments(moments)?,
-            sha256: moments.sha256(),
-        })
-    }
-}
-
 /// What a fit yields.
 struct Fitted {
     moments: Moments,
-    stored: StoredMoments,
+    /// Of the moments.
+    sha256: String,
+    moments_file: Vec<u8>,
     projection: Option<Stored>,
     classifier: Option<classifier::Stored>,
     before: Option<classifier::Stored>,
@@ -292,7 +280,8 @@ impl Fitted {
         let classifier = classifier.unwrap_or_else(|panic| resume_unwind(panic));
         Ok(Fitted {
             // Not beside the fits: their matrices are what the job takes most memory for.
-            stored: StoredMoments::new(&moments)?,
+            moments_file: encode_moments(&moments)?,
+            sha256: moments.sha256(),
             files: ModelFiles::new(projection.as_ref(), classifier.as_ref())?,
             moments,
             projection,

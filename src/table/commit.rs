@@ -96,6 +96,22 @@ pub enum CommitError {
     Table(#[from] TableError),
 }
 
+impl CommitError {
+    /// Whether `error` comes of a race that another writer won.
+    pub fn fenced(error: &anyhow::Error) -> bool {
+        let fenced = |cause: &CommitError| matches!(cause, CommitError::Fenced { .. });
+        (error.chain()).any(|cause| cause.downcast_ref().is_some_and(fenced))
+    }
+
+    /// `error`, with what the loss of a race means where it comes of one: the fence itself speaks of jobs.
+    pub fn explained(error: anyhow::Error, meaning: &'static str) -> anyhow::Error {
+        match Self::fenced(&error) {
+            true => error.context(meaning),
+            false => error,
+        }
+    }
+}
+
 impl<R: Record> Table<R> {
     /// Makes `commit` the version after `base`, which must be the newest. A handful of requests: one PUT,
     /// and every 100th time a checkpoint (whose failure is only logged: the commit is true by then).

@@ -89,12 +89,7 @@ fn a_rebuild_that_loses_to_a_job_changes_nothing(servers: Backend) {
     let of_the_job = (world.inspect(), world.rows());
     let emptied = world.block_on(rebuilding.empty(&extraction));
     let error = emptied.expect_err("a job was faster");
-    let fenced = |cause: &CommitError| matches!(cause, CommitError::Fenced { .. });
-    let mut causes = error.chain();
-    assert!(
-        causes.any(|cause| cause.downcast_ref().is_some_and(fenced)),
-        "{error:#}"
-    );
+    assert!(CommitError::fenced(&error), "{error:#}");
     let told = error.to_string();
     assert!(told.contains("the table is as it was"), "{told}");
     assert_eq!((world.inspect(), world.rows()), of_the_job);

@@ -164,12 +164,7 @@ fn a_reprojection_that_loses_to_a_job_changes_nothing(servers: Backend) {
     world.run(Layout::TWO, LIVE);
     let of_the_job = (world.inspect(), world.rows());
     let error = job::reproject(&reprojection, 2).expect_err("a job was faster");
-    let fenced = |cause: &CommitError| matches!(cause, CommitError::Fenced { .. });
-    let mut causes = error.chain();
-    assert!(
-        causes.any(|cause| cause.downcast_ref().is_some_and(fenced)),
-        "{error:#}"
-    );
+    assert!(CommitError::fenced(&error), "{error:#}");
     assert!(
         error.to_string().contains("nothing was reprojected"),
         "{error:#}"

@@ -290,7 +290,8 @@ impl Direct {
         }
         let mut bias = folded.bias.clone();
         bias.resize(panels * PANEL, 0.0);
-        let bytes = input_bytes + to.bytes();
+        // A 1x1 with a stride leaves most of its input alone.
+        let bytes = input_bytes.min(runs.len() * 64 * to.area()) + to.bytes();
         let work = match isa.tiles() {
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             true => Work::Tiles(amx::Tiles::new(isa, words / runs.len(), reading, bytes, to)),

@@ -3,7 +3,7 @@
 //! Read in this order:
 //! - `lanes`: a register of channels, the one thing that differs between instruction sets; `x86` implements it; `isa` picks.
 //! - `micro`: 14 pixels x 32 outputs, held in registers for the whole of K. All that sums over channels goes through it, but
-//!   in bf16 through `amx` where the CPU has tiles.
+//!   in bf16 and int8 through `amx` where the CPU has tiles.
 //! - `conv`, `winograd` with `transform`: how a convolution becomes tiles of it. `depthwise`, `pool`, `stem`: the rest of a network;
 //!   `convert` where it begins in f32.
 //! - `source`: weights in, BatchNorm folded; `quantise`: these as bytes, for int8. `input`: pixels in. `plan`: layers and the buffers between them; `networks`: which
