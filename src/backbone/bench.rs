@@ -1,12 +1,12 @@
 //! Timing: beside other engines, by a line protocol that lets them take turns; and layer by layer, for a roofline.
 
 use super::kernels;
-use super::{Backbone, BackboneError, Family, Model, Precision};
+use super::{Backbone, BackboneError, Family, Model, Precision, TOGETHER};
 use std::io::{BufRead, Error, Write};
 use std::time::{Duration, Instant};
 
 /// Answers a benchmark's driver. Prints `ready …`; then for each line `b BATCH SECONDS` every one of `threads` independent
-/// workers runs batches of BATCH images, one image after the other, for about that long, and `IMAGES SECONDS` is printed: the
+/// workers runs batches of BATCH images for about that long, and `IMAGES SECONDS` is printed: the
 /// sum of images and the time of all. Any other line ends it.
 ///
 /// # Errors
@@ -60,8 +60,7 @@ pub fn serve(
 /// A worker with an image to repeat. Speed does not depend on what is in it.
 struct Timed {
     backbone: Box<dyn Backbone>,
-    pixels: Vec<u8>,
-    features: Vec<f32>,
+    image: Vec<u8>,
 }
 
 impl Timed {
@@ -69,20 +68,20 @@ impl Timed {
         let spec = model.spec();
         Self {
             backbone: model.worker(),
-            pixels: pattern(spec.side),
-            features: vec![0.0; spec.features],
+            image: pattern(spec.side),
         }
     }
 
     /// Whole batches until `span` is over, one at least. Returns the images.
     fn run(&mut self, batch: usize, span: Duration) -> Result<usize, BackboneError> {
+        let batch = batch.max(1);
+        let pixels = self.image.repeat(batch);
+        let mut features = vec![0.0; batch * self.backbone.spec().features];
         let start = Instant::now();
         let mut images = 0;
         loop {
-            for _ in 0..batch.max(1) {
-                self.backbone.extract(&self.pixels, &mut self.features)?;
-                images += 1;
-            }
+            self.backbone.extract(&pixels, &mut features)?;
+            images += batch;
             if start.elapsed() >= span {
                 return Ok(images);
             }
@@ -96,37 +95,36 @@ fn pattern(side: usize) -> Vec<u8> {
         .collect()
 }
 
-/// The best time of one layer.
+/// The best time of one layer, for an image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerTime {
     /// The weights' name and the algorithm.
     pub name: String,
-    /// Of the fastest of all rounds.
+    /// Of the fastest of all passes, by the images in it.
     pub seconds: f64,
     /// Floating-point operations of the direct algorithm; 0 where there are none to speak of. Winograd's are fewer, so it may exceed the peak.
     pub flops: f64,
 }
 
-/// Times each layer of a model over `rounds` images. Empty for `pixels`.
+/// Times each layer of a model over `rounds` passes of [`TOGETHER`] images. Empty for `pixels`.
 pub fn layers(model: &Model, rounds: usize) -> Vec<LayerTime> {
     let Some((network, mut arena, mut features)) = model.network() else {
         return Vec::new();
     };
-    let pixels = pattern(model.spec().side);
+    let pixels = pattern(model.spec().side).repeat(TOGETHER);
     let mut times: Vec<LayerTime> = Vec::new();
     for _ in 0..rounds {
-        let (mut layer, mut start) = (0, Instant::now());
-        network.forward(&mut arena, &pixels, &mut features, |name, flops| {
-            let seconds = start.elapsed().as_secs_f64();
-            match times.get_mut(layer) {
+        let mut start = Instant::now();
+        network.forward(&mut arena, &pixels, &mut features, |lap| {
+            let seconds = start.elapsed().as_secs_f64() / lap.images as f64;
+            match times.get_mut(lap.place) {
                 Some(time) => time.seconds = time.seconds.min(seconds),
                 None => times.push(LayerTime {
-                    name: name.into(),
+                    name: lap.name.into(),
                     seconds,
-                    flops,
+                    flops: lap.flops,
                 }),
             }
-            layer += 1;
             start = Instant::now();
         });
     }

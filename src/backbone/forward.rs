@@ -1,6 +1,6 @@
 //! The door from Candle: a whole network as one operation on tensors, with memory of its own.
 //!
-//! One operation for the network costs Candle's bookkeeping once an image (microseconds), and no tensor is made in between.
+//! One operation for the network costs Candle's bookkeeping once a pass (microseconds), and no tensor is made in between.
 //! It is an in-place one, as those write into a given tensor: a returning one would allocate its result every time.
 
 use super::kernels::{Arena, Network};
@@ -9,20 +9,18 @@ use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result, Storage, T
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// `features.inplace_op2(&pixels, &forward)`: `pixels` `[…, side, side, 3]` u8 RGB to `features` `[…, d]` f32, both
-/// contiguous, image by image.
+/// contiguous.
 pub struct Forward {
     network: Arc<Network>,
-    image_bytes: usize,
-    features: usize,
+    spec: Spec,
     /// Operations are called through shared references; this one is used by one worker, so the lock is never waited for.
     arena: Mutex<Arena>,
 }
 
 impl Forward {
-    pub(super) fn new(spec: &Spec, network: Arc<Network>) -> Self {
+    pub(super) fn new(spec: Spec, network: Arc<Network>) -> Self {
         Self {
-            image_bytes: spec.side * spec.side * 3,
-            features: spec.features,
+            spec,
             arena: Mutex::new(network.arena()),
             network,
         }
@@ -49,8 +47,7 @@ impl InplaceOp2 for Forward {
         };
         let features = &mut features[contiguous(features_layout)?];
         let pixels = &pixels[contiguous(pixels_layout)?];
-        let images = pixels.len() / self.image_bytes;
-        if pixels.len() != images * self.image_bytes || features.len() != images * self.features {
+        if self.spec.check_lengths(pixels, features).is_err() {
             bail!(
                 "{} needs [n, side, side, 3] pixels and [n, d] features",
                 InplaceOp2::name(self)
@@ -58,9 +55,8 @@ impl InplaceOp2 for Forward {
         }
         // After a panic elsewhere the arena is as good as before: every image writes all that it reads.
         let mut arena = self.arena.lock().unwrap_or_else(PoisonError::into_inner);
-        let features = features.chunks_exact_mut(self.features);
-        for (pixels, features) in pixels.chunks_exact(self.image_bytes).zip(features) {
-            (self.network).forward(&mut arena, pixels, features, |_, _| ());
+        for (pixels, features) in self.spec.passes(pixels, features) {
+            self.network.forward(&mut arena, pixels, features, |_| ());
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
-//! From pixels to features: pretrained networks as functions of one image.
+//! From pixels to features: pretrained networks as functions of an image.
 //!
 //! A [`Model`] is a network ready to run: weights read, folded with their BatchNorms, packed for this CPU, and immutable, so that
-//! all workers of a process share it. [`Model::worker`] adds the memory that one image at a time needs and gives a [`Backbone`].
-//! Images never share a pass: on a CPU batching gains nothing (measured within 1 %), and so an image's features cannot
-//! depend on its neighbours.
+//! all workers of a process share it. [`Model::worker`] adds the memory that a pass needs and gives a [`Backbone`].
+//! [`TOGETHER`] images share a pass through the last layers, which have most of the weights. Each image's sums are formed as if it
+//! were alone, so its features cannot depend on its neighbours.
 //!
 //! - [`Architecture`]: which network. [`Options`]: how it is computed: [`Preprocessing`], [`Pooling`], [`Precision`], [`Family`].
 //! - [`Calibration`]: how large the outputs of each layer become, which int8 has to know beforehand.
@@ -37,23 +37,24 @@ pub use architecture::{Architecture, ResNet, Strides};
 pub use calibration::Calibration;
 pub use error::BackboneError;
 pub use head::Head;
-pub use kernels::Family;
+pub use kernels::{Family, TOGETHER};
 pub use model::{Model, Parameters};
 pub use options::{Options, Pooling, Precision};
 pub use preprocessing::Preprocessing;
 
-/// A function from one image to its features, with the memory that it needs.
+/// A function from an image to its features, with the memory that it needs.
 pub trait Backbone: Send {
     /// What it computes.
     fn spec(&self) -> &Spec;
 
-    /// Computes the features of one image.
+    /// Computes the features of n images, any number; it does [`TOGETHER`] at a time.
     ///
-    /// `pixels`: `[side, side, 3]` RGB, row by row; `features`: `[d]`, overwritten. The same pixels give the same bits,
-    /// whatever was computed before and on whichever worker.
+    /// `pixels`: `[n, side, side, 3]` RGB, row by row; `features`: `[n, d]`, overwritten. The same pixels give the same bits,
+    /// whatever is computed before or beside them and on whichever worker.
     ///
     /// # Errors
-    /// [`BackboneError::PixelCount`], [`BackboneError::FeatureCount`] where a length is another than [`Spec`]'s.
+    /// [`BackboneError::PixelCount`], [`BackboneError::FeatureCount`] where a length is not that of whole images by [`Spec`], or not
+    /// of as many.
     fn extract(&mut self, pixels: &[u8], features: &mut [f32]) -> Result<(), BackboneError>;
 }
 
@@ -70,20 +71,39 @@ pub struct Spec {
     pub identity: String,
 }
 
-/// That an image and its features have the lengths of `spec`.
-fn check_lengths(spec: &Spec, pixels: &[u8], features: &[f32]) -> Result<(), BackboneError> {
-    let expected = spec.side * spec.side * 3;
-    if pixels.len() != expected {
-        return Err(BackboneError::PixelCount {
-            found: pixels.len(),
-            expected,
-        });
+impl Spec {
+    /// Bytes of an image's pixels.
+    fn image_bytes(&self) -> usize {
+        self.side * self.side * 3
     }
-    if features.len() != spec.features {
-        return Err(BackboneError::FeatureCount {
-            found: features.len(),
-            expected: spec.features,
-        });
+
+    /// That images and features have these lengths, and are as many.
+    fn check_lengths(&self, pixels: &[u8], features: &[f32]) -> Result<(), BackboneError> {
+        let images = pixels.len().div_ceil(self.image_bytes());
+        let expected = images * self.image_bytes();
+        if pixels.len() != expected {
+            return Err(BackboneError::PixelCount {
+                found: pixels.len(),
+                expected,
+            });
+        }
+        let expected = images * self.features;
+        if features.len() != expected {
+            return Err(BackboneError::FeatureCount {
+                found: features.len(),
+                expected,
+            });
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// The images and their features, [`TOGETHER`] at a time.
+    fn passes<'a>(
+        &self,
+        pixels: &'a [u8],
+        features: &'a mut [f32],
+    ) -> impl Iterator<Item = (&'a [u8], &'a mut [f32])> + use<'a> {
+        let features = features.chunks_mut(TOGETHER * self.features);
+        pixels.chunks(TOGETHER * self.image_bytes()).zip(features)
+    }
 }

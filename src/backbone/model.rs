@@ -7,7 +7,7 @@ use super::options::{SIDE_MAX, SIDE_MIN};
 use super::pixels::{self, Pixels};
 use super::{
     Architecture, Backbone, BackboneError, Calibration, Head, Options, Precision, ResNet, Spec,
-    check_lengths,
+    TOGETHER,
 };
 use candle_core::{DType, Device, Tensor};
 use std::fmt;
@@ -199,23 +199,24 @@ impl Model {
     /// The network, without a head, as one operation on Candle's tensors, with buffers of its own; none for `pixels`.
     pub fn forward(&self) -> Option<Forward> {
         let network = self.network.as_ref()?;
-        Some(Forward::new(&self.body, network.clone()))
+        Some(Forward::new(self.body.clone(), network.clone()))
     }
 
-    /// The network, memory for it and room for its features, to look inside; none for `pixels`.
+    /// The network, memory for it and room for a pass's features, to look inside; none for `pixels`.
     pub(super) fn network(&self) -> Option<(&Network, Arena, Vec<f32>)> {
         let network = self.network.as_deref()?;
-        Some((network, network.arena(), vec![0.0; self.body.features]))
+        let features = vec![0.0; TOGETHER * self.body.features];
+        Some((network, network.arena(), features))
     }
 }
 
-/// One image at a time through Candle's door; after birth nothing is allocated but a few bytes of Candle's bookkeeping.
+/// A pass at a time through Candle's door; after birth nothing is allocated but a few bytes of Candle's bookkeeping.
 struct Worker {
     spec: Spec,
     forward: Forward,
-    /// `[side, side, 3]` u8.
+    /// `[TOGETHER, side, side, 3]` u8.
     pixels: Tensor,
-    /// `[d]` f32.
+    /// `[TOGETHER, d]` f32.
     features: Tensor,
 }
 
@@ -225,9 +226,9 @@ impl Worker {
             Tensor::zeros(shape, dtype, &Device::Cpu).expect("the CPU has tensors of every shape")
         };
         Self {
-            pixels: zeros(&[spec.side, spec.side, 3], DType::U8),
-            features: zeros(&[spec.features], DType::F32),
-            forward: Forward::new(&spec, network),
+            pixels: zeros(&[TOGETHER, spec.side, spec.side, 3], DType::U8),
+            features: zeros(&[TOGETHER, spec.features], DType::F32),
+            forward: Forward::new(spec.clone(), network),
             spec,
         }
     }
@@ -239,9 +240,15 @@ impl Backbone for Worker {
     }
 
     fn extract(&mut self, pixels: &[u8], features: &mut [f32]) -> Result<(), BackboneError> {
-        check_lengths(&self.spec, pixels, features)?;
-        fill(&self.pixels, pixels)?;
-        self.features.inplace_op2(&self.pixels, &self.forward)?;
-        take(&self.features, features)
+        self.spec.check_lengths(pixels, features)?;
+        for (pixels, features) in self.spec.passes(pixels, features) {
+            let images = features.len() / self.spec.features;
+            let room = self.pixels.narrow(0, 0, images)?;
+            let found = self.features.narrow(0, 0, images)?;
+            fill(&room, pixels)?;
+            found.inplace_op2(&room, &self.forward)?;
+            take(&found, features)?;
+        }
+        Ok(())
     }
 }

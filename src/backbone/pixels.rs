@@ -1,7 +1,7 @@
 //! The simplest backbone: the pixels of a 16x16 image are its features. It has no weights, so it shows the whole pipeline
 //! where there are none, and its numbers can be checked by eye.
 
-use super::{Backbone, BackboneError, Spec, check_lengths};
+use super::{Backbone, BackboneError, Spec};
 
 /// Input pixels on each side.
 const SIDE: usize = 16;
@@ -32,7 +32,7 @@ impl Backbone for Pixels {
     }
 
     fn extract(&mut self, pixels: &[u8], features: &mut [f32]) -> Result<(), BackboneError> {
-        check_lengths(&self.spec, pixels, features)?;
+        self.spec.check_lengths(pixels, features)?;
         for (feature, &value) in features.iter_mut().zip(pixels) {
             *feature = f32::from(value) / 255.0;
         }

@@ -20,6 +20,7 @@ use super::{
     Asked, Beginning, Clusterer, Job, Layout, Plan, Reprojected, Reprojection, Verdict,
     Verification,
 };
+use crate::backbone::TOGETHER;
 use crate::clusters::Outcome;
 use crate::dataflows;
 use crate::dataflows::online_pca::online_pca;
@@ -133,11 +134,9 @@ fn work(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>, worke
             metered = Instant::now();
             meter.meter();
         }
-        let image = job.images.next();
-        let busy = image.is_some();
-        image
-            .into_iter()
-            .for_each(|image| featuriser.featurise(image));
+        let images = job.images.next(TOGETHER, workers);
+        let busy = !images.is_empty();
+        featuriser.featurise(images);
         busy
     };
     if !step_while(worker, job, &mut between, |_| restoring.less_equal(&0)) {

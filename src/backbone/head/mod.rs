@@ -6,7 +6,7 @@
 mod tests;
 
 use super::kernels::{Dense, DenseArena, DenseLayer, Signs, tensor};
-use super::{Backbone, BackboneError, Family, Spec, check_lengths};
+use super::{Backbone, BackboneError, Family, Spec, TOGETHER};
 use safetensors::SafeTensors;
 use std::sync::Arc;
 
@@ -117,7 +117,7 @@ pub(super) struct Headed {
     spec: Spec,
     body: Box<dyn Backbone>,
     head: Arc<Head>,
-    /// The body's features.
+    /// The body's features of a pass.
     wide: Vec<f32>,
     /// Empty for signs.
     arena: DenseArena,
@@ -132,7 +132,7 @@ impl Headed {
         };
         Self {
             spec,
-            wide: vec![0.0; head.inputs],
+            wide: vec![0.0; TOGETHER * head.inputs],
             body,
             head,
             arena,
@@ -146,11 +146,18 @@ impl Backbone for Headed {
     }
 
     fn extract(&mut self, pixels: &[u8], features: &mut [f32]) -> Result<(), BackboneError> {
-        check_lengths(&self.spec, pixels, features)?;
-        self.body.extract(pixels, &mut self.wide)?;
-        match &self.head.kind {
-            Kind::Signs(signs) => signs.run(&self.wide, features),
-            Kind::Dense(dense) => dense.run(&mut self.arena, &self.wide, features),
+        self.spec.check_lengths(pixels, features)?;
+        for (pixels, features) in self.spec.passes(pixels, features) {
+            let images = features.len() / self.head.outputs;
+            let wide = &mut self.wide[..images * self.head.inputs];
+            self.body.extract(pixels, wide)?;
+            let wide = wide.chunks_exact(self.head.inputs);
+            for (wide, features) in wide.zip(features.chunks_exact_mut(self.head.outputs)) {
+                match &self.head.kind {
+                    Kind::Signs(signs) => signs.run(wide, features),
+                    Kind::Dense(dense) => dense.run(&mut self.arena, wide, features),
+                }
+            }
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use super::isa::Isa;
 use super::lanes::{Lanes, Task, place};
 use super::micro::PANEL;
 use super::quantise::Factors;
+use std::ops::Range;
 
 pub(super) use registers::{Values, granted};
 
@@ -60,8 +61,12 @@ pub(super) struct Tiles {
 
 /// What tiles multiply, with the outputs that they lead to.
 pub(super) struct Product<'a> {
+    pub(super) images: usize,
     pub(super) input: *const u8,
+    /// From one image to the next.
+    pub(super) input_bytes: usize,
     pub(super) output: *mut u8,
+    pub(super) output_bytes: usize,
     /// `[panel][run][word][32 outputs]`.
     pub(super) weights: &'a [u8],
     pub(super) bias: &'a [f32],
@@ -135,7 +140,8 @@ impl Tiles {
     /// Computes all outputs.
     ///
     /// # Safety
-    /// Inputs must be readable and outputs writable for the grids this was made for; runs, weights and bias must be theirs.
+    /// Inputs must be readable and outputs writable for the grids this was made for, in each image; runs, weights and bias must
+    /// be theirs.
     pub(super) unsafe fn run(&self, product: &Product) {
         let panels = product.bias.len() / PANEL;
         let panel_bytes = product.runs.len() * self.run_bytes;
@@ -144,64 +150,77 @@ impl Tiles {
         unsafe {
             self.shapes.enter();
             for (block, pairs) in self.pairs.chunks(self.block).enumerate() {
+                // So many images have few pairs together.
+                let together = (FEW_PAIRS / pairs.len()).max(1);
                 for panel in 0..panels {
-                    // What the first block has read, the next find in the second-level cache.
-                    let fetches = block == 0 && panel + 1 < panels;
                     let weights = product.weights.as_ptr().add(panel * panel_bytes);
-                    self.panel(product, pairs, panel, weights, fetches);
+                    for first in (0..product.images).step_by(together) {
+                        // What the first have read, the next find in the second-level cache.
+                        let fetches = block == 0 && first == 0 && panel + 1 < panels;
+                        let images = first..product.images.min(first + together);
+                        self.panel(product, images, pairs, panel, weights, fetches);
+                    }
                 }
             }
             self.shapes.leave();
         }
     }
 
-    /// All sums of some pairs with a panel's weights.
+    /// All sums of some pairs, in each of some images, with a panel's weights.
     unsafe fn panel(
         &self,
         product: &Product,
+        images: Range<usize>,
         pairs: &[[Corner; 2]],
         panel: usize,
         mut weights: *const u8,
         fetches: bool,
     ) {
         let mut sums = [Sums::EMPTY; FEW_PAIRS];
-        let (part_runs, places) = match pairs.len() {
+        let count = images.len() * pairs.len();
+        let (part_runs, places) = match count {
             ..=FEW_PAIRS => (PART_RUNS, FEW_PAIRS),
             _ => (product.runs.len(), 1),
         };
-        let lines = (self.run_bytes / LINE_BYTES).div_ceil(pairs.len());
+        let lines = (self.run_bytes / LINE_BYTES).div_ceil(count);
         let parts = product.runs.len().div_ceil(part_runs);
         for (part, runs) in product.runs.chunks(part_runs).enumerate() {
             let part_bytes = runs.len() * self.run_bytes;
-            for (i, pair) in pairs.iter().enumerate() {
-                let sums = &mut sums[i % places];
-                let skip = i * runs.len() * lines * LINE_BYTES;
-                let tensors = Tensors {
-                    inputs: pair.map(|corner| product.input.wrapping_add(corner.input as usize)),
-                    step: self.step,
-                    weights,
-                    run_bytes: self.run_bytes,
-                    runs,
-                    // What follows in memory is needed next, be it of this panel or not.
-                    fetch: weights.wrapping_add(part_bytes + skip),
-                    fetch_lines: if fetches || part + 1 < parts {
-                        lines
-                    } else {
-                        0
-                    },
-                };
-                // SAFETY: as the caller vouches; the pairs of a block are few, or each has its sums' place for itself.
-                unsafe {
-                    multiply(self.values, &tensors, sums, part == 0);
-                    if part + 1 == parts {
-                        self.isa.enter(Finish {
-                            tiles: self,
-                            pair,
-                            panel,
-                            product,
-                            sums,
-                        });
+            let mut i = 0;
+            for image in images.clone() {
+                let input = product.input.wrapping_add(image * product.input_bytes);
+                for pair in pairs {
+                    let sums = &mut sums[i % places];
+                    let skip = i * runs.len() * lines * LINE_BYTES;
+                    let tensors = Tensors {
+                        inputs: pair.map(|corner| input.wrapping_add(corner.input as usize)),
+                        step: self.step,
+                        weights,
+                        run_bytes: self.run_bytes,
+                        runs,
+                        // What follows in memory is needed next, be it of this panel or not.
+                        fetch: weights.wrapping_add(part_bytes + skip),
+                        fetch_lines: if fetches || part + 1 < parts {
+                            lines
+                        } else {
+                            0
+                        },
+                    };
+                    // SAFETY: as the caller vouches; the pairs of a block are few, or each has its sums' place for itself.
+                    unsafe {
+                        multiply(self.values, &tensors, sums, part == 0);
+                        if part + 1 == parts {
+                            self.isa.enter(Finish {
+                                tiles: self,
+                                image,
+                                pair,
+                                panel,
+                                product,
+                                sums,
+                            });
+                        }
                     }
+                    i += 1;
                 }
             }
             weights = weights.wrapping_add(part_bytes);
@@ -212,6 +231,7 @@ impl Tiles {
 /// The ends of a convolution: bias, residual, activation.
 struct Finish<'a> {
     tiles: &'a Tiles,
+    image: usize,
     pair: &'a [Corner; 2],
     panel: usize,
     product: &'a Product<'a>,
@@ -222,6 +242,7 @@ impl Task for Finish<'_> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
         let (tiles, to) = (self.tiles, self.tiles.to);
+        let image = self.image * self.product.output_bytes;
         for (tile, corner) in self.pair.iter().enumerate() {
             let sums = self.sums.of(tile);
             let (mut row, mut y, mut x) = (0, corner.y as usize, corner.x as usize);
@@ -233,7 +254,7 @@ impl Task for Finish<'_> {
                     // SAFETY: these pixels lie in the output, for which the caller of `Tiles::run` vouches; `multiply` has
                     // written all sums of the tile's rows.
                     unsafe {
-                        let output = self.product.output.add(to.at(y, x + first - row));
+                        let output = self.product.output.add(image + to.at(y, x + first - row));
                         self.pixels::<L>(sums.add(first * PANEL), inside - first, output);
                     }
                 }

@@ -4,7 +4,7 @@
 //! planes: `[block][y][x][64 bytes]`); where a 3x3 reads, a border
 //! of zeros is stored, which is never written and so never cleared again. A 1x1, a strided 1x1 and a 3x3 then differ only in
 //! the list of runs and the step between pixels: there is no im2col and no pointer per pixel.
-//! The order of loops is panel of 32 outputs, then tiles; while a panel is at work the next one's weights are prefetched.
+//! The order of loops is panel of 32 outputs, images, then tiles; while a panel is at work the next one's weights are prefetched.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use super::amx;
@@ -137,23 +137,24 @@ pub(super) struct Reading {
 
 /// How the outputs are cut into what is computed at once.
 enum Work {
-    Segments(Vec<Place>),
+    Segments(Segments),
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     Tiles(amx::Tiles),
 }
 
-/// One or two segments of equal length, and the kernel for them.
-struct Place {
-    input: [u32; 2],
-    output: [u32; 2],
-    kernel: Kernel,
+/// The segments of an image. Those that no other of it is as long as find one in the next image.
+#[derive(Default)]
+struct Segments {
+    pairs: Vec<([Segment; 2], Kernel)>,
+    /// Each with the kernels for one and for two.
+    singles: Vec<(Segment, [Kernel; 2])>,
 }
 
 /// Byte offsets of one segment.
 #[derive(Clone, Copy)]
 struct Segment {
-    input: usize,
-    output: usize,
+    input: u32,
+    output: u32,
 }
 
 /// The tap of weights that a packed value comes from: (input channel, row, column), or none for padding.
@@ -173,7 +174,7 @@ pub(super) struct Direct {
     accumulate: bool,
     /// What outputs are clipped to.
     bounds: [f32; 2],
-    /// What the buffers must hold at least, for the tables to stay inside them.
+    /// What the buffers must hold for each image, for the tables to stay inside them.
     input_bytes: usize,
     output_bytes: usize,
 }
@@ -295,7 +296,7 @@ impl Direct {
         let work = match isa.tiles() {
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             true => Work::Tiles(amx::Tiles::new(isa, words / runs.len(), reading, bytes, to)),
-            _ => Work::Segments(places(&isa.kernels(access), reading, to)),
+            _ => Work::Segments(Segments::new(&isa.kernels(access), reading, to)),
         };
         let factors = Factors {
             sums: vec![1.0; panels * PANEL],
@@ -330,21 +331,29 @@ impl Direct {
         self
     }
 
-    /// Computes all outputs; `input` and `output` have the grids this convolution was built for.
-    pub(super) fn run(&self, input: &[u8], output: &mut [u8]) {
-        assert!(input.len() >= self.input_bytes && output.len() >= self.output_bytes);
+    /// Computes all outputs of `images`, which lie one behind the other; `input` and `output` have the grids this convolution was
+    /// built for.
+    pub(super) fn run(&self, images: usize, input: &[u8], output: &mut [u8]) {
+        assert!(images > 0);
+        assert!(input.len() >= images * self.input_bytes);
+        assert!(output.len() >= images * self.output_bytes);
         let (input, output) = (input.as_ptr(), output.as_mut_ptr());
         match &self.work {
-            // SAFETY: `places` and `runs` lead to pixels of the two grids only, as their constructors show; that the buffers
-            // hold these was asserted.
-            Work::Segments(places) => unsafe { self.by_segments(places, input, output) },
+            // SAFETY: segments and `runs` lead to pixels of the two grids only, as their constructors show; that the buffers
+            // hold these for each image was asserted.
+            Work::Segments(segments) => unsafe {
+                self.by_segments(segments, images, input, output)
+            },
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            // SAFETY: the tiles were made for the two grids, which the buffers hold, as asserted; weights, bias and runs are
-            // those that `packed` made with them.
+            // SAFETY: the tiles were made for the two grids, which the buffers hold for each image, as asserted; weights, bias
+            // and runs are those that `packed` made with them.
             Work::Tiles(tiles) => unsafe {
                 tiles.run(&amx::Product {
+                    images,
                     input,
+                    input_bytes: self.input_bytes,
                     output,
+                    output_bytes: self.output_bytes,
                     weights: &self.weights,
                     bias: &self.bias,
                     factors: &self.factors,
@@ -356,9 +365,16 @@ impl Direct {
         }
     }
 
-    unsafe fn by_segments(&self, places: &[Place], input: *const u8, output: *mut u8) {
+    unsafe fn by_segments(
+        &self,
+        segments: &Segments,
+        images: usize,
+        input: *const u8,
+        output: *mut u8,
+    ) {
         let panels = self.bias.len() / PANEL;
-        let run_lines = (self.panel_bytes / 64).div_ceil(places.len() * self.runs.len());
+        let calls = images * segments.pairs.len() + images.div_ceil(2) * segments.singles.len();
+        let run_lines = (self.panel_bytes / 64).div_ceil(calls * self.runs.len());
         let [floor, ceiling] = self.bounds;
         for panel in 0..panels {
             let (block, byte) = place(panel * PANEL, self.value_bytes);
@@ -366,15 +382,17 @@ impl Direct {
             // What tiles this few can't fetch on their way would only drive out what they need.
             let fetches = panel + 1 < panels && run_lines <= BLOCK_WORDS;
             let fetch_lines = if fetches { run_lines } else { 0 };
-            for (t, place) in places.iter().enumerate() {
+            let weights = self.weights.as_ptr().wrapping_add(panel * self.panel_bytes);
+            let mut fetch = weights.wrapping_add(self.panel_bytes);
+            let mut compute = |images: [usize; 2], segments: [Segment; 2], kernel: Kernel| {
+                let from = |i: usize| images[i] * self.input_bytes + segments[i].input as usize;
+                let to = |i: usize| images[i] * self.output_bytes + segments[i].output as usize;
                 // SAFETY: the caller vouches for inputs and outputs. The weights hold `panels` panels, bias and factors 32
                 // values each. The kernel was made by the `Isa` of this model.
                 unsafe {
-                    let weights = self.weights.as_ptr().add(panel * self.panel_bytes);
-                    let skip = t * self.runs.len() * fetch_lines * 64;
-                    (place.kernel)(&Tile {
-                        input: place.input.map(|at| input.add(at as usize)),
-                        output: place.output.map(|at| output.add(at as usize + panel_at)),
+                    kernel(&Tile {
+                        input: [0, 1].map(|i| input.add(from(i))),
+                        output: [0, 1].map(|i| output.add(to(i) + panel_at)),
                         output_pitch: self.output_pitch,
                         weights: weights.cast(),
                         bias: self.bias.as_ptr().add(panel * PANEL),
@@ -384,9 +402,21 @@ impl Direct {
                         accumulate: self.accumulate,
                         floor,
                         ceiling,
-                        fetch: weights.wrapping_add(self.panel_bytes + skip),
+                        fetch,
                         fetch_lines,
                     });
+                }
+                fetch = fetch.wrapping_add(self.runs.len() * fetch_lines * 64);
+            };
+            for first in (0..images).step_by(2) {
+                let last = (first + 1).min(images - 1);
+                for image in first..=last {
+                    for (pair, kernel) in &segments.pairs {
+                        compute([image; 2], *pair, *kernel);
+                    }
+                }
+                for (segment, kernels) in &segments.singles {
+                    compute([first, last], [*segment; 2], kernels[last - first]);
                 }
             }
         }
@@ -402,33 +432,34 @@ pub(super) fn put_value(to: &mut Block, word: usize, part: usize, per_word: usiz
     }
 }
 
-/// Cuts every row of `to` into segments of nearly equal length and pairs those of equal length, across rows where need be.
-fn places(kernels: &Kernels, reading: Reading, to: Grid) -> Vec<Place> {
-    let mut places = Vec::new();
-    let mut waiting: [Option<Segment>; SEGMENT + 1] = [None; SEGMENT + 1];
-    let place = |a: Segment, b: Segment, kernel| Place {
-        input: [a.input as u32, b.input as u32],
-        output: [a.output as u32, b.output as u32],
-        kernel,
-    };
-    let count = to.width.div_ceil(SEGMENT);
-    for y in 0..to.height {
-        for i in 0..count {
-            let (x, next) = (i * to.width / count, (i + 1) * to.width / count);
-            let segment = Segment {
-                input: reading.origin + y * reading.row + x * reading.step,
-                output: to.at(y, x),
-            };
-            match waiting[next - x].take() {
-                Some(first) => places.push(place(first, segment, kernels.two(next - x))),
-                None => waiting[next - x] = Some(segment),
+impl Segments {
+    /// Cuts every row of `to` into segments of nearly equal length and pairs those of equal length, across rows where need be.
+    fn new(kernels: &Kernels, reading: Reading, to: Grid) -> Self {
+        let mut segments = Self::default();
+        let mut waiting: [Option<Segment>; SEGMENT + 1] = [None; SEGMENT + 1];
+        let count = to.width.div_ceil(SEGMENT);
+        for y in 0..to.height {
+            for i in 0..count {
+                let (x, next) = (i * to.width / count, (i + 1) * to.width / count);
+                let segment = Segment {
+                    input: (reading.origin + y * reading.row + x * reading.step) as u32,
+                    output: to.at(y, x) as u32,
+                };
+                match waiting[next - x].take() {
+                    Some(first) => {
+                        let pair = ([first, segment], kernels.two(next - x));
+                        segments.pairs.push(pair);
+                    }
+                    None => waiting[next - x] = Some(segment),
+                }
             }
         }
+        for (pixels, segment) in waiting.into_iter().enumerate() {
+            let kernels = |s| (s, [kernels.one(pixels), kernels.two(pixels)]);
+            segments.singles.extend(segment.map(kernels));
+        }
+        segments
     }
-    for (pixels, segment) in waiting.into_iter().enumerate() {
-        places.extend(segment.map(|s| place(s, s, kernels.one(pixels))));
-    }
-    places
 }
 
 // `BLOCK_WORDS` words are one block of 64 bytes whatever the precision, so offsets never change with it.

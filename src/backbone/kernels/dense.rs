@@ -87,7 +87,7 @@ impl Dense {
             let [input, output] = vectors
                 .get_disjoint_mut([index, index + 1])
                 .expect("neighbours differ");
-            layer.run(input, output);
+            layer.run(1, input, output);
         }
         let last = vectors[self.layers.len()].words_mut();
         to.copy_from_slice(&last[..self.outputs]);

@@ -93,6 +93,11 @@ impl Input {
         self.side
     }
 
+    /// Bytes of an image's pixels, before they are numbers.
+    pub(super) fn pixel_bytes(&self) -> usize {
+        self.side * self.side * CHANNELS
+    }
+
     /// Bytes from one row to the next.
     pub(super) fn row_bytes(&self) -> usize {
         self.row_values() * self.value_bytes
@@ -109,7 +114,7 @@ impl Input {
 
     /// Writes an image, `[side, side, 3]` RGB.
     pub(super) fn fill(&self, image: &mut Block, pixels: &[u8]) {
-        assert!(pixels.len() == self.side * self.side * CHANNELS);
+        assert!(pixels.len() == self.pixel_bytes());
         match self.value_bytes {
             1 if self.colours == [0, 1, 2] => self.levels(image, pixels),
             1 => self.numbers(&mut image[..], pixels, |bits| bits as u8),

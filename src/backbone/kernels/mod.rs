@@ -1,4 +1,4 @@
-//! CPU inference kernels: a network's forward pass for one image on one core.
+//! CPU inference kernels: a network's forward pass on one core.
 //!
 //! Read in this order:
 //! - `lanes`: a register of channels, the one thing that differs between instruction sets; `x86` implements it; `isa` picks.
@@ -9,8 +9,9 @@
 //! - `source`: weights in, BatchNorm folded; `quantise`: these as bytes, for int8. `input`: pixels in. `plan`: layers and the buffers between them; `networks`: which
 //!   layers. `network`: the plan carried out. `dense` and `signs`: what heads compute. `peak`: the micro-kernel by itself, to measure.
 //!
-//! What holds: no thread, no lock, no allocation while an image runs; sums are formed in one order that depends on the shape of
-//! a layer only, so an image's bits depend on nothing but its pixels, the weights, the precision and the family.
+//! What holds: no thread, no lock, no allocation while images run; sums are formed in one order that depends on the shape of
+//! a layer only, so an image's bits depend on nothing but its pixels, the weights, the precision and the family: not on the
+//! image beside it either.
 //! All `unsafe` of the computation is in this folder: raw addresses inside the kernels, behind functions that take slices and
 //! assert their extents. (What else of it the crate has are single calls of the system, the allocator and librdkafka; the compiler
 //! refuses any other.)
@@ -45,6 +46,7 @@ mod tests;
 
 pub(super) use dense::{Dense, DenseArena, DenseLayer};
 pub use isa::Family;
+pub use network::TOGETHER;
 pub(super) use network::{Arena, Network};
 pub(super) use peak::peak;
 pub(super) use quantise::Ranges;

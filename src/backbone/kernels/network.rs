@@ -1,4 +1,7 @@
-//! A network as a list of steps over a fixed set of buffers: planned once per model (`plan`), run once per image.
+//! A network as a list of steps over a fixed set of buffers: planned once per model (`plan`), run for some images at a time.
+//!
+//! The first steps take image by image, whose maps then stay in the nearest caches. The last ones have small maps and most of the
+//! weights: they take all images side by side, so that the weights come from memory once for all of them.
 
 use super::conv::{Direct, Grid};
 use super::convert::Convert;
@@ -15,6 +18,12 @@ use super::stem::Stem;
 use super::winograd::Winograd;
 use crate::backbone::architecture::Architecture;
 use crate::backbone::{BackboneError, Options, Pooling};
+use std::ops::Range;
+
+/// How many images a network computes side by side at most. More gain nothing that can be measured, and wait longer.
+pub const TOGETHER: usize = 2;
+/// From the layer on whose maps, and those of all behind it, have no more pixels than this, images go side by side.
+const FEW_PIXELS: usize = 64;
 
 pub(super) enum Operator {
     Stem(Stem),
@@ -60,8 +69,10 @@ pub(in crate::backbone) struct Network {
     isa: Isa,
     input: Input,
     steps: Vec<Step>,
+    /// Steps that take one image at a time.
+    alone: usize,
     /// Those behind the input's.
-    buffers_bytes: Vec<usize>,
+    buffers: Vec<Buffer>,
     scratch_bytes: usize,
     /// The buffer that is pooled to features, and its shape.
     last: (usize, Grid),
@@ -70,7 +81,24 @@ pub(in crate::backbone) struct Network {
     unit: Option<f32>,
 }
 
-/// All memory that one image at a time needs.
+/// What holds the maps of one image, or of as many as are computed together.
+#[derive(Clone, Copy)]
+struct Buffer {
+    image_bytes: usize,
+    images: usize,
+}
+
+impl Buffer {
+    /// Where an image's maps begin.
+    fn at(&self, image: usize) -> usize {
+        match self.images {
+            1 => 0,
+            _ => image * self.image_bytes,
+        }
+    }
+}
+
+/// All memory that a worker needs.
 pub(in crate::backbone) struct Arena {
     /// The first holds the input.
     buffers: Vec<Block>,
@@ -101,11 +129,23 @@ impl Network {
         let (last, unit) = (Plan::buffer(maps), plan.step(maps));
         let (steps, grids) = plan.finish()?;
         let scratch = steps.iter().map(|step| step.operator.scratch_bytes());
+        let large = |step: &Step| grids[step.output - 1].area() > FEW_PIXELS;
+        // The first reads pixels, of which there is one image.
+        let alone = steps.iter().rposition(large).map_or(1, |last| last + 1);
+        let shared = |index| {
+            let mut together = steps[alone..].iter();
+            together.any(|step| step.input == index || step.output == index)
+        };
+        let buffer = |(i, grid): (usize, &Grid)| Buffer {
+            image_bytes: grid.bytes(),
+            images: if shared(i + 1) { TOGETHER } else { 1 },
+        };
         Ok(Self {
             isa,
             scratch_bytes: scratch.max().unwrap_or(0),
-            buffers_bytes: grids.iter().map(Grid::bytes).collect(),
+            buffers: grids.iter().enumerate().map(buffer).collect(),
             input,
+            alone,
             steps,
             last: (last, grids[last - 1]),
             pooling: options.pooling,
@@ -115,36 +155,61 @@ impl Network {
 
     /// The memory of one worker.
     pub(in crate::backbone) fn arena(&self) -> Arena {
-        let zeroed = self.buffers_bytes.iter().map(|bytes| Block::zeroed(*bytes));
+        let zeroed = |buffer: &Buffer| Block::zeroed(buffer.images * buffer.image_bytes);
+        let zeroed = self.buffers.iter().map(zeroed);
         Arena {
             buffers: std::iter::once(self.input.memory()).chain(zeroed).collect(),
             scratch: Block::zeroed(self.scratch_bytes),
         }
     }
 
-    /// Features `[d]` of one image of `[side, side, 3]` RGB. After each step `lap` is told its name and operations.
+    /// Features `[n, d]` of images `[n, side, side, 3]` RGB, [`TOGETHER`] at most. After each step `lap` is told its place and name,
+    /// and of how many images it was.
     pub(in crate::backbone) fn forward(
         &self,
         arena: &mut Arena,
         pixels: &[u8],
         features: &mut [f32],
-        mut lap: impl FnMut(&str, f64),
+        mut lap: impl FnMut(Lap),
     ) {
-        self.input.fill(&mut arena.buffers[0], pixels);
-        lap("pixels", 0.0);
-        self.maps(arena, |step, _| lap(&step.name, step.flops));
+        let images = pixels.len() / self.input.pixel_bytes();
+        assert!((1..=TOGETHER).contains(&images) && features.len().is_multiple_of(images));
+        let (alone, together) = self.steps.split_at(self.alone);
+        let mut lap = |place, name: &str, flops, images| {
+            lap(Lap {
+                place,
+                name,
+                flops,
+                images,
+            });
+        };
+        for (image, pixels) in pixels.chunks_exact(self.input.pixel_bytes()).enumerate() {
+            self.input.fill(&mut arena.buffers[0], pixels);
+            lap(0, "pixels", 0.0, 1);
+            for (i, step) in alone.iter().enumerate() {
+                self.step(step, arena, image..image + 1);
+                lap(1 + i, &step.name, step.flops, 1);
+            }
+        }
+        for (i, step) in together.iter().enumerate() {
+            self.step(step, arena, 0..images);
+            lap(1 + self.alone + i, &step.name, step.flops, images);
+        }
         let (last, from) = self.last;
-        Pool {
-            pooling: self.pooling,
-            from,
-            input: &arena.buffers[last],
-            features,
+        let width = features.len() / images;
+        for (image, features) in features.chunks_exact_mut(width).enumerate() {
+            Pool {
+                pooling: self.pooling,
+                from,
+                input: &arena.buffers[last][self.buffers[last - 1].at(image)..],
+                features,
+            }
+            .run(self.isa);
+            if let Some(unit) = self.unit {
+                features.iter_mut().for_each(|feature| *feature *= unit);
+            }
         }
-        .run(self.isa);
-        if let Some(unit) = self.unit {
-            features.iter_mut().for_each(|feature| *feature *= unit);
-        }
-        lap("pooling", 0.0);
+        lap(1 + self.steps.len(), "pooling", 0.0, images);
     }
 
     /// Runs one image for what lies between: `seen` is told each layer's name and all its outputs, with zeros among them where
@@ -157,29 +222,62 @@ impl Network {
     ) {
         assert!(self.isa.value_bytes() == 4);
         self.input.fill(&mut arena.buffers[0], pixels);
-        self.maps(arena, |step, output| {
-            if let Some(layer) = step.layer() {
-                seen(layer, output.words_mut());
-            }
-        });
-    }
-
-    /// Carries out all steps on the pixels in the first buffer; `done` is told each with what it wrote.
-    fn maps(&self, arena: &mut Arena, mut done: impl FnMut(&Step, &mut Block)) {
         for step in &self.steps {
-            let [input, output] = arena
-                .buffers
-                .get_disjoint_mut([step.input, step.output])
-                .expect("a step's buffers differ, as planned");
-            match &step.operator {
-                Operator::Stem(stem) => stem.run(input, output, &mut arena.scratch),
-                Operator::Direct(direct) => direct.run(input, output),
-                Operator::Winograd(winograd) => winograd.run(input, output, &mut arena.scratch),
-                Operator::Depthwise(depthwise) => depthwise.run(input, output),
-                Operator::Max2(maximum) => maximum.run(self.isa, input, output),
-                Operator::Convert(convert) => convert.run(self.isa, input, output),
+            self.step(step, arena, 0..1);
+            if let Some(layer) = step.layer() {
+                let values = self.buffers[step.output - 1].image_bytes / 4;
+                seen(layer, &arena.buffers[step.output].words_mut()[..values]);
             }
-            done(step, output);
         }
     }
+
+    /// Carries out a step on some images.
+    fn step(&self, step: &Step, arena: &mut Arena, images: Range<usize>) {
+        let Arena { buffers, scratch } = arena;
+        let [input, output] = buffers
+            .get_disjoint_mut([step.input, step.output])
+            .expect("a step's buffers differ, as planned");
+        // The input's has one image.
+        let from = |image| (step.input.checked_sub(1)).map_or(0, |i| self.buffers[i].at(image));
+        let to = |image| self.buffers[step.output - 1].at(image);
+        let mut each = |run: &mut dyn FnMut(&[u8], &mut [u8])| {
+            (images.clone()).for_each(|image| run(&input[from(image)..], &mut output[to(image)..]));
+        };
+        let (first, count) = (images.start, images.len());
+        match &step.operator {
+            Operator::Stem(stem) => each(&mut |input, output| stem.run(input, output, scratch)),
+            Operator::Depthwise(depthwise) => {
+                each(&mut |input, output| depthwise.run(input, output))
+            }
+            Operator::Max2(maximum) => {
+                each(&mut |input, output| maximum.run(self.isa, input, output))
+            }
+            Operator::Convert(convert) => {
+                each(&mut |input, output| convert.run(self.isa, input, output))
+            }
+            Operator::Direct(direct) => {
+                direct.run(count, &input[from(first)..], &mut output[to(first)..]);
+            }
+            Operator::Winograd(winograd) => {
+                winograd.run(
+                    count,
+                    &input[from(first)..],
+                    &mut output[to(first)..],
+                    scratch,
+                );
+            }
+        }
+    }
+}
+
+/// A step that was carried out.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::backbone) struct Lap<'a> {
+    /// Its place in the order of steps.
+    pub(in crate::backbone) place: usize,
+    pub(in crate::backbone) name: &'a str,
+    /// Floating-point operations an image.
+    pub(in crate::backbone) flops: f64,
+    /// How many images it was for.
+    pub(in crate::backbone) images: usize,
 }

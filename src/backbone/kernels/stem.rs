@@ -66,7 +66,7 @@ impl Stem {
         for y in 0..self.pooled.height {
             for r in 2 * y..=last(y) {
                 let row = &mut scratch[r % RING * ring_bytes..][..ring_bytes];
-                self.row.run(&image[2 * r * self.row_bytes..], row);
+                self.row.run(1, &image[2 * r * self.row_bytes..], row);
             }
             MaxRow {
                 rows: [(2 * y).saturating_sub(1), 2 * y, last(y)]

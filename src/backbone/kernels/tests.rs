@@ -183,6 +183,7 @@ fn instruction_sets() -> Vec<(String, Isa)> {
 #[derive(Clone, Debug)]
 struct Case {
     seed: u64,
+    images: usize,
     height: usize,
     width: usize,
     cin: usize,
@@ -210,9 +211,11 @@ fn case() -> impl Strategy<Value = Case> {
         activation(),
         any::<bool>(),
         0..3usize,
+        1..4usize,
     );
     (any::<u64>(), size, kind).prop_map(|(seed, size, kind)| Case {
         seed,
+        images: kind.5,
         height: size.0,
         width: size.1,
         cin: size.2,
@@ -234,29 +237,29 @@ enum Tolerance {
     Together(f64),
 }
 
-/// Runs a convolution of either kind and compares.
+/// Runs a convolution of either kind, on images side by side, and compares.
 fn check(name: &str, isa: Isa, case: &Case, m: Option<usize>, tolerance: Tolerance) {
     let mut random = random(case.seed);
-    let input = Image::of([case.cin, case.height, case.width], |_| {
-        stored(isa, random())
-    });
     let folded = folded(isa, [case.cout, case.cin, case.k], &mut random);
-    let mut want = input.convolved(&folded, case.stride, false);
-    let norm: f64 = want.values.iter().map(|v| v * v).sum();
-    let mut scale = input.convolved(&folded, case.stride, true);
-    let residual = Image::of(want.shape, |_| stored(isa, random()));
-    if case.accumulate {
-        want = want.plus(&residual);
-        scale.values.iter_mut().for_each(|v| *v += 1.0);
-    }
-    want = want.activated(case.activation);
+    let mut images = |shape| -> Vec<Image> {
+        let image = |_| Image::of(shape, |_| stored(isa, random()));
+        (0..case.images).map(image).collect()
+    };
+    let inputs = images([case.cin, case.height, case.width]);
+    let [height, width] =
+        [case.height, case.width].map(|size| outputs(size, case.k, case.stride, case.k / 2));
+    let residuals = images([case.cout, height, width]);
     let overhang = |side: usize| m.map_or(0, |m| side.next_multiple_of(m) - side);
     let border = case.k / 2 + case.spare_border + overhang(case.height).max(overhang(case.width));
-    let from = Grid::new(isa, input.shape, border);
-    let to = Grid::new(isa, want.shape, case.spare_border);
-    let input = pack(isa, from, &input);
+    let from = Grid::new(isa, inputs[0].shape, border);
+    let to = Grid::new(isa, residuals[0].shape, case.spare_border);
+    let stack = |grid: Grid, images: &[Image]| -> Vec<u8> {
+        let packed = |image| pack(isa, grid, image)[..grid.bytes()].to_vec();
+        images.iter().flat_map(packed).collect()
+    };
+    let input = stack(from, &inputs);
     // Without accumulation whatever lies in the output must not matter.
-    let mut output = pack(isa, to, &residual);
+    let mut output = stack(to, &residuals);
     let epilogue = Epilogue {
         accumulate: case.accumulate,
         activation: case.activation,
@@ -265,34 +268,49 @@ fn check(name: &str, isa: Isa, case: &Case, m: Option<usize>, tolerance: Toleran
         Some(m) => {
             let convolution = Winograd::new(isa, &folded, m, epilogue, from, to);
             let mut scratch = vec![0xff; convolution.scratch_bytes()];
-            convolution.run(&input, &mut output, &mut scratch);
+            convolution.run(case.images, &input, &mut output, &mut scratch);
         }
         None => {
-            Direct::blocked(isa, &folded, case.stride, epilogue, from, to).run(&input, &mut output);
+            let convolution = Direct::blocked(isa, &folded, case.stride, epilogue, from, to);
+            convolution.run(case.images, &input, &mut output);
         }
     }
-    let got = unpack(isa, to, case.cout, &output);
+    let outputs = output.chunks_exact(to.bytes());
+    for ((input, residual), output) in inputs.iter().zip(&residuals).zip(outputs) {
+        let mut want = input.convolved(&folded, case.stride, false);
+        let norm = want.values.iter().map(|v| v * v).sum();
+        let mut scale = input.convolved(&folded, case.stride, true);
+        if case.accumulate {
+            want = want.plus(residual);
+            scale.values.iter_mut().for_each(|v| *v += 1.0);
+        }
+        want = want.activated(case.activation);
+        let got = unpack(isa, to, case.cout, output);
+        let what = format!("{name}, {case:?}");
+        compare(&what, isa, [&got, &want, &scale], norm, tolerance);
+        let inside = pack(isa, to, &got);
+        assert!(
+            inside[..to.bytes()] == *output,
+            "{what}: wrote into the border or behind the last channel"
+        );
+    }
+}
+
+/// Holds what was got to what is wanted. `scale` is the sum of the terms' magnitudes, `norm` the square of all sums.
+fn compare(what: &str, isa: Isa, [got, want, scale]: [&Image; 3], norm: f64, tolerance: Tolerance) {
     let mut squares = 0.0;
     for (i, (got, want)) in got.values.iter().zip(&want.values).enumerate() {
         let rounded = (got - want).abs() - want.abs() * rounding(isa);
         squares += rounded.max(0.0).powi(2);
         if let Tolerance::Each(tolerance) = tolerance {
             let bound = tolerance * scale.values[i];
-            assert!(
-                rounded <= bound,
-                "{name}, value {i}: {got} for {want}, {case:?}"
-            );
+            assert!(rounded <= bound, "value {i}: {got} for {want}, {what}");
         }
     }
     if let Tolerance::Together(tolerance) = tolerance {
         let error = (squares / norm).sqrt();
-        assert!(error <= tolerance, "{name}: relative L2 {error}, {case:?}");
+        assert!(error <= tolerance, "relative L2 {error}, {what}");
     }
-    let inside = pack(isa, to, &got);
-    assert!(
-        *inside == *output,
-        "{name} wrote into the border or behind the last channel, {case:?}"
-    );
 }
 
 /// Relative error of storing a result.
@@ -337,6 +355,7 @@ proptest! {
 fn large_maps_are_convolved_as_small_ones() {
     let case = Case {
         seed: 11,
+        images: 2,
         height: 60,
         width: 70,
         cin: 64,
@@ -373,9 +392,10 @@ fn fused_families_agree_bit_for_bit() {
     let input = pack(wide, from, &input);
     let outputs = [wide, narrow].map(|isa| {
         let mut outputs = [Block::zeroed(to.bytes()), Block::zeroed(to.bytes())];
-        Direct::blocked(isa, &folded, 1, epilogue, from, to).run(&input, &mut outputs[0]);
+        Direct::blocked(isa, &folded, 1, epilogue, from, to).run(1, &input, &mut outputs[0]);
         let winograd = Winograd::new(isa, &folded, 4, epilogue, from, to);
         winograd.run(
+            1,
             &input,
             &mut outputs[1],
             &mut vec![0; winograd.scratch_bytes()],

@@ -9,6 +9,7 @@ use super::isa::{Access, Isa};
 use super::lanes::{Lanes, Task, place};
 use super::memory::Block;
 use super::micro::{BLOCK_WORDS, Kernels, PANEL, SEGMENT, Tile};
+use super::network::TOGETHER;
 use super::transform::{input_tile, output_tile, weight_transform};
 
 /// Tiles transformed together, and from how many tiles on. Many tiles are an early layer's: its weights are small, and groups
@@ -42,9 +43,10 @@ pub(super) struct Winograd {
     epilogue: Epilogue,
     from: Grid,
     to: Grid,
-    /// Tiles in a row of the output, in all, and in a group.
+    /// Tiles in a row of the output, and in an image.
     across: usize,
     tiles: usize,
+    /// The most tiles of a group.
     group: usize,
     /// One a channel block of V.
     runs: Vec<u32>,
@@ -91,7 +93,7 @@ impl Winograd {
         } else {
             SMALL_GROUP
         };
-        let group = tiles.div_ceil(tiles.div_ceil(most));
+        let group = most.min(tiles * TOGETHER);
         Self {
             isa,
             kernels: isa.kernels(Access::Products),
@@ -117,18 +119,22 @@ impl Winograd {
         (self.m + 2) * (self.m + 2)
     }
 
-    /// Computes all outputs; `input` and `output` have the grids this convolution was built for.
-    pub(super) fn run(&self, input: &[u8], output: &mut [u8], scratch: &mut [u8]) {
-        assert!(input.len() >= self.from.bytes() && output.len() >= self.to.bytes());
+    /// Computes all outputs of `images`, which lie one behind the other; `input` and `output` have the grids this convolution was
+    /// built for.
+    pub(super) fn run(&self, images: usize, input: &[u8], output: &mut [u8], scratch: &mut [u8]) {
+        assert!(input.len() >= images * self.from.bytes());
+        assert!(output.len() >= images * self.to.bytes());
         assert!(scratch.len() >= self.scratch_bytes());
-        for first in (0..self.tiles).step_by(self.group) {
+        let tiles = images * self.tiles;
+        let group = tiles.div_ceil(tiles.div_ceil(self.group));
+        for first in (0..tiles).step_by(group) {
             let group = Group {
                 shape: self,
                 first,
-                count: self.group.min(self.tiles - first),
+                count: group.min(tiles - first),
                 v: scratch.as_mut_ptr(),
             };
-            // SAFETY: the buffers hold the grids and the scratch, as asserted; the border holds what the last tiles read
+            // SAFETY: the buffers hold the grids of each image and the scratch, as asserted; the border holds what the last tiles read
             // past the edge, as `new` asserted; what they would write there is clipped.
             unsafe {
                 match self.m {
@@ -239,10 +245,15 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    /// The output pixel (y, x) at the corner of the group's tile `t`.
-    fn corner(&self, t: usize) -> (usize, usize) {
+    /// The image of the group's tile `t`, and the output pixel (y, x) at its corner.
+    fn corner(&self, t: usize) -> (usize, usize, usize) {
         let (t, shape) = (self.first + t, self.shape);
-        (t / shape.across * shape.m, t % shape.across * shape.m)
+        let (image, t) = (t / shape.tiles, t % shape.tiles);
+        (
+            image,
+            t / shape.across * shape.m,
+            t % shape.across * shape.m,
+        )
     }
 }
 
@@ -258,8 +269,9 @@ impl<const N: usize> Task for Analyse<'_, N> {
         let shape = self.group.shape;
         let from = shape.from;
         for t in 0..self.group.count {
-            let (y, x) = self.group.corner(t);
+            let (image, y, x) = self.group.corner(t);
             let corner = from.corner_at(y + from.border - 1, x + from.border - 1);
+            let corner = image * from.bytes() + corner;
             for block in 0..from.blocks {
                 for part in (0..64).step_by(L::WIDTH * L::VALUE_BYTES) {
                     // SAFETY: the N x N pixels lie in the bordered grid, and (block, tile) in every frequency of V.
@@ -288,7 +300,8 @@ impl<const N: usize> Task for Synthesise<'_, N> {
         let to = shape.to;
         let products = shape.products(self.group.v).cast_const();
         for t in 0..self.group.count {
-            let (y, x) = self.group.corner(t);
+            let (image, y, x) = self.group.corner(t);
+            let corner = image * to.bytes() + to.at(y, x);
             for channel in (0..PANEL).step_by(L::WIDTH) {
                 let (from_block, from_byte) = place(channel, 4);
                 let (block, byte) = place(self.panel * PANEL + channel, L::VALUE_BYTES);
@@ -299,8 +312,7 @@ impl<const N: usize> Task for Synthesise<'_, N> {
                         shape.m_pitch(),
                         L::load(shape.bias.as_ptr().add(self.panel * PANEL + channel)),
                         shape.epilogue,
-                        self.output
-                            .add(to.at(y, x) + block * to.block_pitch() + byte),
+                        self.output.add(corner + block * to.block_pitch() + byte),
                         to.row_pitch(),
                         [to.height - y, to.width - x],
                     );

@@ -1,8 +1,8 @@
 //! `eigenflow bench sweep`: processes x workers x batch, tried on a sample of the user's own images.
 //!
 //! The batch is what the job shares out before it must wait for the slowest process: `limits.rounds_in_flight` rounds of events. It
-//! is not the network's: workers extract one image at a time, so that features don't depend on their neighbours, and the kernels
-//! are no faster with more (`bench extract --serve` takes batches, and shows it).
+//! is not the network's: its kernels take two images side by side where these wait, and are no faster with more (`bench extract
+//! --serve` takes batches, and shows it).
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};

@@ -1,7 +1,7 @@
-//! An object's bytes to its row: decode, fit to the network's input, run the network.
+//! Objects' bytes to their rows: decode, fit to the network's input, run the network on all that are readable.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::images::Image;
 use super::look::Unreadable;
@@ -33,8 +33,10 @@ pub struct Featuriser {
     backbone: Box<dyn Backbone>,
     resizer: Resizer,
     preprocess: Preprocess,
-    /// The network's input, `[side, side, 3]`.
+    /// The network's input, `[n, side, side, 3]`.
     pixels: Vec<u8>,
+    /// Of one image.
+    fitted: Vec<u8>,
     grid: Vec<i32>,
     shows_content: bool,
 }
@@ -51,76 +53,78 @@ impl Featuriser {
             resizer: Resizer::default(),
             preprocess: job.preprocess,
             pixels: Vec::new(),
+            fitted: Vec::new(),
             grid: vec![0; width],
             shows_content: job.tables.rows.form().shows::<Row>("content"),
         }
     }
 
-    /// Computes an image, and answers.
-    pub fn featurise(&mut self, image: Image) {
-        let Image {
-            hint,
-            version,
-            fetched,
-            answer,
-        } = image;
-        let etag = &fetched.upload.meta.etag;
-        let mut work = Work {
-            fetch: fetched.took,
-            ..Work::default()
-        };
-        let change = match self.row(&hint, version, &fetched.upload, &mut work) {
-            Ok(row) => Change::Row(Box::new(row)),
-            Err(why) => {
-                let reject = reject(&self.job, &hint, version, Some(etag.clone()), why);
-                Change::Reject(Box::new(reject))
+    /// Computes images, and answers each.
+    pub fn featurise(&mut self, images: Vec<Image>) {
+        self.pixels.clear();
+        let mut decoded = Vec::new();
+        for image in images {
+            match self.decode(&image.fetched.upload) {
+                Ok(size) => decoded.push((image, size)),
+                Err(why) => self.answer(image, Work::default(), Err(why)),
             }
-        };
-        let featured = Featured {
-            etag: digest(etag.as_bytes()),
-            change,
-            work,
-        };
-        // Nobody waits any more when the job has failed.
-        let _ = answer.send(featured);
+        }
+        if decoded.is_empty() {
+            return;
+        }
+        let width = self.grid.len();
+        let mut features = vec![0.0; decoded.len() * width];
+        let start = Instant::now();
+        let extracted = self.backbone.extract(&self.pixels, &mut features);
+        let network = start.elapsed() / decoded.len() as u32;
+        for ((image, size), features) in decoded.into_iter().zip(features.chunks_exact(width)) {
+            self.job.metrics.extracted.record(network);
+            let row = match &extracted {
+                Ok(()) => self.row(&image, &size, features.to_vec()),
+                Err(error) => Err(Unreadable::new("extraction-failed", error)),
+            };
+            let work = Work {
+                decode: size.took,
+                network,
+                ..Work::default()
+            };
+            self.answer(image, work, row);
+        }
     }
 
-    /// The row of a readable image, without its reduced features; what it takes is told to `work`.
-    fn row(
-        &mut self,
-        hint: &Hint,
-        version: Version,
-        upload: &Upload,
-        work: &mut Work,
-    ) -> Result<Row, Unreadable> {
-        let metrics = self.job.metrics.clone();
+    /// Appends an image's pixels to the network's input.
+    fn decode(&mut self, upload: &Upload) -> Result<Size, Unreadable> {
         let start = Instant::now();
         let picture = image::decode(&upload.bytes, &self.job.image_limits)
             .map_err(|error| Unreadable::new(error.reason(), error))?;
         self.resizer
-            .apply(&picture, &self.preprocess, &mut self.pixels)
+            .apply(&picture, &self.preprocess, &mut self.fitted)
             .map_err(|error| Unreadable::new("unfit", error))?;
-        work.decode = start.elapsed();
-        metrics.decoded.record(work.decode);
-        let start = Instant::now();
-        let mut features = vec![0.0; self.grid.len()];
-        self.backbone
-            .extract(&self.pixels, &mut features)
-            .map_err(|error| Unreadable::new("extraction-failed", error))?;
-        work.network = start.elapsed();
-        metrics.extracted.record(work.network);
+        self.pixels.extend_from_slice(&self.fitted);
+        let took = start.elapsed();
+        self.job.metrics.decoded.record(took);
+        Ok(Size {
+            width: picture.width,
+            height: picture.height,
+            took,
+        })
+    }
+
+    /// The row of a readable image, without its reduced features.
+    fn row(&mut self, image: &Image, size: &Size, features: Vec<f32>) -> Result<Row, Unreadable> {
         // Features that the moments can't hold must not reach the table either.
         moments::quantise(&features, &mut self.grid)
             .map_err(|error| Unreadable::new("features-off-grid", error))?;
         self.meter.images.inc();
+        let (hint, upload) = (&image.hint, &image.fetched.upload);
         Ok(Row {
             path: path_of(&hint.bucket, &hint.object),
             label: self.job.labeller.label(&hint.object),
             etag: upload.meta.etag.clone(),
-            event_time_ms: version.time_ms,
-            version: version.to_string(),
-            width: picture.width,
-            height: picture.height,
+            event_time_ms: image.version.time_ms,
+            version: image.version.to_string(),
+            width: size.width,
+            height: size.height,
             features,
             reduced_features: None,
             scaled_features: None,
@@ -133,6 +137,34 @@ impl Featuriser {
             content: self.shows_content.then(|| upload.bytes.clone()),
         })
     }
+
+    /// Hands over what an image came to, and what it took since it was fetched.
+    fn answer(&self, image: Image, mut work: Work, row: Result<Row, Unreadable>) {
+        work.fetch = image.fetched.took;
+        let etag = image.fetched.upload.meta.etag;
+        let change = match row {
+            Ok(row) => Change::Row(Box::new(row)),
+            Err(why) => {
+                let etag = Some(etag.clone());
+                let reject = reject(&self.job, &image.hint, image.version, etag, why);
+                Change::Reject(Box::new(reject))
+            }
+        };
+        // Nobody waits any more when the job has failed.
+        let _ = image.answer.send(Featured {
+            etag: digest(etag.as_bytes()),
+            change,
+            work,
+        });
+    }
+}
+
+/// What an image was before it was fitted to the network.
+struct Size {
+    width: u32,
+    height: u32,
+    /// Decoding, and fitting.
+    took: Duration,
 }
 
 /// The reject of an object that has no row.

@@ -71,16 +71,18 @@ impl Images {
             .context("the workers ended before an image was computed")
     }
 
-    /// The image that has waited longest. If there is none, the calling thread, a worker's, is unparked for the next.
-    pub fn next(&self) -> Option<Image> {
+    /// The images that have waited longest: `most` of them, but no more than the share of one of `workers`. If there is none, the
+    /// calling thread, a worker's, is unparked for the next.
+    pub fn next(&self, most: usize, workers: usize) -> Vec<Image> {
         let me = thread::current();
         let mut waiting = self.lock();
         waiting.idle.retain(|idle| idle.id() != me.id());
-        let image = waiting.images.pop_front();
-        if image.is_none() {
+        let share = waiting.images.len().div_ceil(workers.max(1));
+        let images: Vec<_> = waiting.images.drain(..share.min(most)).collect();
+        if images.is_empty() {
             waiting.idle.push(me);
         }
-        image
+        images
     }
 
     /// Drops what waits when the workers have ended: those who wait for it hold the job, which holds it.
@@ -95,7 +97,9 @@ impl Images {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
     use std::sync::Arc;
+    use std::task::{Context, Waker};
     use std::time::Duration;
 
     use tokio::runtime::Builder;
@@ -150,11 +154,12 @@ mod tests {
         let (shared, idle) = (images.clone(), Arc::new(std::sync::Barrier::new(2)));
         let asleep = idle.clone();
         let worker = thread::spawn(move || {
-            assert!(shared.next().is_none());
+            assert!(shared.next(2, 1).is_empty());
             asleep.wait();
             thread::park();
-            let image = shared.next().expect("what it was woken for");
-            assert!(shared.next().is_none());
+            let mut images = shared.next(2, 1);
+            assert!(shared.next(2, 1).is_empty());
+            let image = images.pop().expect("what it was woken for");
             let featured = Featured {
                 etag: 3,
                 change: Change::Touch(image.version),
@@ -169,6 +174,24 @@ mod tests {
         assert!(matches!(featured.change, Change::Touch(VERSION)));
         worker.join().expect("the worker");
         assert_eq!(budget.available_permits(), 1);
+    }
+
+    #[test]
+    fn a_worker_takes_what_others_leave_it() {
+        let budget = Arc::new(Semaphore::new(7));
+        for (waiting, taken) in [(5, [2, 2, 1, 0]), (2, [1, 1, 0, 0])] {
+            let images = Images::default();
+            let wait = |_| Box::pin(images.featurise(hint(), VERSION, fetched(&budget)));
+            let mut waits: Vec<_> = (0..waiting).map(wait).collect();
+            for wait in &mut waits {
+                assert!(
+                    wait.as_mut()
+                        .poll(&mut Context::from_waker(Waker::noop()))
+                        .is_pending()
+                );
+            }
+            assert_eq!([2; 4].map(|most| images.next(most, 2).len()), taken);
+        }
     }
 
     #[test]

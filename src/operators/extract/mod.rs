@@ -5,8 +5,8 @@
 //! change, another etag is a new row (or a reject, with its reason), nothing there removes the row. Events that lie, come
 //! late or describe what was overwritten meanwhile thus all end in the state of the store.
 //!
-//! I/O runs on the runtime with a bound on objects and bytes in flight; the network runs on the workers' threads, one image
-//! between two steps, so that one worker is one core. Which worker of the process it is doesn't matter ([`Images`]). The
+//! I/O runs on the runtime with a bound on objects and bytes in flight; the network runs on the workers' threads, an
+//! image or two between two steps, so that one worker is one core. Which worker of the process it is doesn't matter ([`Images`]). The
 //! capability of a change is held until its row is out. Two changes of one key are looked at in turn, never at once.
 
 use std::collections::BTreeMap;

@@ -25,10 +25,17 @@ fn conforms(model: &Model) {
     for features in &alone {
         assert!(features.iter().all(|v| v.is_finite()) && dot(features, features) > 0.0);
     }
-    // The image alone decides: not what was computed before, nor on which thread.
+    // The image alone decides: not what was computed before or beside it, nor on which thread.
     let mut worker = model.worker();
     for i in [0, 1, 2, 2, 0, 1] {
         assert!(extract(&mut *worker, &images[i]) == alone[i]);
+    }
+    for order in [&[0, 1][..], &[1, 0, 2], &[2, 2, 1, 0, 1]] {
+        let pixels: Vec<u8> = order.iter().flat_map(|i| images[*i].clone()).collect();
+        let mut together = vec![0.0; order.len() * width];
+        worker.extract(&pixels, &mut together).unwrap();
+        let apart: Vec<f32> = order.iter().flat_map(|i| alone[*i].clone()).collect();
+        assert!(together == apart, "{} beside each other", order.len());
     }
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -39,11 +46,9 @@ fn conforms(model: &Model) {
             });
         }
     });
-    let mut room = vec![0.0; width];
+    let (mut room, all) = (vec![0.0; images.len() * width], images.concat());
     let before = allocated_bytes();
-    for image in &images {
-        worker.extract(image, &mut room).unwrap();
-    }
+    worker.extract(&all, &mut room).unwrap();
     let bytes = allocated_bytes() - before;
     assert!(
         bytes <= images.len() * CANDLES_BYTES,
@@ -51,14 +56,16 @@ fn conforms(model: &Model) {
         images.len()
     );
     // Other lengths are refused, not misread.
-    let short = worker.extract(&images[0][1..], &mut room);
+    let short = worker.extract(&images[0][1..], &mut room[..width]);
     assert!(
         matches!(short, Err(BackboneError::PixelCount { expected, .. }) if expected == side * side * 3)
     );
-    let narrow = worker.extract(&images[0], &mut room[1..]);
+    let narrow = worker.extract(&images[0], &mut room[1..width]);
     assert!(
         matches!(narrow, Err(BackboneError::FeatureCount { expected, .. }) if expected == width)
     );
+    let fewer = worker.extract(&images[0], &mut room[..2 * width]);
+    assert!(matches!(fewer, Err(BackboneError::FeatureCount { .. })));
 }
 
 /// The suite on a network of random weights in each precision of this CPU.

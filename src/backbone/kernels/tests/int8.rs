@@ -73,7 +73,7 @@ proptest! {
             let epilogue = Epilogue { accumulate: case.accumulate, activation: case.activation };
             let direct = Direct::blocked(isa, &folded, case.stride, epilogue, from, to);
             let mut output = pack(isa, to, &held);
-            direct.scaled(Some(&factors)).run(&pack(isa, from, &input), &mut output);
+            direct.scaled(Some(&factors)).run(1, &pack(isa, from, &input), &mut output);
             let got = unpack(isa, to, case.cout, &output);
             assert!(got.values == want.values, "{family}, {case:?}");
             assert!(*pack(isa, to, &want) == *output, "{family} wrote elsewhere, {case:?}");
@@ -125,7 +125,7 @@ fn a_quantised_convolution_is_the_one_in_f64_within_its_steps() {
         let mut output = pack(isa, to, &bytes(&held, levels[2], 128.0));
         let direct = Direct::blocked(isa, &quantised, 1, epilogue, from, to);
         let input = pack(isa, from, &bytes(&input, levels[0], 0.0));
-        direct.scaled(Some(&factors)).run(&input, &mut output);
+        direct.scaled(Some(&factors)).run(1, &input, &mut output);
         let got = unpack(isa, to, 32, &output);
         let errors = (got.values.iter().zip(&want.values)).map(|(g, w)| g * levels[1].step - w);
         let (sum, worst) = errors.fold((0.0, 0.0), |(sum, worst): (f64, f64), e| {
@@ -216,7 +216,7 @@ fn whole_networks_give_the_same_bits_on_every_family_and_point_where_f32_does() 
         let image = pixels(side);
         let features = |network: &Network| {
             let mut features = vec![0.0; architecture.features(side, pooling)];
-            network.forward(&mut network.arena(), &image, &mut features, |_, _| ());
+            network.forward(&mut network.arena(), &image, &mut features, |_| ());
             features
         };
         let mut ranges = Ranges::new();

@@ -156,7 +156,7 @@ fn check_network(architecture: Architecture, side: usize, preprocessing: Preproc
                 continue;
             };
             let mut got = vec![0.0; architecture.channels()];
-            network.forward(&mut network.arena(), &pixels, &mut got, |_, _| ());
+            network.forward(&mut network.arena(), &pixels, &mut got, |_| ());
             let pairs = got.iter().zip(&want);
             let error: f64 = pairs.map(|(g, w)| (f64::from(*g) - w).powi(2)).sum();
             let norm: f64 = want.iter().map(|w| w * w).sum();
