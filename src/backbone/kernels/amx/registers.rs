@@ -14,7 +14,7 @@ pub(super) const ROWS: usize = 16;
 pub(super) const SUMS: usize = ROWS * PANEL;
 
 /// What tiles hold and are multiplied by.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(in super::super) enum Values {
     /// A word is two bf16; sums are f32.
     Bf16,
