@@ -1,7 +1,7 @@
 //! Timing: beside other engines, by a line protocol that lets them take turns; and layer by layer, for a roofline.
 
 use super::kernels;
-use super::{Backbone, BackboneError, Family, Model, Precision, TOGETHER};
+use super::{Backbone, BackboneError, Family, Model, Precision};
 use std::io::{BufRead, Error, Write};
 use std::time::{Duration, Instant};
 
@@ -106,12 +106,12 @@ pub struct LayerTime {
     pub flops: f64,
 }
 
-/// Times each layer of a model over `rounds` passes of [`TOGETHER`] images. Empty for `pixels`.
+/// Times each layer of a model over `rounds` passes of as many images as it takes together. Empty for `pixels`.
 pub fn layers(model: &Model, rounds: usize) -> Vec<LayerTime> {
     let Some((network, mut arena, mut features)) = model.network() else {
         return Vec::new();
     };
-    let pixels = pattern(model.spec().side).repeat(TOGETHER);
+    let pixels = pattern(model.spec().side).repeat(model.together());
     let mut times: Vec<LayerTime> = Vec::new();
     for _ in 0..rounds {
         let mut start = Instant::now();

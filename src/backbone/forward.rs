@@ -55,7 +55,7 @@ impl InplaceOp2 for Forward {
         }
         // After a panic elsewhere the arena is as good as before: every image writes all that it reads.
         let mut arena = self.arena.lock().unwrap_or_else(PoisonError::into_inner);
-        for (pixels, features) in self.spec.passes(pixels, features) {
+        for (pixels, features) in self.spec.passes(self.network.together(), pixels, features) {
             self.network.forward(&mut arena, pixels, features, |_| ());
         }
         Ok(())

@@ -2,8 +2,8 @@
 //!
 //! A [`Model`] is a network ready to run: weights read, folded with their BatchNorms, packed for this CPU, and immutable, so that
 //! all workers of a process share it. [`Model::worker`] adds the memory that a pass needs and gives a [`Backbone`].
-//! [`TOGETHER`] images share a pass through the last layers, which have most of the weights. Each image's sums are formed as if it
-//! were alone, so its features cannot depend on its neighbours.
+//! Two images share a pass through the last layers where these have small maps, and most of the weights. Each image's sums are
+//! formed as if it were alone, so its features cannot depend on its neighbours.
 //!
 //! - [`Architecture`]: which network. [`Options`]: how it is computed: [`Preprocessing`], [`Pooling`], [`Precision`], [`Family`].
 //! - [`Calibration`]: how large the outputs of each layer become, which int8 has to know beforehand.
@@ -37,7 +37,7 @@ pub use architecture::{Architecture, ResNet, Strides};
 pub use calibration::Calibration;
 pub use error::BackboneError;
 pub use head::Head;
-pub use kernels::{Family, TOGETHER};
+pub use kernels::Family;
 pub use model::{Model, Parameters};
 pub use options::{Options, Pooling, Precision};
 pub use preprocessing::Preprocessing;
@@ -47,7 +47,7 @@ pub trait Backbone: Send {
     /// What it computes.
     fn spec(&self) -> &Spec;
 
-    /// Computes the features of n images, any number; it does [`TOGETHER`] at a time.
+    /// Computes the features of n images, any number.
     ///
     /// `pixels`: `[n, side, side, 3]` RGB, row by row; `features`: `[n, d]`, overwritten. The same pixels give the same bits,
     /// whatever is computed before or beside them and on whichever worker.
@@ -97,13 +97,14 @@ impl Spec {
         Ok(())
     }
 
-    /// The images and their features, [`TOGETHER`] at a time.
+    /// The images and their features, `together` at a time.
     fn passes<'a>(
         &self,
+        together: usize,
         pixels: &'a [u8],
         features: &'a mut [f32],
     ) -> impl Iterator<Item = (&'a [u8], &'a mut [f32])> + use<'a> {
-        let features = features.chunks_mut(TOGETHER * self.features);
-        pixels.chunks(TOGETHER * self.image_bytes()).zip(features)
+        let features = features.chunks_mut(together * self.features);
+        pixels.chunks(together * self.image_bytes()).zip(features)
     }
 }

@@ -7,7 +7,6 @@ use super::options::{SIDE_MAX, SIDE_MIN};
 use super::pixels::{self, Pixels};
 use super::{
     Architecture, Backbone, BackboneError, Calibration, Head, Options, Precision, ResNet, Spec,
-    TOGETHER,
 };
 use candle_core::{DType, Device, Tensor};
 use std::fmt;
@@ -184,6 +183,13 @@ impl Model {
         &self.spec
     }
 
+    /// How many images are best extracted at once: more than one where they share the reading of weights.
+    pub fn together(&self) -> usize {
+        self.network
+            .as_ref()
+            .map_or(1, |network| network.together())
+    }
+
     /// A backbone over these weights, with buffers of its own.
     pub fn worker(&self) -> Box<dyn Backbone> {
         let body: Box<dyn Backbone> = match &self.network {
@@ -192,7 +198,10 @@ impl Model {
         };
         match &self.head {
             None => body,
-            Some(head) => Box::new(Headed::new(self.spec.clone(), body, head.clone())),
+            Some(head) => {
+                let spec = self.spec.clone();
+                Box::new(Headed::new(spec, body, self.together(), head.clone()))
+            }
         }
     }
 
@@ -205,7 +214,7 @@ impl Model {
     /// The network, memory for it and room for a pass's features, to look inside; none for `pixels`.
     pub(super) fn network(&self) -> Option<(&Network, Arena, Vec<f32>)> {
         let network = self.network.as_deref()?;
-        let features = vec![0.0; TOGETHER * self.body.features];
+        let features = vec![0.0; network.together() * self.body.features];
         Some((network, network.arena(), features))
     }
 }
@@ -213,22 +222,25 @@ impl Model {
 /// A pass at a time through Candle's door; after birth nothing is allocated but a few bytes of Candle's bookkeeping.
 struct Worker {
     spec: Spec,
+    together: usize,
     forward: Forward,
-    /// `[TOGETHER, side, side, 3]` u8.
+    /// `[together, side, side, 3]` u8.
     pixels: Tensor,
-    /// `[TOGETHER, d]` f32.
+    /// `[together, d]` f32.
     features: Tensor,
 }
 
 impl Worker {
     fn new(spec: Spec, network: Arc<Network>) -> Self {
+        let together = network.together();
         let zeros = |shape: &[usize], dtype| {
             Tensor::zeros(shape, dtype, &Device::Cpu).expect("the CPU has tensors of every shape")
         };
         Self {
-            pixels: zeros(&[TOGETHER, spec.side, spec.side, 3], DType::U8),
-            features: zeros(&[TOGETHER, spec.features], DType::F32),
+            pixels: zeros(&[together, spec.side, spec.side, 3], DType::U8),
+            features: zeros(&[together, spec.features], DType::F32),
             forward: Forward::new(spec.clone(), network),
+            together,
             spec,
         }
     }
@@ -241,7 +253,7 @@ impl Backbone for Worker {
 
     fn extract(&mut self, pixels: &[u8], features: &mut [f32]) -> Result<(), BackboneError> {
         self.spec.check_lengths(pixels, features)?;
-        for (pixels, features) in self.spec.passes(pixels, features) {
+        for (pixels, features) in self.spec.passes(self.together, pixels, features) {
             let images = features.len() / self.spec.features;
             let room = self.pixels.narrow(0, 0, images)?;
             let found = self.features.narrow(0, 0, images)?;

@@ -20,7 +20,6 @@ use super::{
     Asked, Beginning, Clusterer, Job, Layout, Plan, Reprojected, Reprojection, Verdict,
     Verification,
 };
-use crate::backbone::TOGETHER;
 use crate::clusters::Outcome;
 use crate::dataflows;
 use crate::dataflows::online_pca::online_pca;
@@ -134,7 +133,7 @@ fn work(worker: &mut Worker, job: &Arc<Job>, beginning: Option<Beginning>, worke
             metered = Instant::now();
             meter.meter();
         }
-        let images = job.images.next(TOGETHER, workers);
+        let images = job.images.next(job.model.together(), workers);
         let busy = !images.is_empty();
         featuriser.featurise(images);
         busy

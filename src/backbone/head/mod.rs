@@ -6,7 +6,7 @@
 mod tests;
 
 use super::kernels::{Dense, DenseArena, DenseLayer, Signs, tensor};
-use super::{Backbone, BackboneError, Family, Spec, TOGETHER};
+use super::{Backbone, BackboneError, Family, Spec};
 use safetensors::SafeTensors;
 use std::sync::Arc;
 
@@ -117,22 +117,30 @@ pub(super) struct Headed {
     spec: Spec,
     body: Box<dyn Backbone>,
     head: Arc<Head>,
-    /// The body's features of a pass.
+    /// Images that the body takes together.
+    together: usize,
+    /// The body's features of these.
     wide: Vec<f32>,
     /// Empty for signs.
     arena: DenseArena,
 }
 
 impl Headed {
-    /// `spec` is that of both together.
-    pub(super) fn new(spec: Spec, body: Box<dyn Backbone>, head: Arc<Head>) -> Self {
+    /// `spec` is that of both; `together` is how many images the body takes at once.
+    pub(super) fn new(
+        spec: Spec,
+        body: Box<dyn Backbone>,
+        together: usize,
+        head: Arc<Head>,
+    ) -> Self {
         let arena = match &head.kind {
             Kind::Signs(_) => DenseArena::default(),
             Kind::Dense(dense) => dense.arena(),
         };
         Self {
             spec,
-            wide: vec![0.0; TOGETHER * head.inputs],
+            together,
+            wide: vec![0.0; together * head.inputs],
             body,
             head,
             arena,
@@ -147,7 +155,7 @@ impl Backbone for Headed {
 
     fn extract(&mut self, pixels: &[u8], features: &mut [f32]) -> Result<(), BackboneError> {
         self.spec.check_lengths(pixels, features)?;
-        for (pixels, features) in self.spec.passes(pixels, features) {
+        for (pixels, features) in self.spec.passes(self.together, pixels, features) {
             let images = features.len() / self.head.outputs;
             let wide = &mut self.wide[..images * self.head.inputs];
             self.body.extract(pixels, wide)?;

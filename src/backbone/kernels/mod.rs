@@ -46,7 +46,6 @@ mod tests;
 
 pub(super) use dense::{Dense, DenseArena, DenseLayer};
 pub use isa::Family;
-pub use network::TOGETHER;
 pub(super) use network::{Arena, Network};
 pub(super) use peak::peak;
 pub(super) use quantise::Ranges;

@@ -1,7 +1,7 @@
 //! A network as a list of steps over a fixed set of buffers: planned once per model (`plan`), run for some images at a time.
 //!
-//! The first steps take image by image, whose maps then stay in the nearest caches. The last ones have small maps and most of the
-//! weights: they take all images side by side, so that the weights come from memory once for all of them.
+//! The first steps take image by image, whose maps then stay in the nearest caches. The last ones often have small maps and most of
+//! the weights: those take all images side by side, so that the weights come from memory once for all of them.
 
 use super::conv::{Direct, Grid};
 use super::convert::Convert;
@@ -20,8 +20,8 @@ use crate::backbone::architecture::Architecture;
 use crate::backbone::{BackboneError, Options, Pooling};
 use std::ops::Range;
 
-/// How many images a network computes side by side at most. More gain nothing that can be measured, and wait longer.
-pub const TOGETHER: usize = 2;
+/// How many images are computed side by side where any are. More gain nothing that can be measured, and wait longer.
+pub(super) const TOGETHER: usize = 2;
 /// From the layer on whose maps, and those of all behind it, have no more pixels than this, images go side by side.
 const FEW_PIXELS: usize = 64;
 
@@ -42,6 +42,11 @@ impl Operator {
             Self::Winograd(winograd) => winograd.scratch_bytes(),
             Self::Direct(_) | Self::Depthwise(_) | Self::Max2(_) | Self::Convert(_) => 0,
         }
+    }
+
+    /// Whether images side by side share what it reads from memory.
+    fn shares(&self) -> bool {
+        matches!(self, Self::Direct(_) | Self::Winograd(_))
     }
 }
 
@@ -69,6 +74,8 @@ pub(in crate::backbone) struct Network {
     isa: Isa,
     input: Input,
     steps: Vec<Step>,
+    /// Images of a pass at most.
+    together: usize,
     /// Steps that take one image at a time.
     alone: usize,
     /// Those behind the input's.
@@ -132,25 +139,36 @@ impl Network {
         let large = |step: &Step| grids[step.output - 1].area() > FEW_PIXELS;
         // The first reads pixels, of which there is one image.
         let alone = steps.iter().rposition(large).map_or(1, |last| last + 1);
+        let side_by_side = &steps[alone..];
+        let together = match side_by_side.iter().any(|step| step.operator.shares()) {
+            true => TOGETHER,
+            false => 1,
+        };
         let shared = |index| {
-            let mut together = steps[alone..].iter();
-            together.any(|step| step.input == index || step.output == index)
+            let mut steps = side_by_side.iter();
+            steps.any(|step| step.input == index || step.output == index)
         };
         let buffer = |(i, grid): (usize, &Grid)| Buffer {
             image_bytes: grid.bytes(),
-            images: if shared(i + 1) { TOGETHER } else { 1 },
+            images: if shared(i + 1) { together } else { 1 },
         };
         Ok(Self {
             isa,
             scratch_bytes: scratch.max().unwrap_or(0),
             buffers: grids.iter().enumerate().map(buffer).collect(),
             input,
+            together,
             alone,
             steps,
             last: (last, grids[last - 1]),
             pooling: options.pooling,
             unit: unit.map(|unit| unit as f32),
         })
+    }
+
+    /// How many images a pass takes at most; one by one where they would share nothing.
+    pub(in crate::backbone) fn together(&self) -> usize {
+        self.together
     }
 
     /// The memory of one worker.
@@ -163,8 +181,8 @@ impl Network {
         }
     }
 
-    /// Features `[n, d]` of images `[n, side, side, 3]` RGB, [`TOGETHER`] at most. After each step `lap` is told its place and name,
-    /// and of how many images it was.
+    /// Features `[n, d]` of images `[n, side, side, 3]` RGB, [`Network::together`] at most. `lap` is told each step that was carried
+    /// out.
     pub(in crate::backbone) fn forward(
         &self,
         arena: &mut Arena,
@@ -173,7 +191,7 @@ impl Network {
         mut lap: impl FnMut(Lap),
     ) {
         let images = pixels.len() / self.input.pixel_bytes();
-        assert!((1..=TOGETHER).contains(&images) && features.len().is_multiple_of(images));
+        assert!((1..=self.together).contains(&images) && features.len().is_multiple_of(images));
         let (alone, together) = self.steps.split_at(self.alone);
         let mut lap = |place, name: &str, flops, images| {
             lap(Lap {

@@ -122,16 +122,17 @@ impl Winograd {
     /// Computes all outputs of `images`, which lie one behind the other; `input` and `output` have the grids this convolution was
     /// built for.
     pub(super) fn run(&self, images: usize, input: &[u8], output: &mut [u8], scratch: &mut [u8]) {
+        assert!(images > 0);
         assert!(input.len() >= images * self.from.bytes());
         assert!(output.len() >= images * self.to.bytes());
         assert!(scratch.len() >= self.scratch_bytes());
         let tiles = images * self.tiles;
-        let group = tiles.div_ceil(tiles.div_ceil(self.group));
-        for first in (0..tiles).step_by(group) {
+        let size = tiles.div_ceil(tiles.div_ceil(self.group));
+        for first in (0..tiles).step_by(size) {
             let group = Group {
                 shape: self,
                 first,
-                count: group.min(tiles - first),
+                count: size.min(tiles - first),
                 v: scratch.as_mut_ptr(),
             };
             // SAFETY: the buffers hold the grids of each image and the scratch, as asserted; the border holds what the last tiles read

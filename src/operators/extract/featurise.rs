@@ -65,7 +65,7 @@ impl Featuriser {
         let mut decoded = Vec::new();
         for image in images {
             match self.decode(&image.fetched.upload) {
-                Ok(size) => decoded.push((image, size)),
+                Ok(read) => decoded.push((image, read)),
                 Err(why) => self.answer(image, Work::default(), Err(why)),
             }
         }
@@ -77,23 +77,25 @@ impl Featuriser {
         let start = Instant::now();
         let extracted = self.backbone.extract(&self.pixels, &mut features);
         let network = start.elapsed() / decoded.len() as u32;
-        for ((image, size), features) in decoded.into_iter().zip(features.chunks_exact(width)) {
-            self.job.metrics.extracted.record(network);
-            let row = match &extracted {
-                Ok(()) => self.row(&image, &size, features.to_vec()),
-                Err(error) => Err(Unreadable::new("extraction-failed", error)),
-            };
-            let work = Work {
-                decode: size.took,
-                network,
+        for ((image, read), features) in decoded.into_iter().zip(features.chunks_exact(width)) {
+            let mut work = Work {
+                decode: read.took,
                 ..Work::default()
+            };
+            let row = match &extracted {
+                Ok(()) => {
+                    work.network = network;
+                    self.job.metrics.extracted.record(network);
+                    self.row(&image, &read, features.to_vec())
+                }
+                Err(error) => Err(Unreadable::new("extraction-failed", error)),
             };
             self.answer(image, work, row);
         }
     }
 
     /// Appends an image's pixels to the network's input.
-    fn decode(&mut self, upload: &Upload) -> Result<Size, Unreadable> {
+    fn decode(&mut self, upload: &Upload) -> Result<Decoded, Unreadable> {
         let start = Instant::now();
         let picture = image::decode(&upload.bytes, &self.job.image_limits)
             .map_err(|error| Unreadable::new(error.reason(), error))?;
@@ -103,7 +105,7 @@ impl Featuriser {
         self.pixels.extend_from_slice(&self.fitted);
         let took = start.elapsed();
         self.job.metrics.decoded.record(took);
-        Ok(Size {
+        Ok(Decoded {
             width: picture.width,
             height: picture.height,
             took,
@@ -111,7 +113,12 @@ impl Featuriser {
     }
 
     /// The row of a readable image, without its reduced features.
-    fn row(&mut self, image: &Image, size: &Size, features: Vec<f32>) -> Result<Row, Unreadable> {
+    fn row(
+        &mut self,
+        image: &Image,
+        decoded: &Decoded,
+        features: Vec<f32>,
+    ) -> Result<Row, Unreadable> {
         // Features that the moments can't hold must not reach the table either.
         moments::quantise(&features, &mut self.grid)
             .map_err(|error| Unreadable::new("features-off-grid", error))?;
@@ -123,8 +130,8 @@ impl Featuriser {
             etag: upload.meta.etag.clone(),
             event_time_ms: image.version.time_ms,
             version: image.version.to_string(),
-            width: size.width,
-            height: size.height,
+            width: decoded.width,
+            height: decoded.height,
             features,
             reduced_features: None,
             scaled_features: None,
@@ -159,8 +166,8 @@ impl Featuriser {
     }
 }
 
-/// What an image was before it was fitted to the network.
-struct Size {
+/// An image whose pixels are in the network's input: how large it was before, and what that took.
+struct Decoded {
     width: u32,
     height: u32,
     /// Decoding, and fitting.

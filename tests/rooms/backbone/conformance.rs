@@ -121,6 +121,11 @@ fn resnets_conform() {
 }
 
 #[test]
+fn large_images_conform_whose_last_maps_are_not_small() {
+    side_conforms(resnet(18), Pooling::Avg, 270);
+}
+
+#[test]
 fn mobilenet_conforms() {
     network_conforms(Architecture::MobileNetV2, Pooling::Avg);
 }

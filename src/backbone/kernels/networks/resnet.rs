@@ -87,8 +87,9 @@ fn bottleneck(
     let narrow = plan.maps(block.width, before, true, Role::Narrow);
     let middle = plan.maps(block.width, inner, false, Role::Middle);
     let wide = plan.maps(4 * block.width, inner, false, Role::Wide);
-    block.shortcut(plan, [from, wide])?;
+    // Before the shortcut, whose maps may be smaller: from the last large ones on, images go side by side.
     plan.convolution(&block.layer(1, 1, RELU), [from, narrow])?;
+    block.shortcut(plan, [from, wide])?;
     plan.convolution(&block.layer(2, 3, RELU), [narrow, middle])?;
     plan.convolution(&block.layer(3, 1, residual(RELU)), [middle, wide])?;
     Ok(wide)

@@ -72,11 +72,22 @@ proptest! {
             let to = Grid::new(isa, want.shape, case.spare_border);
             let epilogue = Epilogue { accumulate: case.accumulate, activation: case.activation };
             let direct = Direct::blocked(isa, &folded, case.stride, epilogue, from, to);
-            let mut output = pack(isa, to, &held);
-            direct.scaled(Some(&factors)).run(1, &pack(isa, from, &input), &mut output);
-            let got = unpack(isa, to, case.cout, &output);
-            assert!(got.values == want.values, "{family}, {case:?}");
-            assert!(*pack(isa, to, &want) == *output, "{family} wrote elsewhere, {case:?}");
+            let direct = direct.scaled(Some(&factors));
+            // The image between images of nothing, so that it is read and written in its own place.
+            let among = |grid: Grid, image: &Image, at: usize| {
+                let mut stack = vec![0; case.images * grid.bytes()];
+                stack[at * grid.bytes()..][..grid.bytes()].copy_from_slice(&pack(isa, grid, image)[..grid.bytes()]);
+                stack
+            };
+            for at in 0..case.images {
+                let mut output = among(to, &held, at);
+                let input = among(from, &input, at);
+                direct.run(case.images, &input, &mut output);
+                let output = &output[at * to.bytes()..][..to.bytes()];
+                let got = unpack(isa, to, case.cout, output);
+                assert!(got.values == want.values, "{family}, {case:?}");
+                assert!(pack(isa, to, &want)[..to.bytes()] == *output, "{family} wrote elsewhere, {case:?}");
+            }
         }
     }
 }

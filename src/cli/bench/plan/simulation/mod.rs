@@ -5,7 +5,7 @@
 //!           tick ─> cut ─> summed ─> reduced ─> fitted ─> written ─> committed     (an epoch; one at a time)
 //! ```
 //! A worker is one core: images one after another, its own or another's of its machine, and between them what the operators have to do. So whatever has to go
-//! through all workers, a round's seal or an epoch's next stage, waits for the image that each is at: a `step`. Where a machine has
+//! through all workers, a round's seal or an epoch's next stage, waits for the image that each is at: a `step` (the job may be at two). Where a machine has
 //! no core to spare, work of other threads is taken from its workers.
 
 use std::cmp::Reverse;
