@@ -25,6 +25,20 @@ impl Forward {
             network,
         }
     }
+
+    /// What it computes.
+    pub(super) fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// The images and their features as it takes them, a pass at a time.
+    pub(super) fn passes<'a>(
+        &self,
+        pixels: &'a [u8],
+        features: &'a mut [f32],
+    ) -> impl Iterator<Item = (&'a [u8], &'a mut [f32])> + use<'a> {
+        self.spec.passes(self.network.together(), pixels, features)
+    }
 }
 
 impl InplaceOp2 for Forward {
@@ -55,7 +69,7 @@ impl InplaceOp2 for Forward {
         }
         // After a panic elsewhere the arena is as good as before: every image writes all that it reads.
         let mut arena = self.arena.lock().unwrap_or_else(PoisonError::into_inner);
-        for (pixels, features) in self.spec.passes(self.network.together(), pixels, features) {
+        for (pixels, features) in self.passes(pixels, features) {
             self.network.forward(&mut arena, pixels, features, |_| ());
         }
         Ok(())

@@ -221,8 +221,6 @@ impl Model {
 
 /// A pass at a time through Candle's door; after birth nothing is allocated but a few bytes of Candle's bookkeeping.
 struct Worker {
-    spec: Spec,
-    together: usize,
     forward: Forward,
     /// `[together, side, side, 3]` u8.
     pixels: Tensor,
@@ -239,22 +237,20 @@ impl Worker {
         Self {
             pixels: zeros(&[together, spec.side, spec.side, 3], DType::U8),
             features: zeros(&[together, spec.features], DType::F32),
-            forward: Forward::new(spec.clone(), network),
-            together,
-            spec,
+            forward: Forward::new(spec, network),
         }
     }
 }
 
 impl Backbone for Worker {
     fn spec(&self) -> &Spec {
-        &self.spec
+        self.forward.spec()
     }
 
     fn extract(&mut self, pixels: &[u8], features: &mut [f32]) -> Result<(), BackboneError> {
-        self.spec.check_lengths(pixels, features)?;
-        for (pixels, features) in self.spec.passes(self.together, pixels, features) {
-            let images = features.len() / self.spec.features;
+        self.spec().check_lengths(pixels, features)?;
+        for (pixels, features) in self.forward.passes(pixels, features) {
+            let images = features.len() / self.spec().features;
             let room = self.pixels.narrow(0, 0, images)?;
             let found = self.features.narrow(0, 0, images)?;
             fill(&room, pixels)?;

@@ -153,6 +153,12 @@ fn pack(isa: Isa, grid: Grid, image: &Image) -> Block {
     block
 }
 
+/// Images one behind the other.
+fn stack(isa: Isa, grid: Grid, images: &[Image]) -> Vec<u8> {
+    let packed = |image| pack(isa, grid, image)[..grid.bytes()].to_vec();
+    images.iter().flat_map(packed).collect()
+}
+
 fn unpack(isa: Isa, grid: Grid, channels: usize, block: &[u8]) -> Image {
     let shape = [channels, grid.height, grid.width];
     Image::of(shape, |i| {
@@ -253,13 +259,9 @@ fn check(name: &str, isa: Isa, case: &Case, m: Option<usize>, tolerance: Toleran
     let border = case.k / 2 + case.spare_border + overhang(case.height).max(overhang(case.width));
     let from = Grid::new(isa, inputs[0].shape, border);
     let to = Grid::new(isa, residuals[0].shape, case.spare_border);
-    let stack = |grid: Grid, images: &[Image]| -> Vec<u8> {
-        let packed = |image| pack(isa, grid, image)[..grid.bytes()].to_vec();
-        images.iter().flat_map(packed).collect()
-    };
-    let input = stack(from, &inputs);
+    let input = stack(isa, from, &inputs);
     // Without accumulation whatever lies in the output must not matter.
-    let mut output = stack(to, &residuals);
+    let mut output = stack(isa, to, &residuals);
     let epilogue = Epilogue {
         accumulate: case.accumulate,
         activation: case.activation,

@@ -75,9 +75,9 @@ proptest! {
             let direct = direct.scaled(Some(&factors));
             // The image between images of nothing, so that it is read and written in its own place.
             let among = |grid: Grid, image: &Image, at: usize| {
-                let mut stack = vec![0; case.images * grid.bytes()];
-                stack[at * grid.bytes()..][..grid.bytes()].copy_from_slice(&pack(isa, grid, image)[..grid.bytes()]);
-                stack
+                let mut images = vec![Image::of(image.shape, |_| 0.0); case.images];
+                images[at] = image.clone();
+                stack(isa, grid, &images)
             };
             for at in 0..case.images {
                 let mut output = among(to, &held, at);
