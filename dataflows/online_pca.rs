@@ -80,7 +80,14 @@ pub fn online_pca(
             .flat_map(|key| key.latest.map(|latest| (key.key, latest)));
         let changes = latest(events.concat(known), limits.tombstone_retention_ms);
         let tally = Rc::new(Tally::new(&job.traces));
-        let (rows, row_reports) = extract(job.clone(), changes, reads, keys.clone(), tally.clone());
+        let (rows, row_reports) = extract(
+            job.clone(),
+            changes,
+            reads,
+            keys.clone(),
+            tally.clone(),
+            workers,
+        );
         let reports = read_reports.concat(row_reports.probe_with(&behind));
         let cuts = mint(job.clone(), reports, control.clone(), epoch);
         vitals(job.clone(), cuts.clone(), workers);

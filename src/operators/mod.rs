@@ -119,7 +119,7 @@ impl Read {
 }
 
 /// What became of a key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Change {
     /// Its object was read: this row replaces whatever there was.
     Row(Box<Row>),

@@ -51,7 +51,7 @@ pub trait Record: Clone + Send + Sync + 'static {
 }
 
 /// An image of the main table.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Row {
     /// `s3://bucket/key`, the key verbatim.
     pub path: String,

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::images::Image;
 use super::look::Unreadable;
 use super::tally::Work;
@@ -17,6 +19,7 @@ use crate::storage::Upload;
 use crate::table::{Reject, Row};
 
 /// What an image came to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Featured {
     /// The digest of the object's etag.
     pub etag: u128,

@@ -1,185 +1,112 @@
 //! Images to rows: look at the object, decode it, run the network.
 //!
+//! ```text
+//!   changes, reads ──> ask ── looks, by who owes least ──> look ── answers, by key ──> answer ──> rows, reports
+//!                       └──────────── what needs no look ────────────────────────────────^
+//! ```
+//!
 //! An event is only a hint that its key may have changed; what the object is now, the store says. So every change of
 //! `latest` becomes one plain GET of the live object, and its answer decides: the etag that the row has already is no
 //! change, another etag is a new row (or a reject, with its reason), nothing there removes the row. Events that lie, come
 //! late or describe what was overwritten meanwhile thus all end in the state of the store.
 //!
-//! I/O runs on the runtime with a bound on objects and bytes in flight; the network runs on the workers' threads, an
-//! image or two between two steps, so that one worker is one core. Which worker of the process it is doesn't matter ([`Images`]). The
-//! capability of a change is held until its row is out. Two changes of one key are looked at in turn, never at once.
+//! A key's owner decides what is looked at, and what an answer makes of the key ([`keys`]); who looks doesn't matter, so it
+//! is the process that owes the owner the fewest answers ([`owed`]). There, I/O runs on the runtime with a bound on objects and
+//! bytes in flight; the network runs on the workers' threads, an image or two between two steps, so that one worker is one core.
+//! Which worker of the process it is doesn't matter either ([`Images`]). The capability of a change is held by its owner until
+//! the answer is there, and by who looks. Two changes of one key are looked at in turn, never at once.
 
-use std::collections::BTreeMap;
-use std::collections::hash_map::Entry;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use anyhow::Result;
-use differential_dataflow::{Hashable, VecCollection};
-use timely::container::CapacityContainerBuilder;
+use differential_dataflow::VecCollection;
+use serde::{Deserialize, Serialize};
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::Capability;
-use timely::dataflow::operators::generic::OutputBuilder;
-use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use super::latest::{Content, Latest};
+use super::latest::Latest;
 use super::restore::Restored;
-use super::{Change, Hint, Key, Load, Read, Report, Round, Tasks, digest};
+use super::{Change, Hint, Key, Read, Report, Round};
 use crate::event::Version;
 use crate::job::Job;
 use crate::table::Reject;
 
+mod answer;
+mod ask;
 mod featurise;
 mod images;
+mod keys;
 mod look;
+mod owed;
 mod pending;
+mod serve;
 mod tally;
 
+use answer::answer;
+use ask::ask;
+use featurise::Featured;
 pub use featurise::Featuriser;
-use featurise::{Featured, reject};
 pub use images::Images;
-use look::{Seen, look};
-use pending::{Pending, Step};
+use keys::Keys;
+use owed::Owed;
+use serve::serve;
 pub use tally::Tally;
-use tally::Work;
 
 /// Turns changes of `latest` into changes of the table. `reads` names the objects that the changes are about; what it takes is told to
-/// `tally`.
+/// `tally`. Each process has so many `workers`.
 pub fn extract<'scope>(
     job: Arc<Job>,
     changes: VecCollection<'scope, Round, (Key, Latest), isize>,
     reads: StreamVec<'scope, Round, Read>,
     restored: StreamVec<'scope, Round, Restored>,
     tally: Rc<Tally>,
+    workers: usize,
 ) -> (
     StreamVec<'scope, Round, (Key, Change)>,
     StreamVec<'scope, Round, Report>,
 ) {
     let scope = reads.scope();
-    let mut builder = OperatorBuilder::new("Extract".to_owned(), scope);
-    let info = builder.operator_info();
-    let activator = scope.activator_for(info.address.clone());
-    let tasks = Tasks::new(scope.worker(), &info.address, &job);
-    let keys = job.metrics.worker(scope.index());
-    let mut changes = builder.new_input(changes.inner, Pipeline);
-    let mut reads = builder.new_input(reads, Exchange::new(|read: &Read| read.key().hashed()));
-    let mut restored = builder.new_input(
+    let owed = Owed::new(scope.index(), scope.peers(), workers);
+    let keys = Rc::new(RefCell::new(Keys::new(job.clone(), scope.index(), owed)));
+    let asked = ask(
+        job.clone(),
+        changes,
+        reads,
         restored,
-        Exchange::new(|restored: &Restored| restored.key.hashed()),
+        keys.clone(),
+        tally.clone(),
     );
-    let (rows_out, rows) = builder.new_output();
-    let (reports_out, reports) = builder.new_output();
-    let mut rows_out =
-        OutputBuilder::<_, CapacityContainerBuilder<Vec<(Key, Change)>>>::from(rows_out);
-    let mut reports_out =
-        OutputBuilder::<_, CapacityContainerBuilder<Vec<Report>>>::from(reports_out);
-    builder.build(move |_| {
-        let mut rounds: BTreeMap<Round, Arrivals> = BTreeMap::new();
-        let mut extract = Extract::new(job, tasks);
-        move |frontiers| {
-            restored.for_each(|_, data| {
-                data.drain(..)
-                    .for_each(|restored| extract.restore(restored))
-            });
-            changes.for_each(|time, data| {
-                // A message of a collection may hold several rounds, at or after its own. Round 0 is the table's.
-                for (change, round, diff) in data.drain(..).filter(|(_, round, _)| *round > 0) {
-                    let arrivals = rounds.entry(round).or_default();
-                    arrivals.hold(|| [time.delayed(&round, 0), time.delayed(&round, 1)]);
-                    arrivals.changes.push((change, diff));
-                }
-            });
-            reads.for_each(|time, data| {
-                let arrivals = rounds.entry(*time.time()).or_default();
-                arrivals.hold(|| [time.retain(0), time.retain(1)]);
-                arrivals.reads.append(data);
-            });
-            while let Some(entry) = rounds.first_entry() {
-                if frontiers
-                    .iter()
-                    .any(|frontier| frontier.less_equal(entry.key()))
-                {
-                    break;
-                }
-                tally.opened(*entry.key());
-                extract.open(entry.remove());
-            }
-            if extract.job.failure.is_set() {
-                return;
-            }
-            extract.fetch();
-            let features = extract.job.features;
-            let mut give = |done: Done| {
-                if let Some(change) = done.change {
-                    tally.changed(*done.at[0].time(), &change, &done.work);
-                    let load = Load {
-                        count: 1,
-                        bytes: change.bytes(features),
-                    };
-                    rows_out
-                        .activate()
-                        .session(&done.at[0])
-                        .give((done.key, change));
-                    reports_out
-                        .activate()
-                        .session(&done.at[1])
-                        .give(Report::Extracted(load));
-                }
-            };
-            extract.ready.drain(..).for_each(&mut give);
-            if let Some(done) = extract.next() {
-                give(done);
-                activator.activate();
-            }
-            keys.keys.set(extract.pending.etags.len() as f64);
-        }
-    });
-    (rows, reports)
+    let answers = serve(job.clone(), asked.looks);
+    answer(job, asked.known, answers, keys, asked.activator, tally)
 }
 
-/// Where a change may go out: the capabilities of both outputs.
-type At = [Capability<Round>; 2];
-
-/// One round's input, until the round is sealed.
-#[derive(Default)]
-struct Arrivals {
-    at: Option<At>,
-    changes: Vec<((Key, Latest), isize)>,
-    reads: Vec<Read>,
-}
-
-impl Arrivals {
-    fn hold(&mut self, retain: impl FnOnce() -> At) {
-        if self.at.is_none() {
-            self.at = Some(retain());
-        }
-    }
-}
-
-/// A key to look at.
-type Task = pending::Task<At>;
-
-struct Done {
-    key: Key,
-    at: At,
-    change: Option<Change>,
-    work: Work,
-}
-
-impl Done {
-    /// What needs no look.
-    fn at_once(key: Key, at: At, change: Change) -> Self {
-        Done {
-            key,
-            at,
-            change: Some(change),
-            work: Work::default(),
-        }
-    }
+/// An object to look at, for whoever is asked to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Look {
+    /// The worker that owns the key.
+    asker: usize,
+    /// The worker that is asked.
+    asked: usize,
+    hint: Hint,
+    /// That of the row.
+    version: Version,
+    /// First only at whether this digest of an etag has changed.
+    known: Option<u128>,
+    /// The digest of the etag that the key's row has.
+    held: Option<u128>,
 }
 
 /// What a look came to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Answer {
+    asker: usize,
+    asked: usize,
+    key: Key,
+    found: Found,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Found {
     /// What was known.
     Same,
@@ -189,143 +116,4 @@ enum Found {
     Unreadable(Box<Reject>),
     /// Another object than was known.
     Other(Featured),
-}
-
-struct Extract {
-    job: Arc<Job>,
-    tasks: Tasks<(Key, Found)>,
-    pending: Pending<At>,
-    /// Changes that need no look.
-    ready: Vec<Done>,
-}
-
-impl Extract {
-    fn new(job: Arc<Job>, tasks: Tasks<(Key, Found)>) -> Self {
-        Extract {
-            job,
-            tasks,
-            pending: Pending::default(),
-            ready: Vec::new(),
-        }
-    }
-
-    fn restore(&mut self, restored: Restored) {
-        if restored.slot.is_some() {
-            let etag = match restored.latest.map(|latest| latest.content) {
-                Some(Content::Present(etag)) => etag,
-                _ => digest(b""),
-            };
-            self.pending.etags.insert(restored.key, etag);
-        }
-    }
-
-    /// Takes in the net changes of a sealed round.
-    fn open(&mut self, arrivals: Arrivals) {
-        let Some(at) = arrivals.at else { return };
-        let mut hints = Vec::new();
-        for read in arrivals.reads {
-            match read {
-                Read::Hint(hint) => hints.push(hint),
-                Read::Malformed(key, reject) => self.malformed(key, reject, &at),
-            }
-        }
-        self.pending.open(hints, arrivals.changes, &at);
-    }
-
-    fn malformed(&mut self, key: Key, reject: Reject, at: &At) {
-        if let Entry::Vacant(unknown) = self.pending.etags.entry(key) {
-            unknown.insert(digest(b""));
-            let change = Change::Reject(Box::new(reject));
-            self.ready.push(Done::at_once(key, at.clone(), change));
-        }
-    }
-
-    /// Starts as many looks as may be in flight.
-    fn fetch(&mut self) {
-        let job = &self.job;
-        while self.tasks.running() < job.config.limits.fetches_in_flight
-            && let Some(step) = self.pending.next(|hint| job.selection.takes(&hint.object))
-        {
-            match step {
-                Step::Touch(task) => {
-                    let touch = Change::Touch(task.latest.version);
-                    self.ready
-                        .push(Done::at_once(task.hint.key, task.at, touch));
-                }
-                Step::Look {
-                    hint,
-                    version,
-                    known,
-                } => {
-                    let held = self.pending.etags.get(&hint.key).copied();
-                    let job = job.clone();
-                    self.tasks.spawn(async move {
-                        let key = hint.key;
-                        let seen = look(&job, &hint, known).await?;
-                        Ok((key, found(&job, hint, version, held, seen).await?))
-                    });
-                }
-            }
-        }
-    }
-
-    /// What the next look that has ended comes to.
-    fn next(&mut self) -> Option<Done> {
-        let (key, found) = self.tasks.finished()?;
-        let task = self.pending.ended(key)?;
-        let work = match &found {
-            Found::Other(featured) => featured.work,
-            _ => Work::default(),
-        };
-        let change = self.judge(&task, found);
-        Some(Done {
-            key,
-            at: task.at,
-            change,
-            work,
-        })
-    }
-
-    /// What was found makes of its key.
-    fn judge(&mut self, task: &Task, found: Found) -> Option<Change> {
-        let (key, version) = (task.hint.key, task.latest.version);
-        match found {
-            Found::Same => (!task.stale).then_some(Change::Touch(version)),
-            Found::Gone => {
-                let known = self.pending.etags.remove(&key).is_some();
-                // An object that came and went before it was seen is nothing; a removal is kept, as its creation may follow.
-                let removal = task.latest.content == Content::Removed && !task.stale;
-                (known || removal).then_some(Change::Remove(version))
-            }
-            Found::Unreadable(reject) => {
-                self.pending.etags.insert(key, digest(b""));
-                Some(Change::Reject(reject))
-            }
-            Found::Other(featured) => {
-                self.pending.etags.insert(key, featured.etag);
-                Some(featured.change)
-            }
-        }
-    }
-}
-
-/// What was seen comes to, beside the etag that the key's row holds. An image waits for a worker of this process.
-async fn found(
-    job: &Job,
-    hint: Hint,
-    version: Version,
-    held: Option<u128>,
-    seen: Seen,
-) -> Result<Found> {
-    Ok(match seen {
-        Seen::Same => Found::Same,
-        Seen::Gone => Found::Gone,
-        Seen::Unreadable(why) => {
-            Found::Unreadable(Box::new(reject(job, &hint, version, None, why)))
-        }
-        Seen::Object(fetched) if held == Some(digest(fetched.upload.meta.etag.as_bytes())) => {
-            Found::Same
-        }
-        Seen::Object(fetched) => Found::Other(job.images.featurise(hint, version, fetched).await?),
-    })
 }

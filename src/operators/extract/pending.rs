@@ -55,6 +55,8 @@ pub enum Step<At> {
         version: Version,
         /// First only at whether this digest of an etag has changed.
         known: Option<u128>,
+        /// Where its change may go out.
+        at: At,
     },
 }
 
@@ -147,6 +149,7 @@ impl<At: Clone> Pending<At> {
                 hint: task.hint.clone(),
                 version: task.latest.version,
                 known,
+                at: task.at.clone(),
             };
             self.looking.insert(key, (task, None));
             return Some(look);

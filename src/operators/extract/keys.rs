@@ -1,0 +1,168 @@
+//! What one worker knows of the keys that it owns, between asking and being answered.
+
+use std::collections::hash_map::Entry;
+use std::mem::take;
+use std::sync::Arc;
+
+use timely::dataflow::operators::Capability;
+
+use super::pending::{Pending, Step, Task};
+use super::tally::Work;
+use super::{Answer, Found, Look, Owed};
+use crate::job::Job;
+use crate::operators::latest::{Content, Latest};
+use crate::operators::restore::Restored;
+use crate::operators::{Change, Key, Read, Round, digest};
+use crate::table::Reject;
+
+/// Where a look goes out, and what needs none.
+pub type At = [Capability<Round>; 2];
+
+/// One round's input, until the round is sealed.
+#[derive(Default)]
+pub struct Arrivals {
+    at: Option<At>,
+    /// Of the register.
+    pub changes: Vec<((Key, Latest), isize)>,
+    /// What they are about.
+    pub reads: Vec<Read>,
+}
+
+impl Arrivals {
+    /// Holds the round by the capabilities that `retain` makes, if it isn't held.
+    pub fn hold(&mut self, retain: impl FnOnce() -> At) {
+        if self.at.is_none() {
+            self.at = Some(retain());
+        }
+    }
+}
+
+/// The keys of one worker.
+pub struct Keys {
+    job: Arc<Job>,
+    index: usize,
+    pending: Pending<At>,
+    owed: Owed,
+    /// Changes that need no look.
+    known: Vec<(Capability<Round>, Key, Change)>,
+}
+
+impl Keys {
+    /// None yet, of worker `index`, which `owed` is for.
+    pub fn new(job: Arc<Job>, index: usize, owed: Owed) -> Self {
+        Keys {
+            job,
+            index,
+            pending: Pending::default(),
+            owed,
+            known: Vec::new(),
+        }
+    }
+
+    /// How many are live.
+    pub fn live(&self) -> usize {
+        self.pending.etags.len()
+    }
+
+    /// Takes in a key that the table holds.
+    pub fn restore(&mut self, restored: Restored) {
+        if restored.slot.is_some() {
+            let etag = match restored.latest.map(|latest| latest.content) {
+                Some(Content::Present(etag)) => etag,
+                _ => digest(b""),
+            };
+            self.pending.etags.insert(restored.key, etag);
+        }
+    }
+
+    /// Takes in the net changes of a sealed round.
+    pub fn open(&mut self, arrivals: Arrivals) {
+        let Some(at) = arrivals.at else { return };
+        let mut hints = Vec::new();
+        for read in arrivals.reads {
+            match read {
+                Read::Hint(hint) => hints.push(hint),
+                Read::Malformed(key, reject) => self.malformed(key, reject, &at),
+            }
+        }
+        self.pending.open(hints, arrivals.changes, &at);
+    }
+
+    fn malformed(&mut self, key: Key, reject: Reject, [_, known_at]: &At) {
+        if let Entry::Vacant(unknown) = self.pending.etags.entry(key) {
+            unknown.insert(digest(b""));
+            let reject = Change::Reject(Box::new(reject));
+            self.known.push((known_at.clone(), key, reject));
+        }
+    }
+
+    /// The next look, if as many as may be are not under way, and where it goes out.
+    pub fn next(&mut self) -> Option<(Capability<Round>, Look)> {
+        let job = &self.job;
+        while self.owed.all() < job.config.limits.fetches_in_flight {
+            match self
+                .pending
+                .next(|hint| job.selection.takes(&hint.object))?
+            {
+                Step::Touch(task) => {
+                    let ([_, at], touch) = (task.at, Change::Touch(task.latest.version));
+                    self.known.push((at, task.hint.key, touch));
+                }
+                Step::Look {
+                    hint,
+                    version,
+                    known,
+                    at: [at, _],
+                } => {
+                    let look = Look {
+                        asker: self.index,
+                        asked: self.owed.ask(),
+                        held: self.pending.etags.get(&hint.key).copied(),
+                        hint,
+                        version,
+                        known,
+                    };
+                    return Some((at, look));
+                }
+            }
+        }
+        None
+    }
+
+    /// The changes that need no look, and where they go out.
+    pub fn known(&mut self) -> Vec<(Capability<Round>, Key, Change)> {
+        take(&mut self.known)
+    }
+
+    /// What an answer makes of its key, and what that took.
+    pub fn judge(&mut self, answer: Answer) -> Option<(Change, Work)> {
+        self.owed.answered(answer.asked);
+        let task = self.pending.ended(answer.key)?;
+        let work = match &answer.found {
+            Found::Other(featured) => featured.work,
+            _ => Work::default(),
+        };
+        Some((self.change(&task, answer.found)?, work))
+    }
+
+    fn change(&mut self, task: &Task<At>, found: Found) -> Option<Change> {
+        let (key, version) = (task.hint.key, task.latest.version);
+        match found {
+            Found::Same => (!task.stale).then_some(Change::Touch(version)),
+            Found::Gone => {
+                let known = self.pending.etags.remove(&key).is_some();
+                // An object that came and went before it was seen is nothing; a removal is kept, as its creation may follow.
+                let removal = task.latest.content == Content::Removed && !task.stale;
+                (known || removal).then_some(Change::Remove(version))
+            }
+            Found::Unreadable(reject) => {
+                self.pending.etags.insert(key, digest(b""));
+                Some(Change::Reject(reject))
+            }
+            Found::Other(featured) => {
+                self.pending.etags.insert(key, featured.etag);
+                Some(featured.change)
+            }
+        }
+    }
+}
