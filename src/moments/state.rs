@@ -125,10 +125,14 @@ impl Moments {
     /// If `width` has no [`Layout`].
     pub fn empty(width: usize) -> Result<Self, WidthError> {
         let layout = Layout::new(width)?;
+        // Written here: zeros that the system promises until they are first read, and gives when they are first written, cost two
+        // faults a page, and an interrupt of every other core.
+        let mut packed = Vec::with_capacity(layout.packed_len());
+        packed.resize(layout.packed_len(), 0);
         Ok(Self {
             layout,
             count: 0,
-            packed: vec![0; layout.packed_len()],
+            packed,
             labels: BTreeMap::new(),
         })
     }

@@ -1,17 +1,17 @@
 //! The models of an epoch: running totals, standardisation, principal components, discriminants of the labels.
 //!
-//! Worker 0 adds the epoch's sums to the totals of the live rows, fits on a thread of the runtime (extraction goes on meanwhile), puts moments and
-//! models beside the table, and sends every worker what the epoch's rows are to be written under: its own projection, and the
-//! classifier of the commit *before*, which has not learnt them. An epoch that changes no sum keeps the models it has, unless the options
+//! Worker 0 adds the epoch's sums to the totals of the live rows, fits on a thread of the runtime (extraction goes on meanwhile), and sends every
+//! worker what the epoch's rows are to be written under: its own projection, and the classifier of the commit *before*, which has
+//! not learnt them. While the rows are written, it puts moments and models beside the table. An epoch that changes no sum keeps the models it has, unless the options
 //! of the fit are others than they were fitted by; a classifier that is newly enabled waits for the next change.
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::SystemTime;
 
-use futures::future::try_join3;
+use futures::future::{try_join, try_join3};
 use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -60,8 +60,22 @@ pub struct State {
     published: Published,
 }
 
-/// A state, and the classifier of the state before.
-type Fit = (State, Option<classifier::Stored>);
+/// What a task comes to, one after the other.
+enum Step {
+    /// Moments and models are those of the epoch; what its rows are to be written under.
+    Fitted(Fitted, ModelFiles),
+    /// They are in the store.
+    Published(State),
+}
+
+/// A state whose objects are not in the store yet.
+struct Fitted {
+    moments: Moments,
+    projection: Option<Stored>,
+    classifier: Option<classifier::Stored>,
+    epoch: Epoch,
+    began: SystemTime,
+}
 
 impl State {
     /// What the last commit published.
@@ -89,7 +103,7 @@ pub fn project<'scope>(
 ) -> Projections<'scope> {
     let scope = cuts.scope();
     let mut builder = OperatorBuilder::new("Project".to_owned(), scope);
-    let mut tasks: Tasks<Fit> = Tasks::new(scope.worker(), &builder.operator_info().address, &job);
+    let mut tasks: Tasks<Step> = Tasks::new(scope.worker(), &builder.operator_info().address, &job);
     let mut deltas = builder.new_input(deltas, Exchange::new(|_: &Delta| 0));
     let mut cuts = builder.new_input(cuts, Pipeline);
     let (models_out, models) = builder.new_output();
@@ -102,7 +116,9 @@ pub fn project<'scope>(
         let mut state = state;
         let mut waiting: BTreeMap<Round, Vec<(Part, Sums)>> = BTreeMap::new();
         let mut due: BTreeMap<Round, ([Capability<Round>; 2], Epoch)> = BTreeMap::new();
-        let mut fitting: Option<[Capability<Round>; 2]> = None;
+        // Where the epoch's models go out, until they are there, and what is published of it.
+        let mut fitting: Option<Capability<Round>> = None;
+        let mut publishing: Option<Capability<Round>> = None;
         move |frontiers| {
             deltas.for_each(|_, data| {
                 // A message of a collection may hold several rounds.
@@ -116,27 +132,26 @@ pub fn project<'scope>(
                         .map(|cut| (*time.time(), ([time.retain(0), time.retain(1)], cut.epoch))),
                 );
             });
-            let mut give = |state: &State,
-                            before: Option<&classifier::Stored>,
-                            at: &[Capability<Round>; 2]| {
-                match ModelFiles::new(state.projection.as_ref(), before) {
-                    Ok(models) => {
-                        models_out.activate().session(&at[0]).give(models);
-                        let published = state.published.clone();
-                        published_out.activate().session(&at[1]).give(published);
+            match tasks.finished() {
+                Some(Step::Fitted(fitted, models)) => {
+                    if let Some(at) = fitting.take() {
+                        models_out.activate().session(&at).give(models);
                     }
-                    Err(error) => job.failure.set(error),
+                    let job = job.clone();
+                    tasks.spawn(async move { fitted.publish(&job).await });
                 }
-            };
-            if let Some((fitted, before)) = tasks.finished() {
-                if let Some(at) = fitting.take() {
-                    give(&fitted, before.as_ref(), &at);
+                Some(Step::Published(fitted)) => {
+                    if let Some(at) = publishing.take() {
+                        let published = fitted.published.clone();
+                        published_out.activate().session(&at).give(published);
+                    }
+                    state = Some(fitted);
                 }
-                state = Some(fitted);
+                None => {}
             }
             let Some(current) = state.take() else {
                 // Worker 0 waits for its task; the others have nothing to do.
-                if fitting.is_none() {
+                if publishing.is_none() {
                     due.clear();
                 }
                 return;
@@ -144,15 +159,25 @@ pub fn project<'scope>(
             let sealed =
                 |round: &Round| !frontiers.iter().any(|frontier| frontier.less_equal(round));
             if let Some(entry) = due.first_entry().filter(|entry| sealed(entry.key())) {
-                let (round, (at, epoch)) = entry.remove_entry();
+                let (round, ([models_at, published_at], epoch)) = entry.remove_entry();
                 let deltas = waiting.remove(&round).unwrap_or_default();
                 if !deltas.is_empty() || current.fitted_otherwise(&job) {
-                    fitting = Some(at);
+                    (fitting, publishing) = (Some(models_at), Some(published_at));
                     let job = job.clone();
                     tasks.spawn(async move { current.fit(&job, epoch, deltas).await });
                     return;
                 }
-                give(&current, current.classifier.as_ref(), &at);
+                match current.models() {
+                    Ok(models) => {
+                        models_out.activate().session(&models_at).give(models);
+                        let published = current.published.clone();
+                        published_out
+                            .activate()
+                            .session(&published_at)
+                            .give(published);
+                    }
+                    Err(error) => job.failure.set(error),
+                }
             }
             state = Some(current);
         }
@@ -179,33 +204,63 @@ impl State {
                 .is_some_and(|named| Some(&named.options) != job.classifier_options.as_ref())
     }
 
-    /// Takes in an epoch's sums, fits its models, and puts all of it into the store.
+    /// What rows are written under that change no sum.
+    fn models(&self) -> anyhow::Result<ModelFiles> {
+        ModelFiles::new(self.projection.as_ref(), self.classifier.as_ref())
+    }
+
+    /// Takes in an epoch's sums, and fits its models.
     async fn fit(
         self,
         job: &Arc<Job>,
         epoch: Epoch,
         deltas: Vec<(Part, Sums)>,
-    ) -> anyhow::Result<Fit> {
-        let span = job.traces.begin("project");
-        let start = Instant::now();
-        let (options, classes) = (
-            job.projection_options.clone(),
-            job.classifier_options.clone(),
-        );
-        let fitted = tokio::task::spawn_blocking({
-            let (options, classes) = (options.clone(), classes.clone());
-            let labels_max = job.config.limits.labels;
-            move || Fitted::new(self, epoch, deltas, labels_max, &options, classes.as_ref())
+    ) -> anyhow::Result<Step> {
+        let (job, began) = (job.clone(), SystemTime::now());
+        let fitted = tokio::task::spawn_blocking(move || {
+            let moments = self.moments.apply(deltas)?;
+            bounded(moments.labels().count(), job.config.limits.labels)?;
+            // Beside each other: a commit does not wait for one after the other.
+            let options = job.classifier_options.as_ref();
+            let (projection, classifier) = thread::scope(|scope| {
+                let classifier = scope.spawn(|| classify(&moments, epoch, options?));
+                let before = self.projection.as_ref();
+                let projection = reduce(&moments, epoch, &job.projection_options, before);
+                (projection, classifier.join())
+            });
+            let projection = projection?;
+            let classifier = classifier.unwrap_or_else(|panic| resume_unwind(panic));
+            let models = ModelFiles::new(projection.as_ref(), self.classifier.as_ref())?;
+            let fitted = Fitted {
+                moments,
+                projection,
+                classifier,
+                epoch,
+                began,
+            };
+            Ok(Step::Fitted(fitted, models))
         });
+        fitted.await?
+    }
+}
+
+impl Fitted {
+    /// Puts moments and models into the store.
+    async fn publish(self, job: &Arc<Job>) -> anyhow::Result<Step> {
         let Fitted {
             moments,
-            sha256,
-            moments_file,
             projection,
             classifier,
-            before,
-            files,
-        } = fitted.await??;
+            epoch,
+            began,
+        } = self;
+        let files = ModelFiles::new(projection.as_ref(), classifier.as_ref())?;
+        let moments = Arc::new(moments);
+        // Only now: the matrices of the fits are what the job takes most memory for.
+        let (encoded, hashed) = (moments.clone(), moments.clone());
+        let encoded = tokio::task::spawn_blocking(move || encode_moments(&encoded));
+        let hashed = tokio::task::spawn_blocking(move || hashed.sha256());
+        let (moments_file, sha256) = try_join(encoded, hashed).await?;
         let (objects, label) = (&job.tables.objects, format!("{epoch:010}"));
         let put = async |folder, file: Option<Vec<u8>>| match file {
             Some(file) => {
@@ -216,7 +271,7 @@ impl State {
         };
         let in_moments = format!("moments-{epoch:010}");
         let (object, in_projections, in_classifiers) = try_join3(
-            objects.put(STATE, in_moments, "parquet", moments_file.into()),
+            objects.put(STATE, in_moments, "parquet", moments_file?.into()),
             put(PROJECTIONS, files.projection),
             put(CLASSIFIERS, files.classifier),
         )
@@ -226,68 +281,34 @@ impl State {
             sha256,
             n: moments.n(),
         };
-        let projection_ref = (in_projections.zip(projection.as_ref()))
-            .map(|(object, stored)| ProjectionRef::new(object, stored, options));
-        let classifier_ref = (in_classifiers.zip(classifier.as_ref()).zip(classes))
+        let projection_ref = in_projections
+            .zip(projection.as_ref())
+            .map(|(object, stored)| {
+                ProjectionRef::new(object, stored, job.projection_options.clone())
+            });
+        let classifier_ref = (in_classifiers.zip(classifier.as_ref()))
+            .zip(job.classifier_options.clone())
             .map(|((object, stored), options)| ClassifierRef::new(object, stored, options));
         let published = Published {
             moments: Some(moments_ref),
             projection: projection_ref,
             classifier: classifier_ref,
         };
-        job.metrics.projected.record(start.elapsed());
+        let took = began.elapsed().unwrap_or_default();
+        job.metrics.projected.record(took);
         let components = projection
             .as_ref()
             .map_or(0, |stored| stored.projection.n_components());
-        span.with("rows", moments.n())
+        job.traces
+            .began("project", began)
+            .with("rows", moments.n())
             .with("components", components)
             .end();
-        let state = State::new(moments, projection, classifier, published);
-        Ok((state, before))
-    }
-}
-
-/// What a fit yields.
-struct Fitted {
-    moments: Moments,
-    /// Of the moments.
-    sha256: String,
-    moments_file: Vec<u8>,
-    projection: Option<Stored>,
-    classifier: Option<classifier::Stored>,
-    before: Option<classifier::Stored>,
-    files: ModelFiles,
-}
-
-impl Fitted {
-    fn new(
-        state: State,
-        version: Epoch,
-        deltas: Vec<(Part, Sums)>,
-        labels_max: usize,
-        options: &projection::Options,
-        classes: Option<&classifier::Options>,
-    ) -> anyhow::Result<Self> {
-        let moments = state.moments.apply(deltas)?;
-        bounded(moments.labels().count(), labels_max)?;
-        // Beside each other: a commit does not wait for one after the other.
-        let (projection, classifier) = thread::scope(|scope| {
-            let classifier = scope.spawn(|| classify(&moments, version, classes?));
-            let projection = reduce(&moments, version, options, state.projection.as_ref());
-            (projection, classifier.join())
-        });
-        let projection = projection?;
-        let classifier = classifier.unwrap_or_else(|panic| resume_unwind(panic));
-        Ok(Fitted {
-            // Not beside the fits: their matrices are what the job takes most memory for.
-            moments_file: encode_moments(&moments)?,
-            sha256: moments.sha256(),
-            files: ModelFiles::new(projection.as_ref(), classifier.as_ref())?,
-            moments,
-            projection,
-            classifier,
-            before: state.classifier,
-        })
+        // Both who shared them have ended.
+        let moments = Arc::unwrap_or_clone(moments);
+        Ok(Step::Published(State::new(
+            moments, projection, classifier, published,
+        )))
     }
 }
 

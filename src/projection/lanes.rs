@@ -1,7 +1,10 @@
 //! Dot products and distances in one fixed order of summation, which is also one that compilers turn into SIMD.
 //!
 //! Addition in floating point does not associate, so a compiler may not reorder it: the order is written down
-//! here, in sixteen interleaved partial sums. The result does not depend on the CPU, nor on what else is computed.
+//! here, in sixteen interleaved partial sums, none of whose products is fused with its addition. So the result does not depend
+//! on the CPU, though each takes its widest instructions, nor on what else is computed.
+
+use pulp::Arch;
 
 const LANES: usize = 16;
 
@@ -27,8 +30,18 @@ where
     sum::<T, U>(a, b, |a, b| (a - b) * (a - b))
 }
 
-#[inline(always)]
 fn sum<T: Copy, U: Copy>(a: &[T], b: &[U], term: impl Fn(f64, f64) -> f64) -> f64
+where
+    f64: From<T> + From<U>,
+{
+    Arch::new().dispatch(
+        #[inline(always)]
+        || in_lanes(a, b, term),
+    )
+}
+
+#[inline(always)]
+fn in_lanes<T: Copy, U: Copy>(a: &[T], b: &[U], term: impl Fn(f64, f64) -> f64) -> f64
 where
     f64: From<T> + From<U>,
 {
@@ -56,7 +69,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::{dot, squared_distance};
+    use super::{dot, in_lanes, squared_distance};
 
     #[test]
     fn every_length_is_summed_whole() {
@@ -76,5 +89,22 @@ mod tests {
                 .sum();
             assert_eq!(squared_distance(&a, &b), expected);
         }
+    }
+
+    #[test]
+    fn no_cpu_rounds_otherwise() {
+        // What any other order of summation, or a fused product, would change in the last place.
+        let mut state = 1_u64;
+        let mut next = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 40) as f32 / 3e6 - 2.0
+        };
+        let b: Vec<f32> = (0..2048).map(|_| next()).collect();
+        let a: Vec<f64> = (0..2048).map(|_| f64::from(next()) / 3.0).collect();
+        assert_eq!(dot(&a, &b), in_lanes(&a, &b, |a: f64, b: f64| a * b));
+        let distance = in_lanes(&a, &b, |a: f64, b: f64| (a - b) * (a - b));
+        assert_eq!(squared_distance(&a, &b), distance);
     }
 }

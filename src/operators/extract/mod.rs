@@ -48,7 +48,7 @@ use featurise::Featured;
 pub use featurise::Featuriser;
 pub use images::Images;
 use keys::Keys;
-use owed::Owed;
+pub(crate) use owed::Owed;
 use serve::serve;
 pub use tally::Tally;
 

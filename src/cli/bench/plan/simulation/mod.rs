@@ -4,7 +4,8 @@
 //! tick ─> sealed ─> fetched ─> done                    (a round: events to workers by chance, as keys are hashed)
 //!           tick ─> cut ─> summed ─> reduced ─> fitted ─> written ─> committed     (an epoch; one at a time)
 //! ```
-//! A worker is one core: images one after another, its own or another's of its machine, and between them what the operators have to do. So whatever has to go
+//! A worker is one core: images one after another, of any key, and between them what the operators have to do. An image is fetched and computed by the machine
+//! that owes its key's owner least; another than the owner's hears of it, and the owner of the row, a step later. So whatever has to go
 //! through all workers, a round's seal or an epoch's next stage, waits for the image that each is at: a `step` (the job may be at two). Where a machine has
 //! no core to spare, work of other threads is taken from its workers.
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use super::Plan;
 use super::random::Random;
 use crate::operators::clock::{BUSY, QUOTA_FIRST, next_quota};
+use crate::operators::extract::Owed;
 
 /// Reading pauses at so many epochs' worth of changes, as in the dataflow.
 const EPOCHS_UNCOMMITTED: u64 = crate::dataflows::online_pca::EPOCHS_UNCOMMITTED;
@@ -55,9 +57,12 @@ impl Outcome {
 enum Event {
     Tick,
     Sealed(u64),
-    Fetched(usize, u64),
-    /// A worker has computed another's image of a round.
-    Done(usize, usize, u64),
+    /// What a worker asked another for is at that one's machine, of a round.
+    Fetched(Asked, u64),
+    /// A worker has computed an image.
+    Done(usize, Asked, u64),
+    /// Its row is at the worker that had asked.
+    Answered(Asked, u64),
     Cut,
     Summed(usize),
     Reduced,
@@ -66,12 +71,19 @@ enum Event {
     Committed,
 }
 
-#[derive(Debug, Default)]
+/// Who asked whom for an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Asked {
+    by: usize,
+    whom: usize,
+}
+
+#[derive(Debug)]
 struct Worker {
-    /// Rounds of the images to be fetched.
+    /// Rounds of its keys' images that nobody was asked for yet.
     queue: VecDeque<u64>,
-    /// Images that are fetched, or wait to be computed.
-    fetching: usize,
+    /// Images that others were asked for.
+    owed: Owed,
     busy: bool,
     /// An epoch's sums are due.
     sums: bool,
@@ -85,6 +97,19 @@ struct Round {
     begun: Time,
     images: u64,
     left: u64,
+}
+
+impl Worker {
+    fn new(index: usize, peers: usize, workers: usize) -> Self {
+        Worker {
+            queue: VecDeque::new(),
+            owed: Owed::new(index, peers, workers),
+            busy: false,
+            sums: false,
+            debt_s: 0.0,
+            busy_s: 0.0,
+        }
+    }
 }
 
 /// What `plan` has `machines` do.
@@ -102,8 +127,8 @@ struct Simulation<'a> {
     scheduled: u64,
     random: Random,
     workers: Vec<Worker>,
-    /// Of each machine, what is fetched: whose it is, and its round.
-    ready: Vec<VecDeque<(usize, u64)>>,
+    /// Of each machine, what is fetched, and its round.
+    ready: Vec<VecDeque<(Asked, u64)>>,
     /// Those under way.
     rounds: BTreeMap<u64, Round>,
     begun: u64,
@@ -137,7 +162,9 @@ impl<'a> Simulation<'a> {
             due: BinaryHeap::new(),
             scheduled: 0,
             random: Random(1),
-            workers: (0..count).map(|_| Worker::default()).collect(),
+            workers: (0..count)
+                .map(|index| Worker::new(index, count, plan.workers()))
+                .collect(),
             ready: vec![VecDeque::new(); machines],
             rounds: BTreeMap::new(),
             begun: 0,
@@ -163,24 +190,27 @@ impl<'a> Simulation<'a> {
             match event {
                 Event::Tick => self.tick(),
                 Event::Sealed(round) => self.seal(round),
-                Event::Fetched(owner, round) => {
-                    let machine = owner / self.plan.workers();
-                    self.ready[machine].push_back((owner, round));
+                Event::Fetched(asked, round) => {
+                    let machine = self.machine(asked.whom);
+                    self.ready[machine].push_back((asked, round));
                     let first = machine * self.plan.workers();
                     let mut workers = first..first + self.plan.workers();
                     if let Some(idle) = workers.find(|&worker| !self.workers[worker].busy) {
                         self.work(idle);
                     }
                 }
-                Event::Done(worker, owner, round) => {
+                Event::Done(worker, asked, round) => {
                     self.workers[worker].busy = false;
-                    self.workers[owner].fetching -= 1;
-                    self.fetch(owner);
+                    self.after(self.hop_s(asked), Event::Answered(asked, round));
+                    self.work(worker);
+                }
+                Event::Answered(asked, round) => {
+                    self.workers[asked.by].owed.answered(asked.whom);
+                    self.fetch(asked.by);
                     self.uncommitted += 1;
                     if let Some(round) = self.rounds.get_mut(&round) {
                         round.left -= 1;
                     }
-                    self.work(worker);
                 }
                 Event::Summed(worker) => {
                     self.workers[worker].busy = false;
@@ -208,6 +238,18 @@ impl<'a> Simulation<'a> {
     /// Until every worker has heard of something.
     fn step_s(&self) -> f64 {
         self.plan.image_ms / 1e3
+    }
+
+    fn machine(&self, worker: usize) -> usize {
+        worker / self.plan.workers()
+    }
+
+    /// Until what one worker says to another is heard. Workers of one machine share what is fetched, and what is done.
+    fn hop_s(&self, asked: Asked) -> f64 {
+        match self.machine(asked.by) == self.machine(asked.whom) {
+            true => 0.0,
+            false => self.step_s(),
+        }
     }
 
     /// Whether what other threads do is taken from the workers.
@@ -283,16 +325,18 @@ impl<'a> Simulation<'a> {
     }
 
     fn fetch(&mut self, index: usize) {
-        while self.workers[index].fetching < self.plan.fetches_in_flight
+        while self.workers[index].owed.all() < self.plan.fetches_in_flight
             && let Some(round) = self.workers[index].queue.pop_front()
         {
-            self.workers[index].fetching += 1;
+            let whom = self.workers[index].owed.ask();
+            let asked = Asked { by: index, whom };
             self.gets += 1;
             self.store_free = self.store_free.max(self.now) + ns(1.0 / self.plan.gets_per_second);
             let turn_s = (self.store_free - self.now) as f64 / 1e9;
             // Half of the time is the same for all, half is chance.
             let took_s = self.plan.get_ms / 1e3 * (0.5 + 0.5 * self.random.wait());
-            self.after(turn_s + took_s, Event::Fetched(index, round));
+            let heard_s = self.hop_s(asked);
+            self.after(heard_s + turn_s + took_s, Event::Fetched(asked, round));
         }
     }
 
@@ -306,8 +350,8 @@ impl<'a> Simulation<'a> {
             let rows = self.epoch.map_or(0, |(rows, _)| rows) as f64 / self.workers.len() as f64;
             let seconds = (rows * self.plan.sum_ms + self.plan.drain_ms) / 1e3;
             (seconds, Event::Summed(index))
-        } else if let Some((owner, round)) = self.ready[machine].pop_front() {
-            (self.image_s(), Event::Done(index, owner, round))
+        } else if let Some((asked, round)) = self.ready[machine].pop_front() {
+            (self.image_s(), Event::Done(index, asked, round))
         } else {
             return;
         };
