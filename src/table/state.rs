@@ -157,8 +157,8 @@ pub struct MomentsPart {
     pub values: Vec<i128>,
 }
 
-/// Sums that are turned into Parquet at a time: 16 MB.
-const BATCH_SUMS: usize = 1 << 20;
+/// Sums that are turned into Parquet at a time: 2 MB, of which the writer makes some ten while it is at them.
+const BATCH_SUMS: usize = 1 << 17;
 
 /// Moments as Parquet: one row a part, columns `kind`, `key`, `values` (list of decimal(38, 0)). Equal parts in
 /// equal order make equal bytes.
