@@ -26,8 +26,8 @@ pub enum Part {
 ///
 /// Zero is the empty vector, and the only zero: a vector of zeros becomes it, so equal elements are equal bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(from = "Vec<i128>", into = "Vec<i128>")]
-pub struct Sums(Vec<i128>);
+#[serde(transparent)]
+pub struct Sums(#[serde(with = "little_endian")] Vec<i128>);
 
 impl Sums {
     /// The neutral element.
@@ -95,6 +95,38 @@ impl From<Vec<i128>> for Sums {
 impl From<Sums> for Vec<i128> {
     fn from(sums: Sums) -> Self {
         sums.0
+    }
+}
+
+/// Sums as they travel between processes: bytes, because integer by integer a megabyte of them is slow.
+mod little_endian {
+    use super::Sums;
+    use bytes::Bytes;
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    const SUM_BYTES: usize = size_of::<i128>();
+
+    pub fn serialize<S: Serializer>(sums: &[i128], serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = vec![0; sums.len() * SUM_BYTES];
+        let (places, _) = bytes.as_chunks_mut::<SUM_BYTES>();
+        for (place, sum) in places.iter_mut().zip(sums) {
+            *place = sum.to_le_bytes();
+        }
+        serializer.serialize_bytes(&bytes)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<i128>, D::Error> {
+        let bytes = Bytes::deserialize(deserializer)?;
+        let (sums, rest) = bytes.as_chunks::<SUM_BYTES>();
+        if !rest.is_empty() {
+            let found = bytes.len();
+            return Err(D::Error::custom(format!(
+                "{found} bytes are no 128-bit sums"
+            )));
+        }
+        let sums: Vec<i128> = sums.iter().map(|sum| i128::from_le_bytes(*sum)).collect();
+        Ok(Sums::from(sums).0)
     }
 }
 
@@ -210,8 +242,16 @@ mod tests {
     #[test]
     fn zeros_are_the_zero_whatever_way_they_come() {
         assert_eq!(Sums::from(vec![0; 5]), Sums::zero());
-        let read: Sums = serde_json::from_str("[0,0,0]").unwrap();
+        let zeros = serde_json::to_vec(&vec![0u8; 48]).unwrap();
+        let read: Sums = serde_json::from_slice(&zeros).unwrap();
         assert!(read.is_zero());
+    }
+
+    #[test]
+    fn bytes_that_are_no_sums_are_refused() {
+        let cut = serde_json::to_vec(&vec![1u8; 17]).unwrap();
+        let error = serde_json::from_slice::<Sums>(&cut).unwrap_err();
+        assert!(error.to_string().contains("17 bytes"), "{error}");
     }
 
     #[test]
