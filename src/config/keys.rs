@@ -239,7 +239,7 @@ pub const KEYS: &[Key] = &[
     key("limits", "image_bytes", at_least(1), Default("33554432"), "Largest object that is fetched."),
     key("limits", "image_pixels", at_least(1), Default("50000000"), "Largest width × height that is decoded."),
     key("limits", "image_dimension", at_least(1), Default("30000"), "Largest width or height that is decoded, in pixels."),
-    key("limits", "fetches_in_flight", at_least(1), Default("16"), "Concurrent fetches of one worker."),
+    key("limits", "fetches_in_flight", at_least(1), Default("16"), "Objects that one worker's keys may have under way, wherever they are fetched."),
     key("limits", "fetch_bytes_in_flight", at_least(1), Default("134217728"), "Fetched bytes that wait for their worker, per process; at least image_bytes."),
     key("limits", "events_per_round", at_least(1), Default("4096"), "Events that one worker reads before it lets the dataflow move."),
     key("limits", "rounds_in_flight", at_least(1), Default("8"), "Rounds that may be unfinished before no more events are read."),

@@ -380,7 +380,7 @@ pub struct Limits {
     pub image_pixels: u64,
     /// Largest width or height that is decoded, in pixels.
     pub image_dimension: u64,
-    /// Concurrent fetches of one worker.
+    /// Objects that one worker's keys may have under way, wherever they are fetched.
     pub fetches_in_flight: usize,
     /// Fetched bytes that wait, per process; at least `image_bytes`.
     pub fetch_bytes_in_flight: u64,

@@ -2,6 +2,7 @@
 
 use super::{Layout, MAX_ROWS, Part, Sums, WidthError, combine, part_digest};
 use std::collections::BTreeMap;
+use std::iter::repeat_n;
 
 /// The largest |q| of an i32 row.
 const MAX_STEP: i128 = 1 << 31;
@@ -127,8 +128,7 @@ impl Moments {
         let layout = Layout::new(width)?;
         // Written here: zeros that the system promises until they are first read, and gives when they are first written, cost two
         // faults a page, and an interrupt of every other core.
-        let mut packed = Vec::with_capacity(layout.packed_len());
-        packed.resize(layout.packed_len(), 0);
+        let packed = repeat_n(0, layout.packed_len()).collect();
         Ok(Self {
             layout,
             count: 0,
