@@ -73,6 +73,30 @@ impl FolderUploads {
             .fold(self.root.clone(), |path, part| path.join(part)))
     }
 
+    /// The keys of all files, none of which is read.
+    pub fn keys(&self) -> BoxStream<'static, Result<String, FetchError>> {
+        self.walk("", None, |key, _| Ok(key))
+    }
+
+    fn walk<T: Send + 'static>(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        of: fn(String, &Path) -> io::Result<T>,
+    ) -> BoxStream<'static, Result<T, FetchError>> {
+        let (sender, mut receiver) = mpsc::channel(LISTED_AHEAD);
+        let walk = Walk {
+            bucket: self.bucket.clone(),
+            prefix: prefix.into(),
+            after: after.map(Into::into),
+            of,
+            sender,
+        };
+        let root = self.root.clone();
+        tokio::task::spawn_blocking(move || walk.folder(&root, ""));
+        stream::poll_fn(move |context| receiver.poll_recv(context)).boxed()
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         bucket: &str,
@@ -143,16 +167,11 @@ impl Uploads for FolderUploads {
         if let Err(denied) = self.own(bucket, prefix) {
             return stream::iter([Err(denied)]).boxed();
         }
-        let (sender, mut receiver) = mpsc::channel(LISTED_AHEAD);
-        let walk = Walk {
-            bucket: self.bucket.clone(),
-            prefix: prefix.into(),
-            after: after.map(Into::into),
-            sender,
-        };
-        let root = self.root.clone();
-        tokio::task::spawn_blocking(move || walk.folder(&root, ""));
-        stream::poll_fn(move |context| receiver.poll_recv(context)).boxed()
+        self.walk(prefix, after, |key, path| {
+            let file = File::open(path)?;
+            let metadata = file.metadata()?;
+            meta(key, file, &metadata)
+        })
     }
 
     async fn put(&self, bucket: &str, key: &str, bytes: Bytes) -> Result<UploadMeta, FetchError> {
@@ -188,17 +207,19 @@ impl Uploads for FolderUploads {
 /// Ends the names of files that are being written; they are no objects yet.
 const PARTIAL: &str = ".partial";
 
-struct Walk {
+struct Walk<T> {
     bucket: String,
     prefix: String,
     after: Option<String>,
-    sender: mpsc::Sender<Result<UploadMeta, FetchError>>,
+    /// What is told of a file, by its key and path.
+    of: fn(String, &Path) -> io::Result<T>,
+    sender: mpsc::Sender<Result<T, FetchError>>,
 }
 
 /// The reader of the listing went away, or was told of an error that ends it.
 struct Ended;
 
-impl Walk {
+impl<T> Walk<T> {
     /// Sends the files below `folder`, whose keys start with `base`, in the order of their keys.
     fn folder(&self, folder: &Path, base: &str) -> Result<(), Ended> {
         let mut entries = Vec::new();
@@ -237,11 +258,7 @@ impl Walk {
             } else if key.starts_with(&self.prefix)
                 && self.after.as_ref().is_none_or(|after| *after < key)
             {
-                let found = File::open(&path).and_then(|file| {
-                    let metadata = file.metadata()?;
-                    meta(key.clone(), file, &metadata)
-                });
-                match found {
+                match (self.of)(key.clone(), &path) {
                     // Deleted since its folder was read: not there, like any other absent file.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     found => {
@@ -254,11 +271,11 @@ impl Walk {
         Ok(())
     }
 
-    fn send(&self, item: Result<UploadMeta, FetchError>) -> Result<(), Ended> {
+    fn send(&self, item: Result<T, FetchError>) -> Result<(), Ended> {
         self.sender.blocking_send(item).map_err(|_| Ended)
     }
 
-    fn or_end<T>(&self, key: &str, result: io::Result<T>) -> Result<T, Ended> {
+    fn or_end<U>(&self, key: &str, result: io::Result<U>) -> Result<U, Ended> {
         result.map_err(|error| {
             // Nobody listens: the walk ends either way.
             let _ = self.send(Err(sort(object_name(&self.bucket, key), &error)));

@@ -40,11 +40,7 @@ impl Pictures {
         };
         let uploads = FolderUploads::new(BUCKET, folder)
             .with_context(|| format!("--images {}", folder.display()))?;
-        let listed: Vec<String> = uploads
-            .list(BUCKET, "", None)
-            .map_ok(|meta| meta.key)
-            .try_collect()
-            .await?;
+        let listed: Vec<String> = uploads.keys().try_collect().await?;
         ensure!(
             !listed.is_empty(),
             "--images {} holds no files",
