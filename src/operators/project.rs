@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use futures::future::{try_join, try_join3};
 use serde::{Deserialize, Serialize};
@@ -73,8 +73,9 @@ struct Fitted {
     moments: Moments,
     projection: Option<Stored>,
     classifier: Option<classifier::Stored>,
+    files: ModelFiles,
     epoch: Epoch,
-    began: SystemTime,
+    began: (SystemTime, Instant),
 }
 
 impl State {
@@ -176,7 +177,11 @@ pub fn project<'scope>(
                             .session(&published_at)
                             .give(published);
                     }
-                    Err(error) => job.failure.set(error),
+                    Err(error) => {
+                        job.failure.set(error);
+                        // To others this epoch must not look complete.
+                        (fitting, publishing) = (Some(models_at), Some(published_at));
+                    }
                 }
             }
             state = Some(current);
@@ -216,7 +221,7 @@ impl State {
         epoch: Epoch,
         deltas: Vec<(Part, Sums)>,
     ) -> anyhow::Result<Step> {
-        let (job, began) = (job.clone(), SystemTime::now());
+        let (job, began) = (job.clone(), (SystemTime::now(), Instant::now()));
         let fitted = tokio::task::spawn_blocking(move || {
             let moments = self.moments.apply(deltas)?;
             bounded(moments.labels().count(), job.config.limits.labels)?;
@@ -230,11 +235,16 @@ impl State {
             });
             let projection = projection?;
             let classifier = classifier.unwrap_or_else(|panic| resume_unwind(panic));
-            let models = ModelFiles::new(projection.as_ref(), self.classifier.as_ref())?;
+            let files = ModelFiles::new(projection.as_ref(), classifier.as_ref())?;
+            let models = ModelFiles {
+                projection: files.projection.clone(),
+                ..ModelFiles::new(None, self.classifier.as_ref())?
+            };
             let fitted = Fitted {
                 moments,
                 projection,
                 classifier,
+                files,
                 epoch,
                 began,
             };
@@ -251,10 +261,10 @@ impl Fitted {
             moments,
             projection,
             classifier,
+            files,
             epoch,
-            began,
+            began: (began, start),
         } = self;
-        let files = ModelFiles::new(projection.as_ref(), classifier.as_ref())?;
         let moments = Arc::new(moments);
         // Only now: the matrices of the fits are what the job takes most memory for.
         let (encoded, hashed) = (moments.clone(), moments.clone());
@@ -294,8 +304,7 @@ impl Fitted {
             projection: projection_ref,
             classifier: classifier_ref,
         };
-        let took = began.elapsed().unwrap_or_default();
-        job.metrics.projected.record(took);
+        job.metrics.projected.record(start.elapsed());
         let components = projection
             .as_ref()
             .map_or(0, |stored| stored.projection.n_components());

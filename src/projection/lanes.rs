@@ -2,7 +2,7 @@
 //!
 //! Addition in floating point does not associate, so a compiler may not reorder it: the order is written down
 //! here, in sixteen interleaved partial sums, none of whose products is fused with its addition. So the result does not depend
-//! on the CPU, though each takes its widest instructions, nor on what else is computed.
+//! on the CPU, though each that has AVX2 takes it, nor on what else is computed.
 
 use pulp::Arch;
 

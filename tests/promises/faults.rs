@@ -191,8 +191,12 @@ fn a_clock_that_is_wrong_for_a_while_is_waited_out_and_said(servers: Backend) {
     assert!(log.contains(cause), "{log}");
 }
 
-/// Runs the history while the store refuses calls for images, given their number and path; how it ended and what it said.
-fn refused(world: &mut World, mut which: impl FnMut(u64, &str) -> bool + Send + 'static) -> Output {
+/// Runs the history while the store refuses calls for images, given their number and path; how each process ended and what it said.
+fn refused(
+    world: &mut World,
+    layout: Layout,
+    mut which: impl FnMut(u64, &str) -> bool + Send + 'static,
+) -> Vec<Output> {
     let found = world.servers.clone();
     let doors = Doors::before(world);
     let images = format!("/{}/", world.servers.bucket);
@@ -209,30 +213,39 @@ fn refused(world: &mut World, mut which: impl FnMut(u64, &str) -> bool + Send + 
         }
     });
     let settings = format!("{SETTINGS}[limits]\nretry_ms = 500\n");
-    let job = world.start(TWO, &settings, &["--until-end"]).pop();
-    let output = job.expect("a process").wait();
+    let job = world.start(layout, &settings, &["--until-end"]);
+    let outputs = job.into_iter().map(Process::wait).collect();
     // It gives what it has again.
     world.servers = found;
-    output
+    outputs
 }
 
 fn what_the_store_refuses_to_all_is_no_objects_fault(servers: Backend) {
     let history = History::on(servers);
-    let mut world = history.world.fork();
-    let output = refused(&mut world, |number, _| number > 10);
-    let log = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{log}");
-    assert!(log.contains("access denied"), "{log}");
-    assert!(log.contains("check credentials, bucket policy"), "{log}");
-    assert!(log.contains("limits.retry_ms"), "{log}");
-    // Nothing was taken for unreadable: the next run goes on as if nothing had been.
-    assert_eq!(undisturbed(&world), history.undisturbed);
+    // Of two processes one looks at the other's keys, too: who asked must not take a failed look for one that has ended.
+    for layout in [TWO, Layout::PROCESSES] {
+        let mut world = history.world.fork();
+        let outputs = refused(&mut world, layout, |number, _| number > 10);
+        let logs = outputs.iter().map(|output| {
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        });
+        let log: String = logs.collect();
+        assert!(log.contains("access denied"), "{log}");
+        assert!(log.contains("check credentials, bucket policy"), "{log}");
+        assert!(log.contains("limits.retry_ms"), "{log}");
+        // Nothing was taken for unreadable: the next run goes on as if nothing had been.
+        assert_eq!(undisturbed(&world), history.undisturbed);
+    }
 }
 
 fn an_object_that_the_store_refuses_alone_is_a_reject(servers: Backend) {
     let history = History::on(servers);
     let mut world = history.world.fork();
-    let output = refused(&mut world, |_, path| path.contains("/21.png"));
+    let outputs = refused(&mut world, TWO, |_, path| path.contains("/21.png"));
+    let [output] = &outputs[..] else {
+        panic!("one process: {outputs:?}")
+    };
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
     let rejects = world.rejects();

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use differential_dataflow::Hashable;
+use eigenflow::operators::key_of;
 use eigenflow::table::Row;
 use serde_json::Value;
 
@@ -13,6 +15,7 @@ use crate::world::{Layout, SMALL_EPOCHS, World, picture};
 
 keep_on_all_servers!(
     metrics_and_state_equal_what_the_job_did_over_two_processes,
+    a_process_without_keys_computes_images_of_another,
     the_map_is_the_published_table_and_its_pictures_are_of_nothing_else,
     what_a_browser_has_is_not_sent_again_and_a_restart_forgets_no_projection,
 );
@@ -68,6 +71,25 @@ fn state(process: &Listening, what: impl Fn(&Value) -> bool) -> Value {
     process
         .until(path, |answer| answer.status == 200 && what(&answer.json()))
         .json()
+}
+
+fn a_process_without_keys_computes_images_of_another(servers: Backend) {
+    let world = servers.world(1);
+    // An even hash is the first of two workers'.
+    let of_first = |key: &String| key_of(&world.path_of(key)).hashed().is_multiple_of(2);
+    let keys = (0..).map(|i| format!("a/{i}.png")).filter(of_first);
+    for (i, key) in keys.take(12).enumerate() {
+        world.upload(0, 1, &key, picture(i as u64));
+    }
+    let job = listen(&world, Layout::PROCESSES, "");
+    world.wait_for(|state| state["rows"] == 12);
+    let [first, second] = [&job[..1], &job[1..]].map(scrape);
+    let keys = [&first, &second].map(|samples| sum(samples, "eigenflow_live_keys"));
+    let images = [&first, &second].map(|samples| sum(samples, "eigenflow_images_total"));
+    assert_eq!(keys, [12.0, 0.0]);
+    assert_eq!(images[0] + images[1], 12.0);
+    assert!(images[1] >= 4.0, "{images:?}");
+    end(job);
 }
 
 fn metrics_and_state_equal_what_the_job_did_over_two_processes(servers: Backend) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! gather ──────────────────────┐          (process 0: from the first event to the cut)
-//! extract (a worker) ──────────┤          (looks, decoding, network; while the epoch is gathered)
+//! extract (a worker's keys) ───┤          (looks, decoding, network, wherever they were; while the epoch is gathered)
 //!                              ├─ rewrite, moments, write (a worker) ── project, commit (process 0)
 //! epoch ───────────────────────┴────────────────────────────────────────┘
 //! ```

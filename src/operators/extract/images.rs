@@ -3,7 +3,7 @@
 //! Keys fall on workers by chance, and some images are larger than others. Would each worker compute its own keys' images
 //! only, those that have had luck would wait for the others, as all of them work on the same few rounds. So what a look has
 //! fetched waits here for any worker of the process that has nothing else to do. The row is the same, bit for bit, whoever
-//! computes it, and goes back to the operator that owns the key and holds the capability.
+//! computes it, and goes back to the operator that looks and holds the capability.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,8 +1,8 @@
 //! Images to rows: look at the object, decode it, run the network.
 //!
 //! ```text
-//!   changes, reads ──> ask ── looks, by who owes least ──> look ── answers, by key ──> answer ──> rows, reports
-//!                       └──────────── what needs no look ────────────────────────────────^
+//!   changes, reads ──> ask ── looks, by who owes least ──> serve ── answers, by key ──> answer ──> rows, reports
+//!                       └──────────── what needs no look ─────────────────────────────────^
 //! ```
 //!
 //! An event is only a hint that its key may have changed; what the object is now, the store says. So every change of

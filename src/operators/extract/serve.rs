@@ -23,7 +23,7 @@ pub fn serve<'scope>(
     looks: StreamVec<'scope, Round, Look>,
 ) -> StreamVec<'scope, Round, Answer> {
     let scope = looks.scope();
-    let mut builder = OperatorBuilder::new("Look".to_owned(), scope);
+    let mut builder = OperatorBuilder::new("Serve".to_owned(), scope);
     let mut tasks = Tasks::new(scope.worker(), &builder.operator_info().address, &job);
     let mut looks = builder.new_input(looks, Exchange::new(|look: &Look| look.asked as u64));
     let (output, answers) = builder.new_output();

@@ -1,4 +1,5 @@
-//! What the extraction of each round takes at one worker, until a cut says of which epoch the round is.
+//! What the extraction of each round takes for one worker's keys, wherever they are looked at, until a cut says of which epoch the
+//! round is.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -50,6 +50,9 @@ pub struct Plan {
     /// Fitting the models of an epoch, on a thread of the first process
     #[arg(long, default_value_t = 200.0, value_name = "MS")]
     fit_ms: f64,
+    /// Encoding and hashing the moments of an epoch, on a thread of the first process while rows are written
+    #[arg(long, default_value_t = 350.0, value_name = "MS")]
+    store_ms: f64,
     /// A Delta commit, without the store's part
     #[arg(long, default_value_t = 20.0, value_name = "MS")]
     commit_ms: f64,

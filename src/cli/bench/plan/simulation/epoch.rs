@@ -6,8 +6,7 @@ use super::{Event, Simulation};
 
 /// What of a worker's time bytes between processes take, to write and to read; an assumption.
 const WIRE_BYTES_PER_S: f64 = 1e9;
-/// PUTs one after another: moments, projection, classifier; the commit and what it names beside files.
-const MODEL_PUTS: f64 = 3.0;
+/// PUTs one after another: the commit and what it names beside files.
 const COMMIT_PUTS: f64 = 2.0;
 
 impl Simulation<'_> {
@@ -34,21 +33,28 @@ impl Simulation<'_> {
     }
 
     pub(super) fn fit(&mut self) {
-        let (workers, mut fit_s) = (self.plan.workers(), self.plan.fit_ms / 1e3);
-        if self.crowded() {
-            // One thread more than cores, each with its share.
-            for worker in &mut self.workers[..workers] {
-                worker.debt_s += fit_s / workers as f64;
-            }
-            fit_s *= 1.0 + 1.0 / workers as f64;
-        }
-        let puts_s = MODEL_PUTS * self.plan.put_ms / 1e3;
-        self.after(fit_s + puts_s, Event::Fitted);
+        let fit_s = self.beside_workers(self.plan.fit_ms / 1e3);
+        self.after(fit_s, Event::Fitted);
     }
 
+    /// Rows by all workers; moments and models, whose PUTs go beside each other, by the first process.
     pub(super) fn write(&mut self) {
+        let store_s = self.beside_workers(self.plan.store_ms / 1e3);
         let put_s = self.plan.put_ms / 1e3;
-        self.after(2.0 * self.step_s() + put_s, Event::Written);
+        self.after(store_s.max(2.0 * self.step_s()) + put_s, Event::Written);
+    }
+
+    /// How long a thread of the first process takes for this much work.
+    fn beside_workers(&mut self, work_s: f64) -> f64 {
+        if !self.crowded() {
+            return work_s;
+        }
+        // One thread more than cores, each with its share.
+        let workers = self.plan.workers();
+        for worker in &mut self.workers[..workers] {
+            worker.debt_s += work_s / workers as f64;
+        }
+        work_s * (1.0 + 1.0 / workers as f64)
     }
 
     pub(super) fn commit(&mut self) {
