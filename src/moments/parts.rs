@@ -27,7 +27,7 @@ pub enum Part {
 /// Zero is the empty vector, and the only zero: a vector of zeros becomes it, so equal elements are equal bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Sums(#[serde(with = "little_endian")] Vec<i128>);
+pub struct Sums(#[serde(with = "as_bytes")] Vec<i128>);
 
 impl Sums {
     /// The neutral element.
@@ -98,22 +98,27 @@ impl From<Sums> for Vec<i128> {
     }
 }
 
-/// Sums as they travel between processes: bytes, because integer by integer a megabyte of them is slow.
-mod little_endian {
-    use super::Sums;
+const SUM_BYTES: usize = size_of::<i128>();
+
+/// The bytes of integers, little-endian. Integer by integer a megabyte of them is slow to hash or to send.
+pub(super) fn little_endian(sums: &[i128]) -> Vec<u8> {
+    let mut bytes = vec![0; sums.len() * SUM_BYTES];
+    let (places, _) = bytes.as_chunks_mut::<SUM_BYTES>();
+    for (place, sum) in places.iter_mut().zip(sums) {
+        *place = sum.to_le_bytes();
+    }
+    bytes
+}
+
+/// Sums as they travel between processes.
+mod as_bytes {
+    use super::{SUM_BYTES, Sums, little_endian};
     use bytes::Bytes;
     use serde::de::{Deserialize, Deserializer, Error};
     use serde::ser::Serializer;
 
-    const SUM_BYTES: usize = size_of::<i128>();
-
     pub fn serialize<S: Serializer>(sums: &[i128], serializer: S) -> Result<S::Ok, S::Error> {
-        let mut bytes = vec![0; sums.len() * SUM_BYTES];
-        let (places, _) = bytes.as_chunks_mut::<SUM_BYTES>();
-        for (place, sum) in places.iter_mut().zip(sums) {
-            *place = sum.to_le_bytes();
-        }
-        serializer.serialize_bytes(&bytes)
+        serializer.serialize_bytes(&little_endian(sums))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<i128>, D::Error> {

@@ -181,6 +181,7 @@ pub fn project<'scope>(
                         job.failure.set(error);
                         // To others this epoch must not look complete.
                         (fitting, publishing) = (Some(models_at), Some(published_at));
+                        return;
                     }
                 }
             }

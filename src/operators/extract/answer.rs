@@ -48,7 +48,7 @@ pub fn answer<'scope>(
             if job.failure.is_set() {
                 return;
             }
-            let mut give = |at: [Capability<Round>; 2], key, change: Change, work: &Work| {
+            let mut give = |at: &[Capability<Round>; 2], key, change: Change, work: &Work| {
                 tally.changed(*at[0].time(), &change, work);
                 let load = Load {
                     count: 1,
@@ -59,19 +59,21 @@ pub fn answer<'scope>(
                 reports_out.activate().session(&at[1]).give(report);
             };
             known.for_each(|time, data| {
+                let at = [time.retain(0), time.retain(1)];
                 for (key, change) in data.drain(..) {
-                    let at = [time.retain(0), time.retain(1)];
-                    give(at, key, change, &Work::default());
+                    give(&at, key, change, &Work::default());
                 }
             });
             answers.for_each(|time, data| {
+                let at = [time.retain(0), time.retain(1)];
+                let mut keys = keys.borrow_mut();
                 for answer in data.drain(..) {
                     let key = answer.key;
-                    if let Some((change, work)) = keys.borrow_mut().judge(answer) {
-                        give([time.retain(0), time.retain(1)], key, change, &work);
+                    if let Some((change, work)) = keys.judge(answer) {
+                        give(&at, key, change, &work);
                     }
-                    ask.activate();
                 }
+                ask.activate();
             });
         }
     });
