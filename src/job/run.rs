@@ -27,7 +27,7 @@ use crate::operators::Host;
 use crate::operators::extract::Featuriser;
 
 /// How often a parked worker looks whether another one has failed.
-const WATCH: Duration = Duration::from_millis(200);
+const WATCH: Duration = Duration::from_millis(500);
 /// How often a worker looks how much of a core it has had.
 const METER: Duration = Duration::from_millis(250);
 

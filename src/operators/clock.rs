@@ -21,6 +21,7 @@ use timely::dataflow::operators::probe;
 use timely::dataflow::operators::vec::Broadcast;
 use timely::dataflow::{Scope, StreamVec};
 
+use super::alarm::Alarm;
 use super::{Control, Load, Round};
 use crate::observe::Metrics;
 
@@ -45,8 +46,11 @@ pub struct Pace {
 /// Round 0 belongs to what is restored; reading begins with this one.
 pub const FIRST_ROUND: Round = 1;
 
-const IDLE: Duration = Duration::from_millis(100);
+/// From one round to the next while sources leave something behind, while they don't, and once nothing has come for [`LULL`].
 pub(crate) const BUSY: Duration = Duration::from_millis(5);
+const IDLE: Duration = Duration::from_millis(100);
+const QUIET: Duration = Duration::from_millis(500);
+const LULL: Duration = Duration::from_secs(3);
 const ROUND_SHORT: Duration = Duration::from_millis(250);
 const ROUND_LONG: Duration = Duration::from_millis(1000);
 pub(crate) const QUOTA_FIRST: usize = 32;
@@ -62,7 +66,7 @@ pub fn clock<'scope>(
 ) -> StreamVec<'scope, Round, Tick> {
     let index = scope.index();
     let mut builder = OperatorBuilder::new("Clock".to_owned(), scope);
-    let activator = scope.activator_for(builder.operator_info().address);
+    let mut alarm = Alarm::new(scope.activator_for(builder.operator_info().address));
     let (output, ticks) = builder.new_output();
     let mut output =
         OutputBuilder::<_, timely::container::CapacityContainerBuilder<Vec<Tick>>>::from(output);
@@ -98,11 +102,11 @@ pub fn clock<'scope>(
                 capability = None;
                 // What is in flight is still watched.
                 if !begun.is_empty() {
-                    activator.activate_after(IDLE);
+                    alarm.within(IDLE);
                 }
                 return;
             };
-            let pause = if control.backlog.get() { BUSY } else { IDLE };
+            let pause = pause(&control);
             if latest.elapsed() >= pause
                 && (begun.len() as u64) < pace.rounds_in_flight
                 && !control.uncommitted.get().reaches(pace.uncommitted_max)
@@ -113,10 +117,20 @@ pub fn clock<'scope>(
                 let next = held.time() + 1;
                 held.downgrade(&next);
             }
-            activator.activate_after(pause);
+            // While ticks are withheld, their time is over.
+            let rest = pause.checked_sub(latest.elapsed());
+            alarm.within(rest.filter(|rest| !rest.is_zero()).unwrap_or(pause));
         }
     });
     ticks.broadcast()
+}
+
+fn pause(control: &Control) -> Duration {
+    match control.moved.get() {
+        _ if control.backlog.get() => BUSY,
+        Some(moved) if moved.elapsed() > LULL => QUIET,
+        _ => IDLE,
+    }
 }
 
 /// Doubles after short rounds, halves after long ones, as long as there is a backlog to judge by.

@@ -4,6 +4,7 @@
 //! cells are enough; everything that crosses workers travels through the dataflow.
 
 use std::cell::{Cell, RefCell};
+use std::time::Instant;
 
 use super::{Epoch, Load, Placed};
 
@@ -14,6 +15,8 @@ pub struct Control {
     pub stop: Cell<bool>,
     /// Some source met its quota in the latest round: there is a backlog, so the next round need not wait.
     pub backlog: Cell<bool>,
+    /// When a source last told that it has read on; nothing yet at first.
+    pub moved: Cell<Option<Instant>>,
     /// Changes that are extracted and not yet committed; the clock pauses while there are too many.
     pub uncommitted: Cell<Load>,
     /// Messages that no source has read yet, as they last told.

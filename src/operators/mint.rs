@@ -20,6 +20,7 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Broadcast;
 
+use super::alarm::Alarm;
 use super::clock::FIRST_ROUND;
 use super::{Control, Cut, Epoch, Load, Report, Round};
 use crate::job::Job;
@@ -27,7 +28,7 @@ use crate::observe::Trace;
 
 /// While an epoch is in flight, and otherwise.
 const POLL_BUSY: Duration = Duration::from_millis(10);
-const POLL_IDLE: Duration = Duration::from_millis(100);
+const POLL_IDLE: Duration = Duration::from_millis(500);
 
 /// The cuts, at every worker. `last` is the last committed epoch at the start.
 pub fn mint<'scope>(
@@ -39,7 +40,7 @@ pub fn mint<'scope>(
     let scope = reports.scope();
     let (index, peers) = (scope.index(), scope.peers());
     let mut builder = OperatorBuilder::new("Mint".to_owned(), scope);
-    let activator = scope.activator_for(builder.operator_info().address);
+    let mut alarm = Alarm::new(scope.activator_for(builder.operator_info().address));
     let mut reports = builder.new_input_connection(reports, Exchange::new(|_| 0), []);
     let (output, cuts) = builder.new_output_connection([]);
     let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Cut>>>::from(output);
@@ -114,7 +115,7 @@ pub fn mint<'scope>(
                 }
             }
             let busy = control.committed.get() != minted || control.stop.get();
-            activator.activate_after(if busy { POLL_BUSY } else { POLL_IDLE });
+            alarm.within(if busy { POLL_BUSY } else { POLL_IDLE });
         }
     });
     cuts.broadcast()
@@ -157,6 +158,9 @@ impl Ledger {
                 full,
                 ..
             } => {
+                if !offsets.is_empty() {
+                    control.moved.set(Some(Instant::now()));
+                }
                 self.moves.entry(round).or_default().extend(offsets);
                 self.waiting.insert(worker, waiting);
                 control.waiting.set(self.waiting.values().sum());

@@ -27,6 +27,7 @@ use crate::job::state::Prequential;
 use crate::observe::Trace;
 use crate::table::{DataFile, Record, Reject, Row};
 
+mod alarm;
 pub mod clock;
 pub mod cluster;
 pub mod commit;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -12,6 +13,7 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
+use super::alarm::Alarm;
 use super::models::{ModelFiles, Models};
 use super::write::write_rows;
 use super::{Host, Round, Tasks};
@@ -19,6 +21,9 @@ use crate::clusters::{ClusterError, Outcome};
 use crate::job::state::{FileList, JobState};
 use crate::job::{FILES_IN_FLIGHT, Plan, Tables};
 use crate::table::DataFile;
+
+/// How often a commit under way is looked at.
+const COMMIT_POLL: Duration = Duration::from_millis(5);
 
 /// The outputs of [`publish`], at worker 0.
 pub struct Published<'scope> {
@@ -141,7 +146,7 @@ pub fn conclude<'scope, H: Host>(
 ) {
     let scope = lists.scope();
     let mut builder = OperatorBuilder::new("Conclude".to_owned(), scope);
-    let activator = scope.activator_for(builder.operator_info().address.clone());
+    let mut alarm = Alarm::new(scope.activator_for(builder.operator_info().address.clone()));
     let mut tasks: Tasks<()> = Tasks::new(scope.worker(), &builder.operator_info().address, &host);
     let mut lists = builder.new_input(lists, Exchange::new(|_: &FileList| 0));
     let mut states = builder.new_input(state, Pipeline);
@@ -178,7 +183,7 @@ pub fn conclude<'scope, H: Host>(
             // Not done while the commit is under way, though no capability is held.
             let busy = tasks.running() > 0 && !host.failure().is_set();
             if busy {
-                activator.activate_after(std::time::Duration::from_millis(5));
+                alarm.within(COMMIT_POLL);
             }
             busy
         }

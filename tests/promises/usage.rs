@@ -35,16 +35,30 @@ impl Process {
         Duration::from_millis(ticks * 1000 / a_second)
     }
 
+    /// How often its threads have waited for something so far: each time, something woke them.
+    pub fn wakes(&self) -> u64 {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.id()));
+        let threads = threads.expect("a process that runs").flatten();
+        // A thread may end meanwhile.
+        let read = threads.filter_map(|of| std::fs::read_to_string(of.path().join("status")).ok());
+        let counts = read.map(|status| field(&status, "voluntary_ctxt_switches"));
+        counts.sum()
+    }
+
     fn status_kib(&self, name: &str) -> u64 {
-        let status = self.read("status");
-        let mut lines = status.lines().filter_map(|line| line.split_once(':'));
-        let found = lines.find(|(field, _)| *field == name).expect(name);
-        let number = found.1.trim().trim_end_matches(" kB");
-        number.parse().expect("a number")
+        field(&self.read("status"), name)
     }
 
     fn read(&self, file: &str) -> String {
         let read = std::fs::read_to_string(format!("/proc/{}/{file}", self.id()));
         read.expect("a process that runs")
     }
+}
+
+/// A number of a status file; KiB, if it has a unit.
+fn field(status: &str, name: &str) -> u64 {
+    let mut lines = status.lines().filter_map(|line| line.split_once(':'));
+    let found = lines.find(|(field, _)| *field == name).expect(name);
+    let number = found.1.trim().trim_end_matches(" kB");
+    number.parse().expect("a number")
 }
