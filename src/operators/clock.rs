@@ -66,7 +66,9 @@ pub fn clock<'scope>(
 ) -> StreamVec<'scope, Round, Tick> {
     let index = scope.index();
     let mut builder = OperatorBuilder::new("Clock".to_owned(), scope);
-    let mut alarm = Alarm::new(scope.activator_for(builder.operator_info().address));
+    let address = builder.operator_info().address;
+    let mut alarm = Alarm::new(scope.activator_for(address.clone()));
+    control.clock.replace(Some(scope.activator_for(address)));
     let (output, ticks) = builder.new_output();
     let mut output =
         OutputBuilder::<_, timely::container::CapacityContainerBuilder<Vec<Tick>>>::from(output);
@@ -125,7 +127,8 @@ pub fn clock<'scope>(
     ticks.broadcast()
 }
 
-fn pause(control: &Control) -> Duration {
+/// From one round to the next, as it is now.
+pub(super) fn pause(control: &Control) -> Duration {
     match control.moved.get() {
         _ if control.backlog.get() => BUSY,
         Some(moved) if moved.elapsed() > LULL => QUIET,

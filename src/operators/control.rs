@@ -6,6 +6,8 @@
 use std::cell::{Cell, RefCell};
 use std::time::Instant;
 
+use timely::scheduling::Activator;
+
 use super::{Epoch, Load, Placed};
 
 /// Shared by the steering operators of worker 0; on every other worker it is inert.
@@ -17,6 +19,8 @@ pub struct Control {
     pub backlog: Cell<bool>,
     /// When a source last told that it has read on; nothing yet at first.
     pub moved: Cell<Option<Instant>>,
+    /// Has the clock look at once: what it goes by has changed.
+    pub clock: RefCell<Option<Activator>>,
     /// Changes that are extracted and not yet committed; the clock pauses while there are too many.
     pub uncommitted: Cell<Load>,
     /// Messages that no source has read yet, as they last told.

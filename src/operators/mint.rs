@@ -21,7 +21,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Broadcast;
 
 use super::alarm::Alarm;
-use super::clock::FIRST_ROUND;
+use super::clock::{FIRST_ROUND, pause};
 use super::{Control, Cut, Epoch, Load, Report, Round};
 use crate::job::Job;
 use crate::observe::Trace;
@@ -54,6 +54,7 @@ pub fn mint<'scope>(
         let mut since = Instant::now();
         control.committed.set(last);
         move |frontiers| {
+            let (stopped, before) = (control.stop.get(), pause(&control));
             reports.for_each(|time, data| {
                 for report in data.drain(..) {
                     match report {
@@ -68,6 +69,7 @@ pub fn mint<'scope>(
                 }
             });
             let Some(held) = &mut capability else { return };
+            let mut wait = POLL_IDLE;
             if job.stop.is_asked() {
                 job.stopped.store(true, Relaxed);
             }
@@ -77,14 +79,23 @@ pub fn mint<'scope>(
             if job.stopped.load(Relaxed) || (job.until_end && ledger.ended.len() == peers) {
                 control.stop.set(true);
             }
+            if (control.stop.get() != stopped || pause(&control) < before)
+                && let Some(clock) = &*control.clock.borrow()
+            {
+                clock.activate();
+            }
             if control.committed.get() == minted {
                 ledger.committed(&control);
                 let upper = frontiers[0].frontier().first().copied();
                 let (load, moved) = ledger.below(upper);
-                let due = upper.is_none()
-                    || load.reaches(job.epoch_max())
-                    || since.elapsed() >= Duration::from_millis(job.config.publish.interval_ms);
-                if due && (load.count > 0 || moved) {
+                let interval = Duration::from_millis(job.config.publish.interval_ms);
+                let left = interval.saturating_sub(since.elapsed());
+                let due = upper.is_none() || load.reaches(job.epoch_max()) || left.is_zero();
+                let holds = load.count > 0 || moved;
+                if holds && !due {
+                    wait = wait.min(left);
+                }
+                if holds && due {
                     minted += 1;
                     since = Instant::now();
                     let end = upper.unwrap_or(Round::MAX);
@@ -115,7 +126,7 @@ pub fn mint<'scope>(
                 }
             }
             let busy = control.committed.get() != minted || control.stop.get();
-            alarm.within(if busy { POLL_BUSY } else { POLL_IDLE });
+            alarm.within(if busy { POLL_BUSY } else { wait });
         }
     });
     cuts.broadcast()

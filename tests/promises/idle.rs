@@ -12,12 +12,12 @@ use crate::world::{Layout, World, picture};
 
 keep_on_all_servers!(an_empty_topic_lets_the_job_sleep);
 
-/// From its first commit to the pace of a quiet topic.
-const SETTLING: Duration = Duration::from_secs(5);
+/// From its first commit to the pace of a quiet topic; the threads that wrote it have ended by then.
+const SETTLING: Duration = Duration::from_secs(13);
 /// How long it is watched.
 const WATCHED: Duration = Duration::from_secs(20);
 /// Wakes a second that there may be for each worker: its own and its two clients' of the broker.
-const WAKES_MAX: f64 = 40.0;
+const WAKES_MAX: f64 = 30.0;
 /// The share of one core that nothing but a thread that never sleeps would take.
 const SHARE_MAX: f64 = 0.2;
 
