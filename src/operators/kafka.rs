@@ -26,26 +26,46 @@ const HEARING: Duration = Duration::from_millis(200);
 /// What librdkafka may fetch ahead, a consumer: the backlog stays in the broker.
 const FETCH_AHEAD_KBYTES: &str = "16384";
 
+/// What to do when a certificate of TLS is not believed: ours, of which the brokers send an alert, or theirs.
+fn cure(reason: &str) -> Option<&'static str> {
+    let of_certificates = ["CERTIFICATE", "UNKNOWN_CA"].map(|word| reason.contains(word));
+    if reason.contains("_ALERT_") && of_certificates.contains(&true) {
+        return Some(
+            "the brokers want a certificate that they know, by ssl.keystore.location or ssl.certificate.location in kafka.properties",
+        );
+    }
+    reason.contains("CERTIFICATE_VERIFY_FAILED").then_some(
+        "ssl.ca.location in kafka.properties must name the authority of the brokers' certificates, and these the hosts that are asked",
+    )
+}
+
+/// Why librdkafka can't do what it is asked for.
+#[derive(Clone, Debug)]
+struct Trouble {
+    reason: String,
+    /// It does not pass by waiting.
+    lasting: bool,
+}
+
 /// Listens to what librdkafka says of itself. It recovers from most of it alone and says all of it often, so the log has
 /// it as detail; the last reason is kept for whoever has to say why nothing comes.
 #[derive(Debug, Default)]
 pub struct Reporter {
-    trouble: Mutex<Option<(RDKafkaErrorCode, String)>>,
+    trouble: Mutex<Option<Trouble>>,
 }
 
 impl Reporter {
     /// Why librdkafka can't do what it is asked for, in its own words, if it gave a reason yet.
     pub fn reason(&self) -> Option<String> {
-        self.trouble().map(|(_, reason)| reason)
+        self.trouble().map(|trouble| trouble.reason)
     }
 
     /// Whether the brokers, or we, have refused the connection for a reason that does not pass by waiting.
     fn is_refused(&self) -> bool {
-        use RDKafkaErrorCode::{Authentication, SSL};
-        matches!(self.trouble(), Some((Authentication | SSL, _)))
+        self.trouble().is_some_and(|trouble| trouble.lasting)
     }
 
-    fn trouble(&self) -> Option<(RDKafkaErrorCode, String)> {
+    fn trouble(&self) -> Option<Trouble> {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         trouble.clone()
     }
@@ -65,14 +85,21 @@ impl ClientContext for Reporter {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        use RDKafkaErrorCode::{AllBrokersDown, PartitionEOF};
+        use RDKafkaErrorCode::{AllBrokersDown, Authentication, PartitionEOF, SSL};
         match error.rdkafka_error_code() {
             // No trouble; and no reason, but what follows from one.
             None | Some(PartitionEOF | AllBrokersDown) => {}
             Some(code) => {
                 tracing::debug!(%error, reason, "librdkafka");
+                let cure = cure(reason);
                 let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-                *trouble = Some((code, reason.to_owned()));
+                *trouble = Some(Trouble {
+                    reason: match cure {
+                        Some(cure) => format!("{reason}: {cure}"),
+                        None => reason.to_owned(),
+                    },
+                    lasting: cure.is_some() || matches!(code, Authentication | SSL),
+                });
             }
         }
     }
@@ -105,6 +132,8 @@ fn create<C: FromClientConfigAndContext<Reporter>>(
 /// What is common to all clients: `defaults`, and the user's properties over them.
 fn client(config: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
     let mut client = ClientConfig::new();
+    // The system's authorities, wherever it keeps them.
+    client.set("ssl.ca.location", "probe");
     for (property, value) in defaults {
         client.set(*property, *value);
     }

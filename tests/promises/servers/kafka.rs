@@ -23,23 +23,39 @@ pub const PASSWORD: &str = "open-sesame";
 pub struct Way {
     pub protocol: &'static str,
     pub mechanism: Option<&'static str>,
+    /// The client shows a certificate, too.
+    mutual: bool,
 }
 
 pub const PLAINTEXT: Way = way("PLAINTEXT", None);
-pub const WAYS: [Way; 7] = [
+pub const SSL: Way = way("SSL", None);
+pub const MUTUAL: Way = Way {
+    mutual: true,
+    ..SSL
+};
+pub const WAYS: [Way; 8] = [
     PLAINTEXT,
-    way("SSL", None),
+    SSL,
     way("SASL_SSL", Some("PLAIN")),
     way("SASL_SSL", Some("SCRAM-SHA-256")),
     way("SASL_SSL", Some("SCRAM-SHA-512")),
     way("SASL_PLAINTEXT", Some("SCRAM-SHA-256")),
     way("SASL_PLAINTEXT", Some("SCRAM-SHA-512")),
+    MUTUAL,
 ];
 
 const fn way(protocol: &'static str, mechanism: Option<&'static str>) -> Way {
     Way {
         protocol,
         mechanism,
+        mutual: false,
+    }
+}
+
+impl Way {
+    /// The name of the broker's listener.
+    fn listener(self) -> &'static str {
+        if self.mutual { "MUTUAL" } else { self.protocol }
     }
 }
 
@@ -68,18 +84,20 @@ impl Kafka {
             "SSL",
             "SASL_SSL",
             "SASL_PLAINTEXT",
+            "MUTUAL",
             "CONTROLLER",
         ];
         let mut kafka = Kafka {
             node,
             folder: TempDir::new().expect("a temporary folder").keep(),
-            ports: names.into_iter().zip(free_ports::<5>()).collect(),
+            ports: names.into_iter().zip(free_ports::<6>()).collect(),
             process: None,
         };
         kafka
             .ports
             .extend(controller.map(|port| ("CONTROLLER", port)));
-        kafka.certify();
+        kafka.certify("broker");
+        kafka.certify("client");
         std::fs::write(kafka.path("server.properties"), kafka.configuration()).expect("a file");
         std::fs::write(kafka.path("log4j2.properties"), LOGGING).expect("a file");
         let scram = |mechanism| format!("{mechanism}=[name={USER},password={PASSWORD}]");
@@ -119,7 +137,7 @@ impl Kafka {
 
     /// A client's properties for a way in.
     pub fn properties(&self, way: Way) -> BTreeMap<&'static str, String> {
-        let address = format!("127.0.0.1:{}", self.ports[way.protocol]);
+        let address = format!("127.0.0.1:{}", self.ports[way.listener()]);
         let mut properties = BTreeMap::from([
             ("bootstrap.servers", address),
             ("security.protocol", way.protocol.to_owned()),
@@ -127,6 +145,13 @@ impl Kafka {
         if way.protocol.ends_with("SSL") {
             let authority = self.path("broker.pem").display().to_string();
             properties.insert("ssl.ca.location", authority);
+        }
+        if way.mutual {
+            let store = self.path("client.p12").display().to_string();
+            properties.extend([
+                ("ssl.keystore.location", store),
+                ("ssl.keystore.password", PASSWORD.to_owned()),
+            ]);
         }
         if let Some(mechanism) = way.mechanism {
             properties.extend([
@@ -186,33 +211,27 @@ impl Kafka {
     }
 
     /// A key with a certificate for 127.0.0.1 that vouches for itself.
-    fn certify(&self) {
-        let store = self.path("broker.p12").display().to_string();
-        let common = [
-            "-keystore",
-            &store,
-            "-storepass",
-            PASSWORD,
-            "-alias",
-            "broker",
-        ];
+    fn certify(&self, name: &str) {
+        let store = self.path(&format!("{name}.p12")).display().to_string();
+        let common = ["-keystore", &store, "-storepass", PASSWORD, "-alias", name];
         succeed(
             Command::new("keytool")
-                .args(["-genkeypair", "-keyalg", "EC", "-dname", "CN=broker"])
+                .args(["-genkeypair", "-keyalg", "EC", "-dname"])
+                .arg(format!("CN={name}"))
                 .args(["-ext", "san=ip:127.0.0.1", "-ext", "bc:c"])
                 .args(common),
         );
         succeed(
             Command::new("keytool")
                 .args(["-exportcert", "-rfc", "-file"])
-                .arg(self.path("broker.pem"))
+                .arg(self.path(&format!("{name}.pem")))
                 .args(common),
         );
     }
 
     fn configuration(&self) -> String {
         let at = |name: &str| format!("{name}://127.0.0.1:{}", self.ports[name]);
-        let ways = ["PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"].map(at);
+        let ways = ["PLAINTEXT", "SSL", "MUTUAL", "SASL_SSL", "SASL_PLAINTEXT"].map(at);
         let ways = ways.join(",");
         let (roles, listeners) = match self.node {
             1 => ("broker,controller", format!("{ways},{}", at("CONTROLLER"))),
@@ -232,6 +251,10 @@ impl Kafka {
                 self.path("broker.p12").display()
             ),
             format!("ssl.keystore.password={PASSWORD}"),
+            format!(
+                "ssl.truststore.location={}",
+                self.path("client.pem").display()
+            ),
             format!("log.dirs={}", self.path("data").display()),
         ];
         for listener in ["sasl_ssl", "sasl_plaintext"] {
@@ -255,8 +278,10 @@ impl Kafka {
 const CONFIGURATION: &str = "\
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,MUTUAL:SSL,SASL_SSL:SASL_SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
 ssl.keystore.type=PKCS12
+ssl.truststore.type=PEM
+listener.name.mutual.ssl.client.auth=required
 sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
 auto.create.topics.enable=false
 log.cleaner.backoff.ms=100

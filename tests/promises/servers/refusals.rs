@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::cluster::cluster;
-use super::kafka::{PASSWORD, WAYS, Way};
+use super::kafka::{MUTUAL, PASSWORD, PLAINTEXT, SSL, WAYS, Way};
 use crate::process::outcome;
 use crate::world::{World, picture};
 
@@ -53,11 +53,44 @@ fn a_wrong_password_is_said_and_not_repeated() {
 #[test]
 fn an_unknown_authority_is_said() {
     let Some(cluster) = cluster() else { return };
-    let world = cluster.world(WAYS[1], 1);
+    let world = cluster.world(SSL, 1);
     world.put("a/1.png", picture(1));
     for log in said(&world, "ssl.ca.location", "ssl.certificate.location") {
-        assert!(log.contains("certificate verify failed"), "{log}");
-        assert!(log.contains("kafka.properties"), "{log}");
+        unverified(&log);
+    }
+}
+
+#[test]
+fn a_certificate_of_another_host_is_said() {
+    let Some(cluster) = cluster() else { return };
+    let world = cluster.world(SSL, 1);
+    world.put("a/1.png", picture(1));
+    // It is for 127.0.0.1.
+    let address = &world.servers.kafka["bootstrap.servers"];
+    for log in said(&world, address, &address.replace("127.0.0.1", "localhost")) {
+        unverified(&log);
+    }
+}
+
+fn unverified(log: &str) {
+    assert!(log.contains("CERTIFICATE_VERIFY_FAILED"), "{log}");
+    assert!(
+        log.contains("ssl.ca.location in kafka.properties must name the authority"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_certificate_of_ones_own_that_is_missing_is_said() {
+    let Some(cluster) = cluster() else { return };
+    let world = cluster.world(MUTUAL, 1);
+    world.put("a/1.png", picture(1));
+    for log in said(&world, "ssl.keystore.location", "client.rack") {
+        assert!(
+            log.contains("the brokers want a certificate that they know"),
+            "{log}"
+        );
+        assert!(log.contains("ssl.keystore.location"), "{log}");
     }
 }
 
@@ -74,7 +107,7 @@ fn a_misspelt_property_is_said_without_its_value() {
 #[test]
 fn a_topic_that_is_not_there_is_said() {
     let Some(cluster) = cluster() else { return };
-    let world = cluster.world(WAYS[0], 1);
+    let world = cluster.world(PLAINTEXT, 1);
     let topic = format!("topic = \"{}\"", world.servers.topic);
     for log in said(&world, &topic, "topic = \"elsewhere\"") {
         assert!(log.contains("topic elsewhere does not exist"), "{log}");
