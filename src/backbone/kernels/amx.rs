@@ -13,7 +13,7 @@
 mod registers;
 
 use self::registers::{ROWS, Shapes, Sums, Tensors, multiply};
-use super::conv::{Grid, Reading};
+use super::conv::{BLOCK_BYTES, Grid, Reading};
 use super::isa::Isa;
 use super::lanes::{Lanes, Task, place};
 use super::micro::PANEL;
@@ -23,8 +23,6 @@ use std::ops::Range;
 pub(super) use registers::{Values, granted};
 
 const LINE_BYTES: usize = 64;
-/// Bytes of inputs and outputs that are worked on with all weights before the next: what stays in a second-level cache.
-const BLOCK_BYTES: usize = 512 << 10;
 /// Of maps this small, in pairs of tiles, all sums stay in the nearest cache; then K is walked in parts for all of them, and
 /// a part's weights stay there, too.
 const FEW_PAIRS: usize = 8;

@@ -5,6 +5,8 @@
 //! of zeros is stored, which is never written and so never cleared again. A 1x1, a strided 1x1 and a 3x3 then differ only in
 //! the list of runs and the step between pixels: there is no im2col and no pointer per pixel.
 //! The order of loops is panel of 32 outputs, images, then tiles; while a panel is at work the next one's weights are prefetched.
+//! Maps too large for a second-level cache are walked in blocks, with all panels before the next: they come from memory once,
+//! not once a panel.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use super::amx;
@@ -135,14 +137,19 @@ pub(super) struct Reading {
     pub(super) row: usize,
 }
 
+/// Bytes of inputs and outputs that are worked on with all weights before the next: what stays in a second-level cache.
+pub(super) const BLOCK_BYTES: usize = 512 << 10;
+/// Up to so many blocks' bytes are one: in two, weights that are as large would be read twice to spare a part of these.
+const ONE_BLOCK: usize = 2;
+
 /// How the outputs are cut into what is computed at once.
 enum Work {
-    Segments(Segments),
+    Segments(Vec<Segments>),
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     Tiles(amx::Tiles),
 }
 
-/// The segments of an image. Those that no other of it is as long as find one in the next image.
+/// A block of an image's segments. Those that no other of it is as long as find one in the next image.
 #[derive(Default)]
 struct Segments {
     pairs: Vec<([Segment; 2], Kernel)>,
@@ -296,7 +303,7 @@ impl Direct {
         let work = match isa.tiles() {
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             true => Work::Tiles(amx::Tiles::new(isa, words / runs.len(), reading, bytes, to)),
-            _ => Work::Segments(Segments::new(&isa.kernels(access), reading, to)),
+            _ => Work::Segments(Segments::blocks(&isa.kernels(access), reading, bytes, to)),
         };
         let factors = Factors {
             sums: vec![1.0; panels * PANEL],
@@ -341,8 +348,10 @@ impl Direct {
         match &self.work {
             // SAFETY: segments and `runs` lead to pixels of the two grids only, as their constructors show; that the buffers
             // hold these for each image was asserted.
-            Work::Segments(segments) => unsafe {
-                self.by_segments(segments, images, input, output)
+            Work::Segments(blocks) => unsafe {
+                for segments in blocks {
+                    self.by_segments(segments, images, input, output);
+                }
             },
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             // SAFETY: the tiles were made for the two grids, which the buffers hold for each image, as asserted; weights, bias
@@ -433,6 +442,24 @@ pub(super) fn put_value(to: &mut Block, word: usize, part: usize, per_word: usiz
 }
 
 impl Segments {
+    /// All of an image, of whose maps `bytes` are read and written.
+    fn blocks(kernels: &Kernels, reading: Reading, bytes: usize, to: Grid) -> Vec<Self> {
+        let whole = Self::new(kernels, reading, to);
+        if bytes <= ONE_BLOCK * BLOCK_BYTES || whole.pairs.is_empty() {
+            return vec![whole];
+        }
+        let most = (whole.pairs.len() * BLOCK_BYTES / bytes).max(1);
+        let block = |pairs: &[_]| Self {
+            pairs: pairs.to_vec(),
+            singles: vec![],
+        };
+        let mut blocks: Vec<Self> = whole.pairs.chunks(most).map(block).collect();
+        if let Some(last) = blocks.last_mut() {
+            last.singles = whole.singles;
+        }
+        blocks
+    }
+
     /// Cuts every row of `to` into segments of nearly equal length and pairs those of equal length, across rows where need be.
     fn new(kernels: &Kernels, reading: Reading, to: Grid) -> Self {
         let mut segments = Self::default();
