@@ -15,6 +15,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime::{Handle, Runtime};
+use tokio::task::spawn_blocking;
 
 use super::listen::Listen;
 use super::{Failure, free_addresses, log, runtime};
@@ -113,18 +114,25 @@ impl Demo {
         .map_err(anyhow::Error::from)?;
         let settings = Settings::new(&self, s3.endpoint(), kafka.brokers(), most);
         let config = settings.config()?;
-        bring_weights(&config.backbone)?;
         let pictures = pictures
             .chosen(&config, self.limit)
             .map_err(Failure::Usage)?;
 
         let bar = bar("uploading", pictures.len() as u64);
         let start = Instant::now();
-        let total = runtime.block_on(pictures.upload(&config, &credentials, &bar))?;
-        bar.finish_and_clear();
+        let uploads = async {
+            let total = pictures.upload(&config, &credentials, &bar).await?;
+            bar.finish_and_clear();
+            Ok((total, start.elapsed()))
+        };
+        // The weights come meanwhile.
+        let (total, elapsed) = runtime.block_on(async {
+            let (uploaded, ()) = tokio::try_join!(uploads, bring_weights(&config.backbone, &bar))?;
+            anyhow::Ok(uploaded)
+        })?;
         println!(
             "{total} images uploaded and announced in {:.1} s",
-            start.elapsed().as_secs_f64()
+            elapsed.as_secs_f64()
         );
 
         let servers = format!(
@@ -305,8 +313,8 @@ impl Told {
     }
 }
 
-/// Fetches the network's pretrained weights, unless they are here or others are wanted.
-fn bring_weights(backbone: &Backbone) -> Result<()> {
+/// Fetches the network's pretrained weights, unless they are here or others are wanted; its lines come above the `bar`.
+async fn bring_weights(backbone: &Backbone, bar: &ProgressBar) -> Result<()> {
     let Weights::Named(name) = &backbone.weights else {
         return Ok(());
     };
@@ -314,7 +322,13 @@ fn bring_weights(backbone: &Backbone) -> Result<()> {
         return Ok(());
     }
     let cache = weights::cache_dir()?;
-    weights::get(name, &Source::Catalogue, &cache, &|line| println!("{line}"))
+    let (wanted, bar) = (name.clone(), bar.clone());
+    let brought = spawn_blocking(move || {
+        let say = |line: &str| bar.suspend(|| println!("{line}"));
+        weights::get(&wanted, &Source::Catalogue, &cache, &say)
+    });
+    brought
+        .await?
         .map(drop)
         .with_context(|| format!("weights {name}"))
 }
