@@ -6,6 +6,7 @@
 
 use std::env;
 use std::error::Error;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,7 +21,7 @@ fn main() -> Result<()> {
     let (include, lib) = (root.join("include"), root.join("lib"));
     fs::create_dir_all(&lib)?;
     lay_headers(&aws_lc.include, &include)?;
-    fs::copy(&aws_lc.libcrypto, lib.join("libcrypto.a"))?;
+    copy(&aws_lc.libcrypto, &lib.join("libcrypto.a"))?;
     compile_libssl(&aws_lc.source(&root)?, &aws_lc.include, &lib)?;
     println!("cargo:root={}", root.display());
     Ok(())
@@ -36,19 +37,25 @@ struct AwsLc {
 impl AwsLc {
     /// As its build script says: the version is in the names of the variables.
     fn built() -> Result<Self> {
-        let said = |(name, value): (String, String)| {
+        let version = |name: OsString| {
+            let name = name.into_string().ok()?;
             let version = name.strip_prefix("DEP_AWS_LC_")?.strip_suffix("_INCLUDE")?;
-            Some((version.to_owned(), PathBuf::from(value)))
+            Some(version.to_owned())
         };
-        let (version, include) = env::vars()
-            .find_map(said)
+        let version = env::vars_os()
+            .find_map(|(name, _)| version(name))
             .ok_or("aws-lc-sys does not say where its headers are")?;
-        let libcrypto = env::var(format!("DEP_AWS_LC_{version}_LIBCRYPTO_PATH"))
-            .map_err(|_| "aws-lc-sys does not say where its library is: it must be a static one")?;
+        let said = |what: &str| env::var(format!("DEP_AWS_LC_{version}_{what}"));
+        // Of the system's own AWS-LC the sources of that package need not be.
+        if said("LINK_KIND")? != "static"
+            || said("LIBCRYPTO")? != format!("aws_lc_{version}_crypto")
+        {
+            return Err("aws-lc-sys has found an AWS-LC of the system's: unset AWS_LC_SYS_SYSTEM_DIR, and set AWS_LC_SYS_USE_SYSTEM=0".into());
+        }
         Ok(AwsLc {
+            include: said("INCLUDE")?.into(),
+            libcrypto: said("LIBCRYPTO_PATH")?.into(),
             version: version.replace('_', "."),
-            include,
-            libcrypto: libcrypto.into(),
         })
     }
 
@@ -56,6 +63,9 @@ impl AwsLc {
     /// downloaded that isn't there.
     fn source(&self, out: &Path) -> Result<PathBuf> {
         let asking = out.join("asking");
+        if asking.exists() {
+            fs::remove_dir_all(&asking)?;
+        }
         fs::create_dir_all(&asking)?;
         fs::write(asking.join("lib.rs"), "")?;
         let manifest = asking.join("Cargo.toml");
@@ -110,10 +120,15 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
         if entry.file_type()?.is_dir() {
             copy_folder(&entry.path(), &to)?;
         } else {
-            fs::copy(entry.path(), to)?;
+            copy(&entry.path(), &to)?;
         }
     }
     Ok(())
+}
+
+/// Without its mode, which may forbid to write.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    Ok(fs::write(to, fs::read(from)?)?)
 }
 
 /// As AWS-LC's own CMake files do; it needs nothing of C++'s library.

@@ -1,7 +1,7 @@
 //! The Kafka clients of the job: how they are configured, and what their answers mean.
 
 use std::ffi::CStr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
@@ -31,43 +31,42 @@ fn cure(reason: &str) -> Option<&'static str> {
     let of_certificates = ["CERTIFICATE", "UNKNOWN_CA"].map(|word| reason.contains(word));
     if reason.contains("_ALERT_") && of_certificates.contains(&true) {
         return Some(
-            "the brokers want a certificate that they know, by ssl.keystore.location or ssl.certificate.location in kafka.properties",
+            "the brokers want a certificate that they know, and that is valid today, by ssl.keystore.location or ssl.certificate.location in kafka.properties",
         );
     }
     reason.contains("CERTIFICATE_VERIFY_FAILED").then_some(
-        "ssl.ca.location in kafka.properties must name the authority of the brokers' certificates, and these the hosts that are asked",
+        "ssl.ca.location in kafka.properties must name the authority of the brokers' certificates, and these the hosts that are asked and today",
     )
 }
 
 /// Why librdkafka can't do what it is asked for.
-#[derive(Clone, Debug)]
+#[derive(Debug, Default)]
 struct Trouble {
-    reason: String,
-    /// It does not pass by waiting.
-    lasting: bool,
+    last: Option<String>,
+    /// What does not pass by waiting: it is said once, and other errors may follow.
+    refusal: Option<String>,
 }
 
 /// Listens to what librdkafka says of itself. It recovers from most of it alone and says all of it often, so the log has
 /// it as detail; the last reason is kept for whoever has to say why nothing comes.
 #[derive(Debug, Default)]
 pub struct Reporter {
-    trouble: Mutex<Option<Trouble>>,
+    trouble: Mutex<Trouble>,
 }
 
 impl Reporter {
     /// Why librdkafka can't do what it is asked for, in its own words, if it gave a reason yet.
     pub fn reason(&self) -> Option<String> {
-        self.trouble().map(|trouble| trouble.reason)
+        self.trouble().last.clone()
     }
 
-    /// Whether the brokers, or we, have refused the connection for a reason that does not pass by waiting.
-    fn is_refused(&self) -> bool {
-        self.trouble().is_some_and(|trouble| trouble.lasting)
+    /// Why the brokers, or we, have refused a connection, if for a reason that does not pass by waiting.
+    fn refusal(&self) -> Option<String> {
+        self.trouble().refusal.clone()
     }
 
-    fn trouble(&self) -> Option<Trouble> {
-        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        trouble.clone()
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -92,14 +91,15 @@ impl ClientContext for Reporter {
             Some(code) => {
                 tracing::debug!(%error, reason, "librdkafka");
                 let cure = cure(reason);
-                let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-                *trouble = Some(Trouble {
-                    reason: match cure {
-                        Some(cure) => format!("{reason}: {cure}"),
-                        None => reason.to_owned(),
-                    },
-                    lasting: cure.is_some() || matches!(code, Authentication | SSL),
-                });
+                let reason = match cure {
+                    Some(cure) => format!("{reason}: {cure}"),
+                    None => reason.to_owned(),
+                };
+                let mut trouble = self.trouble();
+                if cure.is_some() || matches!(code, Authentication | SSL) {
+                    trouble.refusal = Some(reason.clone());
+                }
+                trouble.last = Some(reason);
             }
         }
     }
@@ -189,11 +189,12 @@ pub fn connect(consumer: &Consumer, config: &Kafka, stop: &Stop) -> Result<Vec<i
         hear(consumer);
         let context = consumer.context();
         waited += patience;
-        if context.is_refused() || waited >= ANSWER_TIMEOUT || stop.is_asked() {
+        let refusal = context.refusal();
+        if refusal.is_some() || waited >= ANSWER_TIMEOUT || stop.is_asked() {
             bail!(
                 "no answer from the Kafka brokers {}: {}; check kafka.brokers and, with TLS or SASL, kafka.properties",
                 config.brokers,
-                context.reason().unwrap_or_else(|| error.to_string())
+                (refusal.or(context.reason())).unwrap_or_else(|| error.to_string())
             );
         }
         patience *= 2;

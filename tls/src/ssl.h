@@ -13,4 +13,15 @@ static inline int SSL_set1_host_or_address(SSL *ssl, const char *host) {
 }
 #define SSL_set1_host SSL_set1_host_or_address
 
+// OpenSSL's own default is no older protocol than this.
+static inline SSL_CTX *SSL_CTX_new_of_today(const SSL_METHOD *method) {
+  SSL_CTX *ctx = SSL_CTX_new(method);
+  if (ctx != NULL && !SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION)) {
+    SSL_CTX_free(ctx);
+    return NULL;
+  }
+  return ctx;
+}
+#define SSL_CTX_new SSL_CTX_new_of_today
+
 #endif

@@ -23,14 +23,20 @@ pub const PASSWORD: &str = "open-sesame";
 pub struct Way {
     pub protocol: &'static str,
     pub mechanism: Option<&'static str>,
-    /// The client shows a certificate, too.
-    mutual: bool,
+    /// The broker's listener.
+    listener: &'static str,
 }
 
 pub const PLAINTEXT: Way = way("PLAINTEXT", None);
 pub const SSL: Way = way("SSL", None);
+/// The client shows a certificate, too.
 pub const MUTUAL: Way = Way {
-    mutual: true,
+    listener: "MUTUAL",
+    ..SSL
+};
+/// The broker shows a certificate for other hosts.
+pub const ELSEWHERE: Way = Way {
+    listener: "ELSEWHERE",
     ..SSL
 };
 pub const WAYS: [Way; 8] = [
@@ -48,14 +54,7 @@ const fn way(protocol: &'static str, mechanism: Option<&'static str>) -> Way {
     Way {
         protocol,
         mechanism,
-        mutual: false,
-    }
-}
-
-impl Way {
-    /// The name of the broker's listener.
-    fn listener(self) -> &'static str {
-        if self.mutual { "MUTUAL" } else { self.protocol }
+        listener: protocol,
     }
 }
 
@@ -85,19 +84,21 @@ impl Kafka {
             "SASL_SSL",
             "SASL_PLAINTEXT",
             "MUTUAL",
+            "ELSEWHERE",
             "CONTROLLER",
         ];
         let mut kafka = Kafka {
             node,
             folder: TempDir::new().expect("a temporary folder").keep(),
-            ports: names.into_iter().zip(free_ports::<6>()).collect(),
+            ports: names.into_iter().zip(free_ports::<7>()).collect(),
             process: None,
         };
         kafka
             .ports
             .extend(controller.map(|port| ("CONTROLLER", port)));
-        kafka.certify("broker");
-        kafka.certify("client");
+        kafka.certify("broker", "ip:127.0.0.1,dns:localhost");
+        kafka.certify("elsewhere", "ip:127.0.0.2,dns:elsewhere");
+        kafka.certify("client", "dns:client");
         std::fs::write(kafka.path("server.properties"), kafka.configuration()).expect("a file");
         std::fs::write(kafka.path("log4j2.properties"), LOGGING).expect("a file");
         let scram = |mechanism| format!("{mechanism}=[name={USER},password={PASSWORD}]");
@@ -137,16 +138,20 @@ impl Kafka {
 
     /// A client's properties for a way in.
     pub fn properties(&self, way: Way) -> BTreeMap<&'static str, String> {
-        let address = format!("127.0.0.1:{}", self.ports[way.listener()]);
+        let address = format!("127.0.0.1:{}", self.ports[way.listener]);
         let mut properties = BTreeMap::from([
             ("bootstrap.servers", address),
             ("security.protocol", way.protocol.to_owned()),
         ]);
         if way.protocol.ends_with("SSL") {
-            let authority = self.path("broker.pem").display().to_string();
+            let authority = match way.listener {
+                "ELSEWHERE" => self.path("elsewhere.pem"),
+                _ => self.path("broker.pem"),
+            };
+            let authority = authority.display().to_string();
             properties.insert("ssl.ca.location", authority);
         }
-        if way.mutual {
+        if way.listener == "MUTUAL" {
             let store = self.path("client.p12").display().to_string();
             properties.extend([
                 ("ssl.keystore.location", store),
@@ -210,15 +215,15 @@ impl Kafka {
         java.into_iter().chain(arguments).collect()
     }
 
-    /// A key with a certificate for 127.0.0.1 that vouches for itself.
-    fn certify(&self, name: &str) {
+    /// A key with a certificate for some hosts that vouches for itself.
+    fn certify(&self, name: &str, hosts: &str) {
         let store = self.path(&format!("{name}.p12")).display().to_string();
         let common = ["-keystore", &store, "-storepass", PASSWORD, "-alias", name];
         succeed(
             Command::new("keytool")
                 .args(["-genkeypair", "-keyalg", "EC", "-dname"])
                 .arg(format!("CN={name}"))
-                .args(["-ext", "san=ip:127.0.0.1", "-ext", "bc:c"])
+                .args(["-ext", &format!("san={hosts}"), "-ext", "bc:c"])
                 .args(common),
         );
         succeed(
@@ -231,7 +236,15 @@ impl Kafka {
 
     fn configuration(&self) -> String {
         let at = |name: &str| format!("{name}://127.0.0.1:{}", self.ports[name]);
-        let ways = ["PLAINTEXT", "SSL", "MUTUAL", "SASL_SSL", "SASL_PLAINTEXT"].map(at);
+        let ways = [
+            "PLAINTEXT",
+            "SSL",
+            "MUTUAL",
+            "ELSEWHERE",
+            "SASL_SSL",
+            "SASL_PLAINTEXT",
+        ]
+        .map(at);
         let ways = ways.join(",");
         let (roles, listeners) = match self.node {
             1 => ("broker,controller", format!("{ways},{}", at("CONTROLLER"))),
@@ -251,6 +264,10 @@ impl Kafka {
                 self.path("broker.p12").display()
             ),
             format!("ssl.keystore.password={PASSWORD}"),
+            format!(
+                "listener.name.elsewhere.ssl.keystore.location={}",
+                self.path("elsewhere.p12").display()
+            ),
             format!(
                 "ssl.truststore.location={}",
                 self.path("client.pem").display()
@@ -278,7 +295,7 @@ impl Kafka {
 const CONFIGURATION: &str = "\
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,MUTUAL:SSL,SASL_SSL:SASL_SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,MUTUAL:SSL,ELSEWHERE:SSL,SASL_SSL:SASL_SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
 ssl.keystore.type=PKCS12
 ssl.truststore.type=PEM
 listener.name.mutual.ssl.client.auth=required

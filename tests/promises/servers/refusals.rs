@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::cluster::cluster;
-use super::kafka::{MUTUAL, PASSWORD, PLAINTEXT, SSL, WAYS, Way};
-use crate::process::outcome;
+use super::kafka::{ELSEWHERE, MUTUAL, PASSWORD, PLAINTEXT, SSL, WAYS, Way};
+use crate::process::{outcome, succeed};
 use crate::world::{World, picture};
 
 /// What `run` and `replay` say, which must fail, with `from` in the configuration replaced by `to`.
@@ -63,13 +63,30 @@ fn an_unknown_authority_is_said() {
 #[test]
 fn a_certificate_of_another_host_is_said() {
     let Some(cluster) = cluster() else { return };
-    let world = cluster.world(SSL, 1);
+    let world = cluster.world(ELSEWHERE, 1);
     world.put("a/1.png", picture(1));
-    // It is for 127.0.0.1.
     let address = &world.servers.kafka["bootstrap.servers"];
-    for log in said(&world, address, &address.replace("127.0.0.1", "localhost")) {
-        unverified(&log);
+    for host in ["127.0.0.1", "localhost"] {
+        for log in said(&world, address, &address.replace("127.0.0.1", host)) {
+            unverified(&log);
+        }
     }
+}
+
+#[test]
+fn a_broker_is_known_by_its_name_too() {
+    let Some(cluster) = cluster() else { return };
+    let world = cluster.world(SSL, 1);
+    world.upload(0, 1, "a/1.png", picture(1));
+    let config = world.config("");
+    let text = std::fs::read_to_string(&config).expect("the configuration");
+    let address = &world.servers.kafka["bootstrap.servers"];
+    let named = text.replace(address, &address.replace("127.0.0.1", "localhost"));
+    assert_ne!(named, text);
+    std::fs::write(&config, named).expect("a configuration");
+    let mut asked = world.command();
+    succeed(asked.args(["run", "--until-end", "--config"]).arg(&config));
+    assert_eq!(world.inspect()["rows"], 1);
 }
 
 fn unverified(log: &str) {
