@@ -31,11 +31,11 @@ fn cure(reason: &str) -> Option<&'static str> {
     let of_certificates = ["CERTIFICATE", "UNKNOWN_CA"].map(|word| reason.contains(word));
     if reason.contains("_ALERT_") && of_certificates.contains(&true) {
         return Some(
-            "the brokers want a certificate that they know, and that is valid today, by ssl.keystore.location or ssl.certificate.location in kafka.properties",
+            "the brokers want a certificate that they know and that is valid today, by ssl.keystore.location or ssl.certificate.location in kafka.properties",
         );
     }
     reason.contains("CERTIFICATE_VERIFY_FAILED").then_some(
-        "ssl.ca.location in kafka.properties must name the authority of the brokers' certificates, and these the hosts that are asked and today",
+        "ssl.ca.location in kafka.properties must name the authority of the brokers' certificates, which must be for the hosts that are asked and valid today",
     )
 }
 
