@@ -1,6 +1,6 @@
 //! What brokers refuse is said at once, with the cure and without a secret.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::cluster::cluster;
 use super::kafka::{ELSEWHERE, MUTUAL, PASSWORD, PLAINTEXT, SSL, WAYS, Way};
@@ -9,13 +9,19 @@ use crate::world::{World, picture};
 
 /// What `run` and `replay` say, which must fail, with `from` in the configuration replaced by `to`.
 fn said(world: &World, from: &str, to: &str) -> [String; 2] {
+    let config = changed(world, from, to);
+    let bucket = format!("s3://{}/", world.servers.bucket);
+    [vec!["run", "--until-end"], vec!["replay", &bucket]]
+        .map(|command| failure(world, &command, &config))
+}
+
+/// The world's configuration with `from` replaced by `to`.
+fn changed(world: &World, from: &str, to: &str) -> PathBuf {
     let config = world.config("");
     let text = std::fs::read_to_string(&config).expect("the configuration");
     assert!(text.contains(from), "{text}");
     std::fs::write(&config, text.replace(from, to)).expect("a configuration");
-    let bucket = format!("s3://{}/", world.servers.bucket);
-    [vec!["run", "--until-end"], vec!["replay", &bucket]]
-        .map(|command| failure(world, &command, &config))
+    config
 }
 
 fn failure(world: &World, command: &[&str], config: &Path) -> String {
@@ -78,12 +84,8 @@ fn a_broker_is_known_by_its_name_too() {
     let Some(cluster) = cluster() else { return };
     let world = cluster.world(SSL, 1);
     world.upload(0, 1, "a/1.png", picture(1));
-    let config = world.config("");
-    let text = std::fs::read_to_string(&config).expect("the configuration");
     let address = &world.servers.kafka["bootstrap.servers"];
-    let named = text.replace(address, &address.replace("127.0.0.1", "localhost"));
-    assert_ne!(named, text);
-    std::fs::write(&config, named).expect("a configuration");
+    let config = changed(&world, address, &address.replace("127.0.0.1", "localhost"));
     let mut asked = world.command();
     succeed(asked.args(["run", "--until-end", "--config"]).arg(&config));
     assert_eq!(world.inspect()["rows"], 1);
