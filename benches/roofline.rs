@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             precision,
             ..Options::default()
         };
-        let family = options.chosen_family();
+        let family = options.chosen_family(network);
         let model = match load(network, &options) {
             Ok(model) => model,
             Err(cause) => {

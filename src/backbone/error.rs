@@ -21,12 +21,14 @@ pub enum BackboneError {
     /// The input side does not suit the network.
     #[error("an input side of {0} pixels is not possible: choose one from {min} to {max}", min = SIDE_MIN, max = SIDE_MAX)]
     Side(usize),
-    /// The CPU, or the family of kernels, does not compute in this precision.
+    /// The CPU, or the family of kernels, does not compute the network in this precision.
     #[error(
         "this CPU cannot compute {precision} with {family} kernels: {}",
-        match precision {
-            Precision::F32 | Precision::Int8 => "choose other kernels (backbone.kernels), or none for the fastest",
-            Precision::Bf16 => "it needs AMX or AVX512-BF16; choose precision f32",
+        match (precision, family) {
+            (Precision::F32, Family::Amx) => "AMX computes ResNets so, where the CPU has it; choose other kernels \
+                (backbone.kernels), or none for the fastest",
+            (Precision::F32 | Precision::Int8, _) => "choose other kernels (backbone.kernels), or none for the fastest",
+            (Precision::Bf16, _) => "it needs AMX or AVX512-BF16; choose precision f32",
         }
     )]
     Unsupported {

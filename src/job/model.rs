@@ -87,13 +87,8 @@ fn load(backbone: &config::Backbone, head: &config::Head, cache: &Path) -> Resul
                 .iter()
                 .map(|byte| format!("{byte:02x}"))
                 .collect();
-            // Layers behind the network are f32, which tiles don't compute.
-            let options = Options {
-                family: family(backbone).filter(|family| *family != Family::Amx),
-                ..Options::default()
-            };
-            let head = Head::dense(options.chosen_family(), features, &bytes, &sha256)
-                .with_context(named)?;
+            let family = family(backbone).unwrap_or_else(Family::registers);
+            let head = Head::dense(family, features, &bytes, &sha256).with_context(named)?;
             body.with_head(head)?
         }
     };

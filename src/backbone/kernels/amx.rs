@@ -1,4 +1,4 @@
-//! Sums over channels on AMX tiles: 32 positions x 32 outputs, of bf16 or bytes, the whole of K in four registers of 16 x 16
+//! Sums over channels on AMX tiles: 32 positions x 32 outputs, of f32 that are split, bf16 or bytes, the whole of K in four registers of 16 x 16
 //! sums.
 //!
 //! A tile of inputs is 16 neighbouring positions as they lie in memory, a constant step apart, times one run of K; a tile of
@@ -9,25 +9,26 @@
 //! The order of summation per output in bf16: run by run; in a run the even and the odd channels by themselves, then both
 //! together to the sum (Intel's manual, TDPBF16PS); the bias at the end. Denormal numbers are zeros, and no register of the CPU
 //! changes how it rounds. Sums of integers are the same in any order.
+//!
+//! An f32 is multiplied as a sum of bf16, each piece being what the ones before leave of it, rounded: two of an activation, three of a
+//! weight. Of their products four are summed, in each run as listed in `registers`.
 
 mod registers;
 
 use self::registers::{ROWS, Shapes, Sums, Tensors, multiply};
 use super::conv::{BLOCK_BYTES, Grid, Reading};
 use super::isa::Isa;
-use super::lanes::{Lanes, Task, place};
+use super::lanes::{LINE_BYTES, Lanes, Task, place};
 use super::micro::PANEL;
 use super::quantise::Factors;
 use std::ops::Range;
 
 pub(super) use registers::{Values, granted};
 
-const LINE_BYTES: usize = 64;
-/// Of maps this small, in pairs of tiles, all sums stay in the nearest cache; then K is walked in parts for all of them, and
-/// a part's weights stay there, too.
-const FEW_PAIRS: usize = 8;
-/// Runs of a part: 16 KiB of weights.
-const PART_RUNS: usize = 8;
+/// Pairs of tiles that are worked on together: their sums stay in the nearest cache while K is walked in parts for all of them.
+const PAIRS: usize = 8;
+/// Weights of a part, which stay there, too.
+const PART_BYTES: usize = 16 << 10;
 
 /// Up to 16 positions: those from (`y`, `x`) on of a plane that is `pitch` wide.
 #[derive(Clone, Copy)]
@@ -44,8 +45,9 @@ pub(super) struct Tiles {
     shapes: Shapes,
     /// Positions of each tile.
     rows: usize,
-    /// Bytes of a run for all outputs of a panel.
+    /// Bytes of a run for all outputs of a panel, and of each of its pieces.
     run_bytes: usize,
+    piece_bytes: usize,
     step: usize,
     /// Positions from one row to the next, `width` of which are pixels.
     pitch: usize,
@@ -120,16 +122,17 @@ impl Tiles {
         Self {
             shapes: Shapes::new(rows, words),
             rows,
-            run_bytes: words * PANEL * 4,
+            run_bytes: isa.weight_pieces() * words * PANEL * 4,
+            piece_bytes: words * PANEL * 4,
             step: reading.step,
             pitch,
             block: (pairs.len() * BLOCK_BYTES / bytes).max(1),
             pairs,
             isa,
-            values: if isa.integers() {
-                Values::Int8
-            } else {
-                Values::Bf16
+            values: match (isa.integers(), isa.splits()) {
+                (true, _) => Values::Int8,
+                (_, true) => Values::Split,
+                _ => Values::Bf16,
             },
             to,
         }
@@ -149,14 +152,17 @@ impl Tiles {
             self.shapes.enter();
             for (block, pairs) in self.pairs.chunks(self.block).enumerate() {
                 // So many images have few pairs together.
-                let together = (FEW_PAIRS / pairs.len()).max(1);
+                let together = (PAIRS / pairs.len()).max(1);
                 for panel in 0..panels {
                     let weights = product.weights.as_ptr().add(panel * panel_bytes);
                     for first in (0..product.images).step_by(together) {
-                        // What the first have read, the next find in the second-level cache.
-                        let fetches = block == 0 && first == 0 && panel + 1 < panels;
                         let images = first..product.images.min(first + together);
-                        self.panel(product, images, pairs, panel, weights, fetches);
+                        for (group, pairs) in pairs.chunks(PAIRS).enumerate() {
+                            // What the first have read, the next find in the second-level cache.
+                            let fetches =
+                                block == 0 && first == 0 && group == 0 && panel + 1 < panels;
+                            self.panel(product, images.clone(), pairs, panel, weights, fetches);
+                        }
                     }
                 }
             }
@@ -174,51 +180,57 @@ impl Tiles {
         mut weights: *const u8,
         fetches: bool,
     ) {
-        let mut sums = [Sums::EMPTY; FEW_PAIRS];
-        let count = images.len() * pairs.len();
-        let (part_runs, places) = match count {
-            ..=FEW_PAIRS => (PART_RUNS, FEW_PAIRS),
-            _ => (product.runs.len(), 1),
+        let mut sums = [Sums::EMPTY; PAIRS];
+        let work = images.flat_map(|image| pairs.iter().map(move |pair| (image, pair)));
+        let inputs = |(image, pair): (usize, &[Corner; 2])| {
+            let input = product.input.wrapping_add(image * product.input_bytes);
+            pair.map(|corner| input.wrapping_add(corner.input as usize))
         };
+        let count = work.clone().count();
         let lines = (self.run_bytes / LINE_BYTES).div_ceil(count);
+        let part_runs = (PART_BYTES / self.run_bytes).max(1);
         let parts = product.runs.len().div_ceil(part_runs);
+        let places = if parts > 1 { PAIRS } else { 1 };
         for (part, runs) in product.runs.chunks(part_runs).enumerate() {
             let part_bytes = runs.len() * self.run_bytes;
-            let mut i = 0;
-            for image in images.clone() {
-                let input = product.input.wrapping_add(image * product.input_bytes);
-                for pair in pairs {
-                    let sums = &mut sums[i % places];
-                    let skip = i * runs.len() * lines * LINE_BYTES;
-                    let tensors = Tensors {
-                        inputs: pair.map(|corner| input.wrapping_add(corner.input as usize)),
-                        step: self.step,
-                        weights,
-                        run_bytes: self.run_bytes,
-                        runs,
-                        // What follows in memory is needed next, be it of this panel or not.
-                        fetch: weights.wrapping_add(part_bytes + skip),
-                        fetch_lines: if fetches || part + 1 < parts {
-                            lines
-                        } else {
-                            0
-                        },
-                    };
-                    // SAFETY: as the caller vouches; the pairs of a block are few, or each has its sums' place for itself.
-                    unsafe {
-                        multiply(self.values, &tensors, sums, part == 0);
-                        if part + 1 == parts {
-                            self.isa.enter(Finish {
-                                tiles: self,
-                                image,
-                                pair,
-                                panel,
-                                product,
-                                sums,
-                            });
-                        }
+            // The first pair again, with the runs of the next part, or of the next panel.
+            let again = product.runs.get((part + 1) * part_runs);
+            let again = again.unwrap_or(&product.runs[0]);
+            let followers = (work.clone().skip(1).map(|next| (next, runs[0])))
+                .chain(work.clone().take(1).map(|first| (first, *again)));
+            for (i, ((image, pair), (next, run))) in work.clone().zip(followers).enumerate() {
+                let sums = &mut sums[i % places];
+                let skip = i * runs.len() * lines * LINE_BYTES;
+                let here = inputs((image, pair));
+                let next = inputs(next)[0].wrapping_add(run as usize);
+                let tensors = Tensors {
+                    inputs: here,
+                    step: self.step,
+                    weights,
+                    piece_bytes: self.piece_bytes,
+                    runs,
+                    ahead: (next as isize).wrapping_sub(here[0] as isize + runs[0] as isize),
+                    // What follows in memory is needed next, be it of this panel or not.
+                    fetch: weights.wrapping_add(part_bytes + skip),
+                    fetch_lines: if fetches || part + 1 < parts {
+                        lines
+                    } else {
+                        0
+                    },
+                };
+                // SAFETY: as the caller vouches; each pair has its sums' place for itself where it comes back to them.
+                unsafe {
+                    multiply(self.values, &tensors, sums, part == 0);
+                    if part + 1 == parts {
+                        self.isa.enter(Finish {
+                            tiles: self,
+                            image,
+                            pair,
+                            panel,
+                            product,
+                            sums,
+                        });
                     }
-                    i += 1;
                 }
             }
             weights = weights.wrapping_add(part_bytes);
@@ -282,7 +294,7 @@ impl Finish<'_> {
                 let factors = factors.sums.as_ptr().add(self.panel * PANEL + channel);
                 let factors = [L::load(factors), L::load(factors.add(L::WIDTH))];
                 for i in 0..count {
-                    let places = places.map(|at| at.add(i * 64));
+                    let places = places.map(|at| at.add(i * L::PIXEL_BYTES));
                     let sums = sums.add(i * PANEL + channel);
                     let mut sum = [0, 1].map(|j| L::load(sums.add(j * L::WIDTH)));
                     if L::INTEGERS {

@@ -1,7 +1,7 @@
 //! Direct convolution as a loop of tiles: packed weights, tables of offsets, and the order in which tiles are visited.
 //!
 //! Activations are rows: `[y][block][x][64 bytes]`, a block being 16 f32, 32 bf16 or 64 u8 channels (for tiles they are
-//! planes: `[block][y][x][64 bytes]`); where a 3x3 reads, a border
+//! planes: `[block][y][x][64 bytes]`, and f32 is split in two pieces: `[block][y][x][piece][64 bytes]`); where a 3x3 reads, a border
 //! of zeros is stored, which is never written and so never cleared again. A 1x1, a strided 1x1 and a 3x3 then differ only in
 //! the list of runs and the step between pixels: there is no im2col and no pointer per pixel.
 //! The order of loops is panel of 32 outputs, images, then tiles; while a panel is at work the next one's weights are prefetched.
@@ -25,6 +25,8 @@ pub(super) struct Grid {
     pub(super) border: usize,
     /// Whether a block's rows lie together, not a row's blocks.
     pub(super) planes: bool,
+    /// Of one block.
+    pub(super) pixel_bytes: usize,
 }
 
 impl Grid {
@@ -38,11 +40,12 @@ impl Grid {
             width,
             border,
             planes: isa.tiles(),
+            pixel_bytes: isa.pixel_bytes(),
         }
     }
 
     fn line(&self) -> usize {
-        (self.width + 2 * self.border) * 64
+        (self.width + 2 * self.border) * self.pixel_bytes
     }
     fn lines(&self) -> usize {
         self.height + 2 * self.border
@@ -64,7 +67,7 @@ impl Grid {
     }
     /// The first block of pixel (`y`, `x`), counted from the border's corner.
     pub(super) fn corner_at(&self, y: usize, x: usize) -> usize {
-        y * self.row_pitch() + x * 64
+        y * self.row_pitch() + x * self.pixel_bytes
     }
     /// The first block of pixel (`y`, `x`).
     pub(super) fn at(&self, y: usize, x: usize) -> usize {
@@ -127,6 +130,11 @@ pub(super) fn to_bf16(x: f32) -> u16 {
     ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
 }
 
+/// The number of these bits.
+pub(super) fn from_bf16(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
 /// Where a convolution reads the first value of each output's inputs, in bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Reading {
@@ -146,7 +154,7 @@ const ONE_BLOCK: usize = 2;
 enum Work {
     Segments(Vec<Segments>),
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    Tiles(amx::Tiles),
+    Tiles(Box<amx::Tiles>),
 }
 
 /// A block of an image's segments. Those that no other of it is as long as find one in the next image.
@@ -167,7 +175,7 @@ struct Segment {
 /// The tap of weights that a packed value comes from: (input channel, row, column), or none for padding.
 type Tap = Option<(usize, usize, usize)>;
 
-/// A convolution with its weights packed as `[panel of 32 outputs][run][word][32 outputs]`.
+/// A convolution with its weights packed as `[panel of 32 outputs][run][word][32 outputs]`; split ones as `[panel][run][piece][word]…`.
 pub(super) struct Direct {
     weights: Block,
     panel_bytes: usize,
@@ -219,7 +227,7 @@ impl Direct {
         let inset = from.border - pad;
         let reading = Reading {
             origin: from.corner_at(inset, inset),
-            step: stride * 64,
+            step: stride * from.pixel_bytes,
             row: stride * from.row_pitch(),
         };
         let extents = (from.bytes(), to);
@@ -243,6 +251,7 @@ impl Direct {
         epilogue: Epilogue,
         to: Grid,
     ) -> Self {
+        assert!(!isa.splits(), "an image is not split");
         let (k, channels, values) = (folded.k, folded.cin, folded.k * folded.cin);
         let padded = values.next_multiple_of(isa.per_word());
         let runs = (0..k).map(|ky| (ky * row_bytes) as u32).collect();
@@ -285,24 +294,33 @@ impl Direct {
         assert!(folded.bias.len() == folded.cout);
         assert!(input_bytes.max(to.bytes()) <= u32::MAX as usize);
         let per_word = isa.per_word();
-        let words = taps.len() / per_word;
-        let panel_words = words * PANEL;
+        let run_words = taps.len() / per_word / runs.len();
+        let pieces = isa.weight_pieces();
+        let panel_words = runs.len() * pieces * run_words * PANEL;
         let mut weights = Block::zeroed(panels * panel_words * 4);
         for oc in 0..folded.cout {
             for (i, tap) in taps.iter().enumerate() {
                 let Some((c, ky, kx)) = *tap else { continue };
                 let value = folded.weights[((oc * folded.cin + c) * folded.k + ky) * folded.k + kx];
-                let word = oc / PANEL * panel_words + i / per_word * PANEL + oc % PANEL;
-                put_value(&mut weights, word, i % per_word, per_word, value);
+                let (run, word) = (i / per_word / run_words, i / per_word % run_words);
+                let mut rest = value;
+                for piece in 0..pieces {
+                    let word = (run * pieces + piece) * run_words + word;
+                    let word = oc / PANEL * panel_words + word * PANEL + oc % PANEL;
+                    put_value(&mut weights, word, i % per_word, per_word, rest);
+                    rest -= from_bf16(to_bf16(rest));
+                }
             }
         }
         let mut bias = folded.bias.clone();
         bias.resize(panels * PANEL, 0.0);
         // A 1x1 with a stride leaves most of its input alone.
-        let bytes = input_bytes.min(runs.len() * 64 * to.area()) + to.bytes();
+        let bytes = input_bytes.min(runs.len() * to.pixel_bytes * to.area()) + to.bytes();
         let work = match isa.tiles() {
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            true => Work::Tiles(amx::Tiles::new(isa, words / runs.len(), reading, bytes, to)),
+            true => Work::Tiles(Box::new(amx::Tiles::new(
+                isa, run_words, reading, bytes, to,
+            ))),
             _ => Work::Segments(Segments::blocks(&isa.kernels(access), reading, bytes, to)),
         };
         let factors = Factors {

@@ -2,10 +2,10 @@
 
 use super::conv::Grid;
 use super::isa::Isa;
-use super::lanes::{Lanes, Task, place};
+use super::lanes::{LINE_BYTES, Lanes, Task, place};
 
 /// Channels of a block of f32.
-const BLOCK: usize = 64 / size_of::<f32>();
+const BLOCK: usize = LINE_BYTES / size_of::<f32>();
 
 /// All values of one map, rounded.
 pub(super) struct Convert {
@@ -60,7 +60,8 @@ impl Task for Values<'_> {
                     .output
                     .add(to.at(y, 0) + to_place.0 * to.block_pitch() + to_place.1);
                 for x in 0..to.width {
-                    L::load(input.add(x * 64).cast()).write(output.add(x * 64));
+                    let value = L::load(input.add(x * LINE_BYTES).cast());
+                    value.write(output.add(x * L::PIXEL_BYTES));
                 }
             }
         }

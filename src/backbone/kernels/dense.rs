@@ -36,7 +36,7 @@ impl Dense {
         inputs: usize,
         layers: &[DenseLayer],
     ) -> Result<Self, BackboneError> {
-        let isa = Isa::new(family, Precision::F32)?;
+        let isa = Isa::new(family, Precision::F32)?.of_f32();
         let vector = |length| Grid::new(isa, [length, 1, 1], 0);
         let epilogue = Epilogue {
             accumulate: false,

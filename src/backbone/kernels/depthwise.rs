@@ -101,10 +101,12 @@ impl Task for Rows<'_> {
                     for x in 0..to.width {
                         let mut sum = bias;
                         for (tap, weight) in weights.iter().enumerate() {
-                            let at = tap / 3 * from.row_pitch() + (x * stride + tap % 3) * 64;
+                            let at = x * stride + tap % 3;
+                            let at = tap / 3 * from.row_pitch() + at * L::PIXEL_BYTES;
                             sum = sum.multiply_add(*weight, L::read(row.add(at)));
                         }
-                        sum.max(floor).min(ceiling).write(output.add(x * 64));
+                        let sum = sum.max(floor).min(ceiling);
+                        sum.write(output.add(x * L::PIXEL_BYTES));
                     }
                 }
             }

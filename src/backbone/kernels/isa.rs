@@ -2,18 +2,18 @@
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use super::amx;
-use super::lanes::{Lanes, Portable, Task};
+use super::lanes::{LINE_BYTES, Lanes, Portable, Task};
 use super::micro::{BLOCK_WORDS, Kernels};
 use super::winograd;
 #[cfg(target_arch = "x86_64")]
-use super::x86::{Avx2, Avx2Int8, Avx512, Avx512Bf16, Avx512Int8};
-use crate::backbone::{BackboneError, Precision};
+use super::x86::{Avx2, Avx2Int8, Avx512, Avx512Bf16, Avx512Int8, Avx512Split};
+use crate::backbone::{Architecture, BackboneError, Precision};
 use std::fmt;
 
 /// A family of kernels: one instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// Tiles of 16 x 16 sums beside 512-bit registers; bf16 and int8.
+    /// Tiles of 16 x 16 sums beside 512-bit registers. In f32 they multiply numbers that are split into sums of bf16.
     Amx,
     /// 512-bit registers; bf16 needs AVX512-BF16 besides. Without AVX512-VNNI int8 is AVX2's.
     Avx512,
@@ -27,10 +27,27 @@ impl Family {
     /// All families, the fastest first.
     pub const ALL: [Self; 4] = [Self::Amx, Self::Avx512, Self::Avx2, Self::Portable];
 
-    /// The fastest family of this CPU in a precision; the portable one where there is none.
-    pub fn detect(precision: Precision) -> Self {
-        let has = |family: &Self| Isa::new(*family, precision).is_ok();
-        Self::ALL.into_iter().find(has).unwrap_or(Self::Portable)
+    /// The fastest family of this CPU for a network in a precision; the portable one where there is none.
+    pub fn detect(architecture: Architecture, precision: Precision) -> Self {
+        let suits = |family: &&Self| family.suits(architecture, precision);
+        Self::fastest(Self::ALL.iter().filter(suits), precision)
+    }
+
+    /// Whether a network is computed in a precision on this family, where the CPU has it. In f32 tiles are for ResNets: MobileNetV2 would
+    /// lose too much of its features to splitting (1.4e-5), and VGG-16 is faster by Winograd's algorithm.
+    pub(super) fn suits(self, architecture: Architecture, precision: Precision) -> bool {
+        let resnet = matches!(architecture, Architecture::ResNet(_));
+        (self, precision) != (Self::Amx, Precision::F32) || resnet
+    }
+
+    /// The fastest in f32 that multiplies in registers.
+    pub fn registers() -> Self {
+        Self::fastest([Self::Avx512, Self::Avx2].iter(), Precision::F32)
+    }
+
+    fn fastest<'a>(mut families: impl Iterator<Item = &'a Self>, precision: Precision) -> Self {
+        let found = families.find(|family| Isa::new(**family, precision).is_ok());
+        found.copied().unwrap_or(Self::Portable)
     }
 
     /// How sums in f32 are rounded, for an identity: alike in all families that have a fused multiply-add.
@@ -53,6 +70,9 @@ impl fmt::Display for Family {
     }
 }
 
+/// The bf16 that a weight of f32 is split into: all of its bits.
+const WEIGHT_PIECES: usize = 3;
+
 /// Proof that this CPU can compute in a family and precision: there is no other way to make one than [`Isa::new`].
 #[derive(Clone, Copy)]
 pub(super) struct Isa(Implementation);
@@ -61,6 +81,8 @@ pub(super) struct Isa(Implementation);
 enum Implementation {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     Amx,
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    AmxBf16,
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     AmxInt8,
     #[cfg(target_arch = "x86_64")]
@@ -84,6 +106,11 @@ macro_rules! with_lanes {
             // Beside tiles, these registers.
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             Implementation::Amx => {
+                type $lanes = Avx512Split;
+                $body
+            }
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Implementation::AmxBf16 => {
                 type $lanes = Avx512Bf16;
                 $body
             }
@@ -150,12 +177,15 @@ impl Isa {
     pub(super) fn new(family: Family, precision: Precision) -> Result<Self, BackboneError> {
         let found = match (family, precision) {
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            (Family::Amx, Precision::Bf16)
+            (Family::Amx, Precision::F32 | Precision::Bf16)
                 if is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bf16")
                     && amx::granted(amx::Values::Bf16) =>
             {
-                Some(Implementation::Amx)
+                Some(match precision {
+                    Precision::F32 => Implementation::Amx,
+                    _ => Implementation::AmxBf16,
+                })
             }
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             (Family::Amx, Precision::Int8)
@@ -210,10 +240,20 @@ impl Isa {
     /// Whether sums over channels are formed on tiles. Maps are planes there, and every convolution is direct.
     pub(super) fn tiles(self) -> bool {
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        if let Implementation::Amx | Implementation::AmxInt8 = self.0 {
+        if let Implementation::Amx | Implementation::AmxBf16 | Implementation::AmxInt8 = self.0 {
             return true;
         }
         false
+    }
+
+    /// Whether an f32 is stored as two bf16 that add up to it, all but its last bits, and a weight as three.
+    pub(super) fn splits(self) -> bool {
+        self.pixel_bytes() > LINE_BYTES
+    }
+
+    /// Pieces of a weight.
+    pub(super) fn weight_pieces(self) -> usize {
+        if self.splits() { WEIGHT_PIECES } else { 1 }
     }
 
     /// The m of Winograd's F(m x m, 3x3) for an output of this many rows; none where a convolution is computed directly.
@@ -221,20 +261,25 @@ impl Isa {
         winograd::tile_side(height).filter(|_| !self.tiles() && !self.integers())
     }
 
-    /// The same registers with activations of f32, where these are bf16.
+    /// The same registers with activations of f32, where these are bf16 or split.
     pub(super) fn of_f32(self) -> Self {
         match self.0 {
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            Implementation::Amx => Self(Implementation::Avx512),
+            Implementation::Amx | Implementation::AmxBf16 => Self(Implementation::Avx512),
             #[cfg(target_arch = "x86_64")]
             Implementation::Avx512Bf16 => Self(Implementation::Avx512),
             _ => self,
         }
     }
 
-    /// Bytes of a stored activation.
+    /// Bytes of a stored activation, or of a piece of it.
     pub(super) fn value_bytes(self) -> usize {
         with_lanes!(self, L => L::VALUE_BYTES)
+    }
+
+    /// Bytes of a pixel's block.
+    pub(super) fn pixel_bytes(self) -> usize {
+        with_lanes!(self, L => L::PIXEL_BYTES)
     }
 
     /// Whether activations are bytes and sums integers.
@@ -242,12 +287,12 @@ impl Isa {
         with_lanes!(self, L => L::INTEGERS)
     }
 
-    /// Channels of a pixel in one block of 64 bytes.
+    /// Channels of a block.
     pub(super) fn block_channels(self) -> usize {
-        64 / self.value_bytes()
+        LINE_BYTES / self.value_bytes()
     }
 
-    /// Activations in a 4-byte word.
+    /// Activations, or pieces of such, in a 4-byte word.
     pub(super) fn per_word(self) -> usize {
         4 / self.value_bytes()
     }
@@ -255,8 +300,8 @@ impl Isa {
     /// The tile kernels for one way of reading.
     pub(super) fn kernels(self, access: Access) -> Kernels {
         with_lanes!(self, L => match access {
-            Access::Unit => Kernels::new::<L, 64, BLOCK_WORDS, false>(),
-            Access::Strided => Kernels::new::<L, 128, BLOCK_WORDS, false>(),
+            Access::Unit => Kernels::new::<L, LINE_BYTES, BLOCK_WORDS, false>(),
+            Access::Strided => Kernels::new::<L, { 2 * LINE_BYTES }, BLOCK_WORDS, false>(),
             // A pixel is three values; a run is rounded up to words.
             Access::Interleaved { k: 7, stride: 2 } => Kernels::new::<
                 L,
@@ -279,7 +324,7 @@ impl Isa {
             Access::Interleaved { k, stride } => {
                 unreachable!("no network begins with a {k}x{k} of stride {stride}")
             }
-            Access::Products => Kernels::new::<L, 64, BLOCK_WORDS, true>(),
+            Access::Products => Kernels::new::<L, LINE_BYTES, BLOCK_WORDS, true>(),
         })
     }
 

@@ -31,8 +31,10 @@ pub(super) trait Lanes: Copy {
     const PIXELS: usize;
     /// Whether a tile's parts are a loop, not a text each: smaller, and slower.
     const LOOPS: bool = false;
-    /// Bytes of one stored activation.
+    /// Bytes of one stored activation; of each of its pieces where it is split.
     const VALUE_BYTES: usize;
+    /// Bytes of a pixel's block of channels.
+    const PIXEL_BYTES: usize = LINE_BYTES;
     /// Whether activations are bytes and the sums of `dot` 32-bit integers, in registers of the same type. All other methods
     /// see f32.
     const INTEGERS: bool = false;
@@ -92,10 +94,14 @@ pub(super) trait Lanes: Copy {
     unsafe fn prefetch(_line: *const u8) {}
 }
 
-/// Where `channel` lies in a pixel's blocks of 64 bytes: which block, and the byte in it.
+/// Bytes of a block of channels; where they are split, of each piece.
+pub(super) const LINE_BYTES: usize = 64;
+
+/// Where `channel` lies in a pixel's blocks: which block, and the byte in it.
 #[inline(always)]
 pub(super) const fn place(channel: usize, value_bytes: usize) -> (usize, usize) {
-    (channel * value_bytes / 64, channel * value_bytes % 64)
+    let byte = channel * value_bytes;
+    (byte / LINE_BYTES, byte % LINE_BYTES)
 }
 
 /// Four lanes in plain Rust: as wide as the least vector unit in use (SSE2, NEON). With `INTEGERS` activations are bytes.

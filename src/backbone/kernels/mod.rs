@@ -2,8 +2,8 @@
 //!
 //! Read in this order:
 //! - `lanes`: a register of channels, the one thing that differs between instruction sets; `x86` implements it; `isa` picks.
-//! - `micro`: 14 pixels x 32 outputs, held in registers for the whole of K. All that sums over channels goes through it, but
-//!   in bf16 and int8 through `amx` where the CPU has tiles.
+//! - `micro`: 14 pixels x 32 outputs, held in registers for the whole of K. All that sums over channels goes through it, or
+//!   through `amx` where the CPU has tiles.
 //! - `conv`, `winograd` with `transform`: how a convolution becomes tiles of it. `depthwise`, `pool`, `stem`: the rest of a network;
 //!   `convert` where it begins in f32.
 //! - `source`: weights in, BatchNorm folded; `quantise`: these as bytes, for int8. `input`: pixels in. `plan`: layers and the buffers between them; `networks`: which
@@ -68,7 +68,7 @@ pub(super) fn identity(architecture: Architecture, options: &Options) -> String 
         preprocessing,
         ..
     } = options;
-    let family = options.chosen_family();
+    let family = options.chosen_family(architecture);
     let sums = match family {
         Family::Amx => "direct".to_owned(),
         _ => {
@@ -78,6 +78,9 @@ pub(super) fn identity(architecture: Architecture, options: &Options) -> String 
         }
     };
     let kernels = match precision {
+        Precision::F32 if family == Family::Amx => {
+            format!("kernels {REVISION} {family}, {}", networks::split())
+        }
         Precision::F32 => format!("kernels {REVISION} {family}, {sums}"),
         Precision::Bf16 => {
             let first = networks::in_f32(architecture);

@@ -20,10 +20,12 @@ use crate::backbone::architecture::Architecture;
 use crate::backbone::{BackboneError, Options, Pooling};
 use std::ops::Range;
 
-/// How many images are computed side by side where any are. More gain nothing that can be measured, and wait longer.
-pub(super) const TOGETHER: usize = 2;
+/// How many images are computed side by side where any are.
+pub(super) const TOGETHER: usize = 4;
 /// From the layer on whose maps, and those of all behind it, have no more pixels than this, images go side by side.
 const FEW_PIXELS: usize = 64;
+/// The same where numbers are split, and weights are half as large again.
+const FEW_PIXELS_OF_SPLIT: usize = 256;
 
 pub(super) enum Operator {
     Stem(Stem),
@@ -124,7 +126,11 @@ impl Network {
         options: &Options,
         ranges: &Ranges,
     ) -> Result<Self, BackboneError> {
-        let isa = Isa::new(options.chosen_family(), options.precision)?;
+        let (family, precision) = (options.chosen_family(architecture), options.precision);
+        if !family.suits(architecture, precision) {
+            return Err(BackboneError::Unsupported { family, precision });
+        }
+        let isa = Isa::new(family, precision)?;
         if isa.integers() && !architecture.quantises() {
             return Err(BackboneError::NotInIntegers(architecture.name()));
         }
@@ -136,7 +142,11 @@ impl Network {
         let (last, unit) = (Plan::buffer(maps), plan.step(maps));
         let (steps, grids) = plan.finish()?;
         let scratch = steps.iter().map(|step| step.operator.scratch_bytes());
-        let large = |step: &Step| grids[step.output - 1].area() > FEW_PIXELS;
+        let few = match isa.splits() {
+            true => FEW_PIXELS_OF_SPLIT,
+            false => FEW_PIXELS,
+        };
+        let large = |step: &Step| grids[step.output - 1].area() > few;
         // The first reads pixels, of which there is one image.
         let alone = steps.iter().rposition(large).map_or(1, |last| last + 1);
         let side_by_side = &steps[alone..];
@@ -267,9 +277,7 @@ impl Network {
             Operator::Depthwise(depthwise) => {
                 each(&mut |input, output| depthwise.run(input, output))
             }
-            Operator::Max2(maximum) => {
-                each(&mut |input, output| maximum.run(self.isa, input, output))
-            }
+            Operator::Max2(maximum) => each(&mut |input, output| maximum.run(input, output)),
             Operator::Convert(convert) => {
                 each(&mut |input, output| convert.run(self.isa, input, output))
             }

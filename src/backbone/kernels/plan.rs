@@ -307,19 +307,20 @@ impl<'a> Plan<'a> {
             self.levels.insert(to.buffer, *levels);
         }
         let operator = Operator::Max2(Max2 {
+            isa: self.isa,
             from: self.grid(from),
             to: self.grid(to),
         });
         self.push_plain("maximum", operator, [from, to]);
     }
 
-    /// The maps as the layers behind store them; they themselves where nothing changes.
-    pub(super) fn converted(&mut self, from: Maps) -> Maps {
+    /// The maps as the layers behind store them, `bordered` where a 3x3 reads them; they themselves where nothing changes.
+    pub(super) fn converted(&mut self, from: Maps, bordered: bool) -> Maps {
         let before = std::mem::replace(&mut self.isa, self.last);
         if before.value_bytes() == self.isa.value_bytes() {
             return from;
         }
-        let to = self.maps(from.channels, from.side, false, Role::Wide);
+        let to = self.maps(from.channels, from.side, bordered, Role::Wide);
         let convert = Convert::new(self.grid(from), self.grid(to));
         self.push_plain("rounding", Operator::Convert(convert), [from, to]);
         to

@@ -3,7 +3,7 @@
 
 use super::conv::Grid;
 use super::isa::Isa;
-use super::lanes::{Lanes, Task, place};
+use super::lanes::{LINE_BYTES, Lanes, Task, place};
 use crate::backbone::Pooling;
 
 /// Stored values of neighbouring channels, of which there are maxima.
@@ -12,6 +12,8 @@ use crate::backbone::Pooling;
 /// As for [`Lanes`].
 trait Stored: Copy {
     const BYTES: usize;
+    /// Of a block.
+    const PIXEL_BYTES: usize;
     unsafe fn read(from: *const u8) -> Self;
     unsafe fn max(self, other: Self) -> Self;
     unsafe fn write(self, to: *mut u8);
@@ -22,6 +24,7 @@ struct Floats<L>(L);
 
 impl<L: Lanes> Stored for Floats<L> {
     const BYTES: usize = L::WIDTH * L::VALUE_BYTES;
+    const PIXEL_BYTES: usize = L::PIXEL_BYTES;
     #[inline(always)]
     unsafe fn read(from: *const u8) -> Self {
         // SAFETY: the caller vouches for the pointer, and is inside `enter`.
@@ -41,14 +44,15 @@ impl<L: Lanes> Stored for Floats<L> {
 
 /// A whole block of integers, compared as they are.
 #[derive(Clone, Copy)]
-struct Bytes([u8; 64]);
+struct Bytes([u8; LINE_BYTES]);
 
 impl Stored for Bytes {
-    const BYTES: usize = 64;
+    const BYTES: usize = LINE_BYTES;
+    const PIXEL_BYTES: usize = LINE_BYTES;
     #[inline(always)]
     unsafe fn read(from: *const u8) -> Self {
         // SAFETY: the caller vouches for the pointer.
-        Self(unsafe { from.cast::<[u8; 64]>().read() })
+        Self(unsafe { from.cast::<[u8; LINE_BYTES]>().read() })
     }
     #[inline(always)]
     unsafe fn max(self, other: Self) -> Self {
@@ -57,7 +61,7 @@ impl Stored for Bytes {
     #[inline(always)]
     unsafe fn write(self, to: *mut u8) {
         // SAFETY: the caller vouches for the pointer.
-        unsafe { to.cast::<[u8; 64]>().write(self.0) }
+        unsafe { to.cast::<[u8; LINE_BYTES]>().write(self.0) }
     }
 }
 
@@ -81,7 +85,8 @@ impl MaxRow<'_> {
         assert!(self.rows.iter().all(|row| row.len() >= bytes));
         assert!(self.from.width.div_ceil(2) == self.to.width && self.from.border == 0);
         assert!(self.from.blocks == self.to.blocks);
-        let end = (self.to.blocks - 1) * self.to.block_pitch() + self.to.width * 64;
+        let end =
+            (self.to.blocks - 1) * self.to.block_pitch() + self.to.width * self.to.pixel_bytes;
         assert!(self.output.len() >= end);
         // SAFETY: just asserted: all blocks of all pixels lie in the rows.
         unsafe { isa.enter(self) }
@@ -106,7 +111,7 @@ impl MaxRow<'_> {
     #[inline(always)]
     unsafe fn each<S: Stored>(self) {
         for block in 0..self.from.blocks {
-            for part in (0..64).step_by(S::BYTES) {
+            for part in (0..LINE_BYTES).step_by(S::BYTES) {
                 // SAFETY: the caller vouches for the rows' extents.
                 unsafe {
                     let at = block * self.from.block_pitch() + part;
@@ -117,7 +122,8 @@ impl MaxRow<'_> {
                     for x in 0..self.to.width {
                         let right = highest::<S>(rows, (2 * x + 1).min(self.from.width - 1));
                         let middle = highest::<S>(rows, 2 * x);
-                        left.max(middle.max(right)).write(output.add(x * 64));
+                        let most = left.max(middle.max(right));
+                        most.write(output.add(x * S::PIXEL_BYTES));
                         left = right;
                     }
                 }
@@ -130,20 +136,21 @@ impl MaxRow<'_> {
 unsafe fn highest<S: Stored>(rows: [*const u8; 3], x: usize) -> S {
     // SAFETY: the caller vouches for column `x` of the rows.
     unsafe {
-        let upper = S::read(rows[1].add(x * 64)).max(S::read(rows[2].add(x * 64)));
-        S::read(rows[0].add(x * 64)).max(upper)
+        let [a, b, c] = rows.map(|row| S::read(row.add(x * S::PIXEL_BYTES)));
+        a.max(b.max(c))
     }
 }
 
 /// The 2x2 maximum with stride 2; the last of an odd number of rows or columns is left out.
 pub(super) struct Max2 {
+    pub(super) isa: Isa,
     pub(super) from: Grid,
     pub(super) to: Grid,
 }
 
 impl Max2 {
-    pub(super) fn run(&self, isa: Isa, input: &[u8], output: &mut [u8]) {
-        let Self { from, to } = *self;
+    pub(super) fn run(&self, input: &[u8], output: &mut [u8]) {
+        let Self { isa, from, to } = *self;
         assert!(from.width / 2 == to.width && from.height / 2 == to.height);
         assert!(from.blocks == to.blocks);
         assert!(input.len() >= from.bytes() && output.len() >= to.bytes());
@@ -181,9 +188,9 @@ impl Task for Max2Task<'_> {
 impl Max2Task<'_> {
     #[inline(always)]
     unsafe fn each<S: Stored>(self) {
-        let Max2 { from, to } = *self.shape;
+        let Max2 { from, to, .. } = *self.shape;
         for (y, block) in (0..to.height).flat_map(|y| (0..to.blocks).map(move |b| (y, b))) {
-            for part in (0..64).step_by(S::BYTES) {
+            for part in (0..LINE_BYTES).step_by(S::BYTES) {
                 // SAFETY: the caller vouches for the extents.
                 unsafe {
                     let input = self.input.add(block * from.block_pitch() + part);
@@ -193,10 +200,10 @@ impl Max2Task<'_> {
                         .add(to.at(y, 0) + block * to.block_pitch() + part);
                     for x in 0..to.width {
                         let [a, b] = rows.map(|row| {
-                            let row = row.add(2 * x * 64);
-                            S::read(row).max(S::read(row.add(64)))
+                            let row = row.add(2 * x * S::PIXEL_BYTES);
+                            S::read(row).max(S::read(row.add(S::PIXEL_BYTES)))
                         });
-                        a.max(b).write(output.add(x * 64));
+                        a.max(b).write(output.add(x * S::PIXEL_BYTES));
                     }
                 }
             }
@@ -235,7 +242,10 @@ impl Task for Pool<'_> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
         let from = self.from;
-        let [pixels, channels] = [from.height * from.width, from.blocks * 64 / L::VALUE_BYTES];
+        let [pixels, channels] = [
+            from.height * from.width,
+            from.blocks * LINE_BYTES / L::VALUE_BYTES,
+        ];
         for channel in (0..channels).step_by(L::WIDTH) {
             let (block, byte) = place(channel, L::VALUE_BYTES);
             // SAFETY: `Pool::run` asserted the extents.

@@ -31,7 +31,7 @@ impl Signs {
     /// from 0, of SplitMix64 begun with the seed.
     ///
     /// # Errors
-    /// [`BackboneError::Unsupported`], which the families that `Family::detect` finds never are.
+    /// [`BackboneError::Unsupported`], which the family of `Family::registers` never is.
     pub(in crate::backbone) fn new(
         inputs: usize,
         outputs: usize,
@@ -45,7 +45,7 @@ impl Signs {
             words[output / OUTPUTS * rows + row][output % OUTPUTS] = word;
         }
         Ok(Self {
-            isa: Isa::new(Family::detect(Precision::F32), Precision::F32)?,
+            isa: Isa::new(Family::registers(), Precision::F32)?,
             outputs,
             words,
         })

@@ -3,7 +3,7 @@
 //! Plain intrinsics: from the generic kernels LLVM makes the loops one would write by hand (no spills, loads folded into
 //! the multiply-adds as broadcasts).
 
-use super::lanes::{Lanes, Task};
+use super::lanes::{LINE_BYTES, Lanes, Task};
 use std::arch::x86_64::*;
 use std::mem::transmute;
 
@@ -15,6 +15,11 @@ pub(super) struct Avx512(__m512);
 /// by one instruction.
 #[derive(Clone, Copy)]
 pub(super) struct Avx512Bf16(__m512);
+
+/// Sixteen f32 of channels that are stored as two bf16 each, whose sum they are but for their last bits: the channels' first
+/// pieces in one line, the second ones in the next.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512Split(__m512);
 
 /// Eight f32.
 #[derive(Clone, Copy)]
@@ -197,6 +202,57 @@ impl Lanes for Avx512Bf16 {
             let pairs = |x| transmute::<__m512, __m512bh>(x);
             _mm512_dpbf16_ps(self.0, pairs(weights.0), pairs(input.0))
         })
+    }
+}
+
+impl Avx512Split {
+    /// Sixteen bf16 as f32.
+    #[inline(always)]
+    unsafe fn widened(halves: __m256i) -> __m512 {
+        // SAFETY: inside `enter`.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves))) }
+    }
+
+    #[inline(always)]
+    unsafe fn rounded(value: __m512) -> __m256i {
+        // SAFETY: inside `enter`; the transmuted types are 32 bytes of bits.
+        unsafe { transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(value)) }
+    }
+}
+
+impl Lanes for Avx512Split {
+    const WIDTH: usize = 16;
+    const PIXELS: usize = 14;
+    const VALUE_BYTES: usize = 2;
+    const PIXEL_BYTES: usize = 2 * LINE_BYTES;
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    unsafe fn enter<T: Task>(task: T) {
+        // SAFETY: the caller has the instructions and vouches for the task's pointers.
+        unsafe { task.run::<Self>() }
+    }
+    arithmetic!(512);
+    #[inline(always)]
+    unsafe fn read(from: *const u8) -> Self {
+        // SAFETY: inside `enter`; the caller vouches for the pointer, and so for the line behind it.
+        Self(unsafe {
+            let [first, second] = [0, LINE_BYTES]
+                .map(|piece| Self::widened(_mm256_loadu_si256(from.add(piece).cast())));
+            _mm512_add_ps(first, second)
+        })
+    }
+    #[inline(always)]
+    unsafe fn write(self, to: *mut u8) {
+        // SAFETY: inside `enter`; the caller vouches for the pointer, and so for the line behind it.
+        unsafe {
+            let first = Self::rounded(self.0);
+            let second = Self::rounded(_mm512_sub_ps(self.0, Self::widened(first)));
+            _mm256_storeu_si256(to.cast(), first);
+            _mm256_storeu_si256(to.add(LINE_BYTES).cast(), second);
+        }
+    }
+    unsafe fn dot(self, _weights: Self, _input: Self) -> Self {
+        unreachable!("sums over split channels are formed on tiles")
     }
 }
 

@@ -72,17 +72,17 @@ impl Command {
 impl Extract {
     fn run(self) -> Result<ExitCode, Failure> {
         let precision: Precision = self.precision.parse().map_err(usage)?;
-        let model = self.load(precision)?;
+        let (network, model) = self.load(precision)?;
         if self.serve {
             let served = bench::serve(&model, self.threads.max(1), stdin().lock(), stdout().lock());
             served.context("bench extract --serve")?;
         } else {
-            self.table(&model, precision)?;
+            self.table(network, &model, precision)?;
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn load(&self, precision: Precision) -> Result<Model, Failure> {
+    fn load(&self, precision: Precision) -> Result<(Architecture, Model), Failure> {
         let options = Options {
             family: self.kernels,
             precision,
@@ -92,9 +92,10 @@ impl Extract {
         let Some(file) = &self.model else {
             let network = Architecture::parse(&self.network).map_err(usage)?;
             if precision == Precision::Int8 {
-                return int8(network, &Parameters::Random(1), &options);
+                return Ok((network, int8(network, &Parameters::Random(1), &options)?));
             }
-            return Model::random(network, 1, &options).map_err(usage);
+            let model = Model::random(network, 1, &options).map_err(usage)?;
+            return Ok((network, model));
         };
         let cache = weights::cache_dir().context("no cache folder")?;
         let weights = weights::load(&file.to_string_lossy(), &cache).context("--model")?;
@@ -102,15 +103,24 @@ impl Extract {
             preprocessing: weights.preprocessing,
             ..options
         };
-        if precision == Precision::Int8 {
-            return int8(weights.network, &weights.parameters(), &options);
-        }
-        Model::load(weights.network, weights.bytes(), &weights.sha256, &options).map_err(usage)
+        let network = weights.network;
+        let model = match precision {
+            Precision::Int8 => int8(network, &weights.parameters(), &options)?,
+            _ => Model::load(network, weights.bytes(), &weights.sha256, &options).map_err(usage)?,
+        };
+        Ok((network, model))
     }
 
     /// Each layer beside the peak of the micro-kernel on data in the nearest cache.
-    fn table(&self, model: &Model, precision: Precision) -> anyhow::Result<()> {
-        let family = self.kernels.unwrap_or_else(|| Family::detect(precision));
+    fn table(
+        &self,
+        network: Architecture,
+        model: &Model,
+        precision: Precision,
+    ) -> anyhow::Result<()> {
+        let family = self
+            .kernels
+            .unwrap_or_else(|| Family::detect(network, precision));
         let peak = bench::peak(family, precision)?;
         println!("{}", model.spec().identity);
         println!("peak of one core: {:.1} GFLOP/s", peak / 1e9);

@@ -39,7 +39,7 @@ fn against_pytorch(
     };
     let (bytes, sha256) = (weights.bytes(), &weights.sha256);
     let Ok(model) = Model::load(weights.network, bytes, sha256, &options) else {
-        let (family, precision) = (options.chosen_family(), options.precision);
+        let (family, precision) = (options.chosen_family(weights.network), options.precision);
         loud(&format!(
             "SKIPPED: no {family} kernels for {precision} on this CPU"
         ));
@@ -50,7 +50,7 @@ fn against_pytorch(
     let wanted = floats(tensor.data());
     let wanted = wanted.chunks(tensor.shape()[1]).map(arranged);
     // Plain Rust takes a second an image; a few show it as well.
-    let family = options.chosen_family();
+    let family = options.chosen_family(weights.network);
     let count = match family {
         Family::Portable => 2,
         Family::Amx | Family::Avx512 | Family::Avx2 => usize::MAX,

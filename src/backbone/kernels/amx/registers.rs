@@ -18,6 +18,8 @@ pub(super) const SUMS: usize = ROWS * PANEL;
 pub(in super::super) enum Values {
     /// A word is two bf16; sums are f32.
     Bf16,
+    /// The same, an input being the sum of two pieces and a weight that of three.
+    Split,
     /// A word is four u8 of inputs, or four i8 of weights; sums are i32.
     Int8,
 }
@@ -29,7 +31,7 @@ pub(in super::super) fn granted(values: Values) -> bool {
     const XFEATURE_XTILEDATA: libc::c_ulong = 18;
     const TILES: u32 = 1 << 24;
     let products = match values {
-        Values::Bf16 => 1 << 22,
+        Values::Bf16 | Values::Split => 1 << 22,
         Values::Int8 => 1 << 25,
     };
     static GRANTED: OnceLock<bool> = OnceLock::new();
@@ -107,11 +109,14 @@ pub(super) struct Tensors<'a> {
     pub(super) inputs: [*const u8; 2],
     /// Bytes from one position to the next.
     pub(super) step: usize,
-    /// `[run][word][32 outputs]`.
+    /// `[run][word][32 outputs]`, or `[run][piece][word][32 outputs]`.
     pub(super) weights: *const u8,
-    pub(super) run_bytes: usize,
+    /// Bytes of a run's weights, or of a piece of them.
+    pub(super) piece_bytes: usize,
     /// Offsets in bytes from the positions.
     pub(super) runs: &'a [u32],
+    /// From these positions to those that are multiplied next.
+    pub(super) ahead: isize,
     /// Memory to bring to the second-level cache meanwhile, `fetch_lines` lines a run. It may end past its buffer.
     pub(super) fetch: *const u8,
     pub(super) fetch_lines: usize,
@@ -150,23 +155,15 @@ pub(super) unsafe fn multiply(values: Values, tensors: &Tensors, sums: &mut Sums
                 options(readonly, nostack, preserves_flags),
             );
         }
+        // `$run` has {at} at a run of the first tile's inputs, and moves {weights} to the next run's.
         macro_rules! products {
-            ($dot:literal) => {
+            ($($run:expr),* ; $($operands:tt)*) => {
                 asm!(
                     "2:",
                     "mov {at:e}, dword ptr [{run}]",
                     "add {run}, 4",
                     "add {at}, {input}",
-                    "tileloadd tmm6, [{weights} + 1*{pitch}]",
-                    "tileloadd tmm4, [{at} + 1*{step}]",
-                    concat!($dot, " tmm0, tmm4, tmm6"),
-                    "tileloadd tmm7, [{weights} + 1*{pitch} + 64]",
-                    concat!($dot, " tmm1, tmm4, tmm7"),
-                    "add {at}, {second}",
-                    "tileloadd tmm5, [{at} + 1*{step}]",
-                    concat!($dot, " tmm2, tmm5, tmm6"),
-                    concat!($dot, " tmm3, tmm5, tmm7"),
-                    "add {weights}, {run_bytes}",
+                    $($run,)*
                     "mov {at}, {lines}",
                     "test {at}, {at}",
                     "jz 4f",
@@ -178,30 +175,98 @@ pub(super) unsafe fn multiply(values: Values, tensors: &Tensors, sums: &mut Sums
                     "4:",
                     "cmp {run}, {end}",
                     "jne 2b",
-                    "tilestored [{sums} + 1*{pitch}], tmm0",
-                    "tilestored [{sums} + 1*{pitch} + 64], tmm1",
-                    "tilestored [{sums} + 1*{pitch} + 2048], tmm2",
-                    "tilestored [{sums} + 1*{pitch} + 2112], tmm3",
                     at = out(reg) _,
                     run = inout(reg) runs.start => _,
                     end = in(reg) runs.end,
                     input = in(reg) tensors.inputs[0],
-                    second = in(reg) tensors.inputs[1] as isize - tensors.inputs[0] as isize,
+                    tile = in(reg) tensors.inputs[1] as isize - tensors.inputs[0] as isize,
                     step = in(reg) tensors.step,
                     weights = inout(reg) tensors.weights => _,
-                    run_bytes = in(reg) tensors.run_bytes,
+                    piece_bytes = in(reg) tensors.piece_bytes,
                     pitch = in(reg) PITCH,
                     fetch = inout(reg) tensors.fetch => _,
                     lines = in(reg) tensors.fetch_lines,
-                    sums = in(reg) sums,
-                    options(nostack),
-        )
+                    $($operands)*
+                    options(readonly, nostack),
+                )
+            };
+        }
+        macro_rules! whole {
+            ($dot:literal) => {
+                products!(
+                    "tileloadd tmm6, [{weights} + 1*{pitch}]",
+                    "tileloadd tmm4, [{at} + 1*{step}]",
+                    concat!($dot, " tmm0, tmm4, tmm6"),
+                    "tileloadd tmm7, [{weights} + 1*{pitch} + 64]",
+                    concat!($dot, " tmm1, tmm4, tmm7"),
+                    "add {at}, {tile}",
+                    "tileloadd tmm5, [{at} + 1*{step}]",
+                    concat!($dot, " tmm2, tmm5, tmm6"),
+                    concat!($dot, " tmm3, tmm5, tmm7"),
+                    "add {weights}, {piece_bytes}";
+                )
+            };
+        }
+        // A piece of the weights times what 4 and 5 hold, each of the four products followed by `$then`.
+        macro_rules! piece {
+            ($then:expr) => {
+                concat!(
+                    "tileloadd tmm6, [{weights} + 1*{pitch}]\n",
+                    "tileloadd tmm7, [{weights} + 1*{pitch} + 64]\n",
+                    "tdpbf16ps tmm0, tmm4, tmm6\n",
+                    $then,
+                    "tdpbf16ps tmm1, tmm4, tmm7\n",
+                    $then,
+                    "tdpbf16ps tmm2, tmm5, tmm6\n",
+                    $then,
+                    "tdpbf16ps tmm3, tmm5, tmm7\n",
+                    $then,
+                    "add {weights}, {piece_bytes}"
+                )
+            };
+        }
+        macro_rules! near {
+            () => {
+                "prefetcht0 [{at}]\nprefetcht0 [{at} + 64]\nadd {at}, {step}\n"
+            };
+        }
+        macro_rules! nearer {
+            () => {
+                concat!(near!(), near!(), near!(), near!())
             };
         }
         match values {
-            Values::Bf16 => products!("tdpbf16ps"),
-            Values::Int8 => products!("tdpbusd"),
+            Values::Bf16 => whole!("tdpbf16ps"),
+            Values::Int8 => whole!("tdpbusd"),
+            Values::Split => products!(
+                // The inputs' second pieces times the weights' first ones.
+                "add {at}, 64",
+                "tileloadd tmm4, [{at} + 1*{step}]",
+                "add {at}, {tile}",
+                "tileloadd tmm5, [{at} + 1*{step}]",
+                piece!(""),
+                // The inputs' first pieces times all of the weights', while the next inputs, 32 lines of each piece, come nearer.
+                "sub {weights}, {piece_bytes}",
+                "sub {at}, 64",
+                "tileloadd tmm5, [{at} + 1*{step}]",
+                "sub {at}, {tile}",
+                "tileloadd tmm4, [{at} + 1*{step}]",
+                "add {at}, {ahead}",
+                piece!(""),
+                piece!(nearer!()),
+                piece!(nearer!());
+                ahead = in(reg) tensors.ahead,
+            ),
         }
+        asm!(
+            "tilestored [{sums} + 1*{pitch}], tmm0",
+            "tilestored [{sums} + 1*{pitch} + 64], tmm1",
+            "tilestored [{sums} + 1*{pitch} + 2048], tmm2",
+            "tilestored [{sums} + 1*{pitch} + 2112], tmm3",
+            sums = in(reg) sums,
+            pitch = in(reg) PITCH,
+            options(nostack, preserves_flags),
+        );
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn plan(plan: &mut Plan) -> Result<Maps, BackboneError> {
             };
             maps = inverted_residual(plan, &shape, maps)?;
             if block == LAST_IN_F32 {
-                maps = plan.converted(maps);
+                maps = plan.converted(maps, false);
             }
             block += 1;
         }

@@ -20,6 +20,7 @@ pub(super) fn first_kernel(architecture: Architecture) -> usize {
 /// The kernels of the first layers, where `isa`'s are those of the last.
 pub(super) fn first_isa(architecture: Architecture, isa: Isa) -> Isa {
     match architecture {
+        Architecture::ResNet(_) if isa.splits() => isa.of_f32(),
         Architecture::ResNet(_) | Architecture::Vgg16 => isa,
         Architecture::MobileNetV2 => isa.of_f32(),
     }
@@ -31,6 +32,11 @@ pub(super) fn in_f32(architecture: Architecture) -> String {
         Architecture::ResNet(_) | Architecture::Vgg16 => String::new(),
         Architecture::MobileNetV2 => format!(", f32 up to block {}", mobilenet::LAST_IN_F32),
     }
+}
+
+/// From where on a network's numbers are split when it computes in f32 on tiles, for an identity.
+pub(super) fn split() -> String {
+    format!("split behind block {}", resnet::LAST_IN_F32)
 }
 
 impl Plan<'_> {

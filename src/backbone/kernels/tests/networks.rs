@@ -144,7 +144,9 @@ fn check_network(architecture: Architecture, side: usize, preprocessing: Preproc
     let input = normalised(preprocessing, &pixels, side);
     let want = Naive(&source).features(architecture, &input);
     for family in Family::ALL {
-        for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16, 0.05)] {
+        // Activations in two pieces keep 17 bits; where the last map is one pixel, no mean makes up for it.
+        let in_f32 = if family == Family::Amx { 2e-5 } else { 1e-5 };
+        for (precision, tolerance) in [(Precision::F32, in_f32), (Precision::Bf16, 0.05)] {
             let options = Options {
                 family: Some(family),
                 side,
