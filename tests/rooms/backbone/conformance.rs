@@ -151,7 +151,7 @@ fn backbones_with_heads_conform() {
 }
 
 /// Features of one image by each family that this CPU has, the last of which is the portable one.
-fn by_family(architecture: Architecture, options: &Options) -> Vec<Vec<f32>> {
+fn by_family(architecture: Architecture, options: &Options) -> Vec<(Family, Vec<f32>)> {
     let image = pixels(options.side, 5);
     let on = |family| {
         let options = Options {
@@ -159,7 +159,7 @@ fn by_family(architecture: Architecture, options: &Options) -> Vec<Vec<f32>> {
             ..*options
         };
         let model = Model::random(architecture, 5, &options).ok()?;
-        Some(features(&model, &image))
+        Some((family, features(&model, &image)))
     };
     Family::ALL.into_iter().filter_map(on).collect()
 }
@@ -171,12 +171,16 @@ fn families_and_precisions_agree_on_every_network() {
     for architecture in resnets.into_iter().chain(others) {
         let options = of_side(32);
         let found = by_family(architecture, &options);
-        let (portable, fused) = found.split_last().unwrap();
-        for fused in fused {
-            let error = relative_l2(fused, portable);
-            assert!(error <= 1e-5, "{architecture}: {error:e}");
+        let ((_, portable), others) = found.split_last().unwrap();
+        for (family, other) in others {
+            // Split activations keep 17 bits, and no mean of pixels makes up for it here.
+            let bound = if *family == Family::Amx { 2e-5 } else { 1e-5 };
+            let error = relative_l2(other, portable);
+            assert!(error <= bound, "{architecture} {family}: {error:e}");
         }
-        if let [a, b] = fused {
+        let fused = |family: &Family| matches!(family, Family::Avx512 | Family::Avx2);
+        let mut fused = others.iter().filter(|(family, _)| fused(family));
+        if let (Some((_, a)), Some((_, b))) = (fused.next(), fused.next()) {
             assert!(a == b, "AVX-512 and AVX2 round alike: {architecture}");
         }
         let precision = Precision::Bf16;

@@ -24,8 +24,10 @@ fn bench_speaks_the_peers_protocol() {
 fn every_layer_is_timed_once() {
     let model = Model::random(resnet(18), 0, &of_side(32)).unwrap();
     let times = bench::layers(&model, 2);
+    // Where the first layers store numbers otherwise than the last, there is a step between them.
+    let layers = times.iter().filter(|time| time.name != "rounding");
     assert_eq!(
-        times.len(),
+        layers.count(),
         1 + 1 + 16 + 3 + 1,
         "pixels, stem, 3x3s, shortcuts, pooling"
     );
