@@ -1,5 +1,5 @@
-//! Sums over channels on AMX tiles: 32 positions x 32 outputs, of f32 that are split, bf16 or bytes, the whole of K in four registers of 16 x 16
-//! sums.
+//! Sums over channels on AMX tiles: 32 positions x 32 outputs, of f32 that are split, bf16 or bytes, the whole of K in four
+//! registers of 16 x 16 sums.
 //!
 //! A tile of inputs is 16 neighbouring positions as they lie in memory, a constant step apart, times one run of K; a tile of
 //! weights is that run for 16 outputs, as `Direct` packs them for every instruction set. Maps are planes (`Grid`), so that
@@ -196,13 +196,13 @@ impl Tiles {
             // The first pair again, with the runs of the next part, or of the next panel.
             let again = product.runs.get((part + 1) * part_runs);
             let again = again.unwrap_or(&product.runs[0]);
-            let followers = (work.clone().skip(1).map(|next| (next, runs[0])))
-                .chain(work.clone().take(1).map(|first| (first, *again)));
-            for (i, ((image, pair), (next, run))) in work.clone().zip(followers).enumerate() {
+            let followers = work.clone().cycle().skip(1);
+            for (i, ((image, pair), next)) in work.clone().zip(followers).enumerate() {
+                let run = if i + 1 < count { &runs[0] } else { again };
                 let sums = &mut sums[i % places];
                 let skip = i * runs.len() * lines * LINE_BYTES;
                 let here = inputs((image, pair));
-                let next = inputs(next)[0].wrapping_add(run as usize);
+                let next = inputs(next)[0].wrapping_add(*run as usize);
                 let tensors = Tensors {
                     inputs: here,
                     step: self.step,

@@ -298,17 +298,20 @@ impl Direct {
         let pieces = isa.weight_pieces();
         let panel_words = runs.len() * pieces * run_words * PANEL;
         let mut weights = Block::zeroed(panels * panel_words * 4);
-        for oc in 0..folded.cout {
+        let of_runs = || taps.chunks(run_words * per_word).enumerate();
+        for (oc, (run, taps)) in (0..folded.cout).flat_map(|oc| of_runs().map(move |r| (oc, r))) {
+            let first = oc / PANEL * panel_words + oc % PANEL;
             for (i, tap) in taps.iter().enumerate() {
                 let Some((c, ky, kx)) = *tap else { continue };
                 let value = folded.weights[((oc * folded.cin + c) * folded.k + ky) * folded.k + kx];
-                let (run, word) = (i / per_word / run_words, i / per_word % run_words);
                 let mut rest = value;
                 for piece in 0..pieces {
-                    let word = (run * pieces + piece) * run_words + word;
-                    let word = oc / PANEL * panel_words + word * PANEL + oc % PANEL;
+                    if piece > 0 {
+                        rest -= from_bf16(to_bf16(rest));
+                    }
+                    let word = (run * pieces + piece) * run_words + i / per_word;
+                    let word = first + word * PANEL;
                     put_value(&mut weights, word, i % per_word, per_word, rest);
-                    rest -= from_bf16(to_bf16(rest));
                 }
             }
         }

@@ -29,8 +29,8 @@ impl Family {
 
     /// The fastest family of this CPU for a network in a precision; the portable one where there is none.
     pub fn detect(architecture: Architecture, precision: Precision) -> Self {
-        let suits = |family: &&Self| family.suits(architecture, precision);
-        Self::fastest(Self::ALL.iter().filter(suits), precision)
+        let suits = |family: &Self| family.suits(architecture, precision);
+        Self::fastest(Self::ALL.into_iter().filter(suits), precision)
     }
 
     /// Whether a network is computed in a precision on this family, where the CPU has it. In f32 tiles are for ResNets: MobileNetV2 would
@@ -42,12 +42,12 @@ impl Family {
 
     /// The fastest in f32 that multiplies in registers.
     pub fn registers() -> Self {
-        Self::fastest([Self::Avx512, Self::Avx2].iter(), Precision::F32)
+        Self::fastest([Self::Avx512, Self::Avx2], Precision::F32)
     }
 
-    fn fastest<'a>(mut families: impl Iterator<Item = &'a Self>, precision: Precision) -> Self {
-        let found = families.find(|family| Isa::new(**family, precision).is_ok());
-        found.copied().unwrap_or(Self::Portable)
+    fn fastest(families: impl IntoIterator<Item = Self>, precision: Precision) -> Self {
+        let has = |family: &Self| Isa::new(*family, precision).is_ok();
+        families.into_iter().find(has).unwrap_or(Self::Portable)
     }
 
     /// How sums in f32 are rounded, for an identity: alike in all families that have a fused multiply-add.

@@ -25,6 +25,17 @@ pub(super) struct Avx512Split(__m512);
 #[derive(Clone, Copy)]
 pub(super) struct Avx2(__m256);
 
+/// [`Lanes::enter`] with these instructions.
+macro_rules! enter {
+    ($features:literal) => {
+        #[target_feature(enable = $features)]
+        unsafe fn enter<T: Task>(task: T) {
+            // SAFETY: the caller has the instructions and vouches for the task's pointers.
+            unsafe { task.run::<Self>() }
+        }
+    };
+}
+
 /// The methods that only name another intrinsic, of registers of so many bits.
 macro_rules! arithmetic {
     (512) => {
@@ -149,13 +160,23 @@ impl Lanes for Avx512 {
     const PIXELS: usize = 14;
     const VALUE_BYTES: usize = 4;
 
-    #[target_feature(enable = "avx512f")]
-    unsafe fn enter<T: Task>(task: T) {
-        // SAFETY: the caller has the instructions and vouches for the task's pointers.
-        unsafe { task.run::<Self>() }
-    }
+    enter!("avx512f");
     arithmetic!(512);
     stored_as_f32!(_mm512_fmadd_ps);
+}
+
+/// Sixteen bf16 as f32.
+#[inline(always)]
+unsafe fn widened(halves: __m256i) -> __m512 {
+    // SAFETY: the caller is inside `enter`.
+    unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves))) }
+}
+
+/// Sixteen f32 as bf16, rounded to nearest even.
+#[inline(always)]
+unsafe fn rounded(values: __m512) -> __m256i {
+    // SAFETY: the caller is inside `enter`; the transmuted types are 32 bytes of bits.
+    unsafe { transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(values)) }
 }
 
 impl Lanes for Avx512Bf16 {
@@ -163,27 +184,17 @@ impl Lanes for Avx512Bf16 {
     const PIXELS: usize = 14;
     const VALUE_BYTES: usize = 2;
 
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    unsafe fn enter<T: Task>(task: T) {
-        // SAFETY: the caller has the instructions and vouches for the task's pointers.
-        unsafe { task.run::<Self>() }
-    }
+    enter!("avx512f,avx512bf16");
     arithmetic!(512);
     #[inline(always)]
     unsafe fn read(from: *const u8) -> Self {
         // SAFETY: inside `enter`; the caller vouches for the pointer.
-        Self(unsafe {
-            let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves))
-        })
+        Self(unsafe { widened(_mm256_loadu_si256(from.cast())) })
     }
     #[inline(always)]
     unsafe fn write(self, to: *mut u8) {
-        // SAFETY: inside `enter`; the caller vouches for the pointer; the transmuted types are 32 bytes of bits.
-        unsafe {
-            let halves = transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(self.0));
-            _mm256_storeu_si256(to.cast(), halves);
-        }
+        // SAFETY: inside `enter`; the caller vouches for the pointer.
+        unsafe { _mm256_storeu_si256(to.cast(), rounded(self.0)) }
     }
     #[inline(always)]
     unsafe fn write_pair(pair: [Self; 2], [floor, ceiling]: [Self; 2], to: [*mut u8; 2]) {
@@ -205,39 +216,20 @@ impl Lanes for Avx512Bf16 {
     }
 }
 
-impl Avx512Split {
-    /// Sixteen bf16 as f32.
-    #[inline(always)]
-    unsafe fn widened(halves: __m256i) -> __m512 {
-        // SAFETY: inside `enter`.
-        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves))) }
-    }
-
-    #[inline(always)]
-    unsafe fn rounded(value: __m512) -> __m256i {
-        // SAFETY: inside `enter`; the transmuted types are 32 bytes of bits.
-        unsafe { transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(value)) }
-    }
-}
-
 impl Lanes for Avx512Split {
     const WIDTH: usize = 16;
     const PIXELS: usize = 14;
     const VALUE_BYTES: usize = 2;
     const PIXEL_BYTES: usize = 2 * LINE_BYTES;
 
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    unsafe fn enter<T: Task>(task: T) {
-        // SAFETY: the caller has the instructions and vouches for the task's pointers.
-        unsafe { task.run::<Self>() }
-    }
+    enter!("avx512f,avx512bf16");
     arithmetic!(512);
     #[inline(always)]
     unsafe fn read(from: *const u8) -> Self {
         // SAFETY: inside `enter`; the caller vouches for the pointer, and so for the line behind it.
         Self(unsafe {
-            let [first, second] = [0, LINE_BYTES]
-                .map(|piece| Self::widened(_mm256_loadu_si256(from.add(piece).cast())));
+            let [first, second] =
+                [0, LINE_BYTES].map(|piece| widened(_mm256_loadu_si256(from.add(piece).cast())));
             _mm512_add_ps(first, second)
         })
     }
@@ -245,8 +237,8 @@ impl Lanes for Avx512Split {
     unsafe fn write(self, to: *mut u8) {
         // SAFETY: inside `enter`; the caller vouches for the pointer, and so for the line behind it.
         unsafe {
-            let first = Self::rounded(self.0);
-            let second = Self::rounded(_mm512_sub_ps(self.0, Self::widened(first)));
+            let first = rounded(self.0);
+            let second = rounded(_mm512_sub_ps(self.0, widened(first)));
             _mm256_storeu_si256(to.cast(), first);
             _mm256_storeu_si256(to.add(LINE_BYTES).cast(), second);
         }
@@ -261,11 +253,7 @@ impl Lanes for Avx2 {
     const PIXELS: usize = 6;
     const VALUE_BYTES: usize = 4;
 
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn enter<T: Task>(task: T) {
-        // SAFETY: the caller has the instructions and vouches for the task's pointers.
-        unsafe { task.run::<Self>() }
-    }
+    enter!("avx2,fma");
     arithmetic!(256);
     stored_as_f32!(_mm256_fmadd_ps);
 }

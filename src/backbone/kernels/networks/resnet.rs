@@ -6,7 +6,7 @@ use super::super::plan::{LINEAR, Layer, Maps, Plan, RELU, Role, residual};
 use crate::backbone::BackboneError;
 use crate::backbone::architecture::{ResNet, Strides};
 
-/// The last block that is computed in f32 where the others split their numbers: what trained networks lose by that, they lose nearly all
+/// The last block of the first stage that is computed in f32 where the others split their numbers: what trained networks lose by that, they lose nearly all
 /// in the first convolutions (Keras' ResNet-50 3.2e-5 with all of them split, 6.1e-6 with these whole).
 pub(in super::super) const LAST_IN_F32: usize = 1;
 
@@ -20,7 +20,6 @@ pub(super) fn plan(plan: &mut Plan, network: ResNet) -> Result<Maps, BackboneErr
         epilogue: RELU,
     };
     plan.stem(&stem, maps)?;
-    let mut done = 0;
     for (stage, blocks) in network.blocks().into_iter().enumerate() {
         for block in 0..blocks {
             let shape = Block {
@@ -34,8 +33,7 @@ pub(super) fn plan(plan: &mut Plan, network: ResNet) -> Result<Maps, BackboneErr
             } else {
                 basic(plan, &shape, maps)?
             };
-            done += 1;
-            if done == LAST_IN_F32 {
+            if stage == 0 && block + 1 == LAST_IN_F32 {
                 maps = plan.converted(maps, !network.bottleneck());
             }
         }

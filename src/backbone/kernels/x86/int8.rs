@@ -17,11 +17,7 @@ impl Lanes for Avx512Int8 {
     const VALUE_BYTES: usize = 1;
     const INTEGERS: bool = true;
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    unsafe fn enter<T: Task>(task: T) {
-        // SAFETY: the caller has the instructions and vouches for the task's pointers.
-        unsafe { task.run::<Self>() }
-    }
+    enter!("avx512f,avx512bw,avx512vnni");
     arithmetic!(512);
     #[inline(always)]
     unsafe fn read(from: *const u8) -> Self {
@@ -76,11 +72,7 @@ impl Lanes for Avx2Int8 {
     const VALUE_BYTES: usize = 1;
     const INTEGERS: bool = true;
 
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn enter<T: Task>(task: T) {
-        // SAFETY: the caller has the instructions and vouches for the task's pointers.
-        unsafe { task.run::<Self>() }
-    }
+    enter!("avx2,fma");
     arithmetic!(256);
     #[inline(always)]
     unsafe fn read(from: *const u8) -> Self {
