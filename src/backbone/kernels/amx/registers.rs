@@ -207,12 +207,10 @@ pub(super) unsafe fn multiply(values: Values, tensors: &Tensors, sums: &mut Sums
                 )
             };
         }
-        // A piece of the weights times what 4 and 5 hold, each of the four products followed by `$then`.
-        macro_rules! piece {
+        // What 4 and 5 hold times what 6 and 7 hold of a piece of the weights, each of the four products followed by `$then`.
+        macro_rules! four {
             ($then:expr) => {
                 concat!(
-                    "tileloadd tmm6, [{weights} + 1*{pitch}]\n",
-                    "tileloadd tmm7, [{weights} + 1*{pitch} + 64]\n",
                     "tdpbf16ps tmm0, tmm4, tmm6\n",
                     $then,
                     "tdpbf16ps tmm1, tmm4, tmm7\n",
@@ -220,7 +218,16 @@ pub(super) unsafe fn multiply(values: Values, tensors: &Tensors, sums: &mut Sums
                     "tdpbf16ps tmm2, tmm5, tmm6\n",
                     $then,
                     "tdpbf16ps tmm3, tmm5, tmm7\n",
-                    $then,
+                    $then
+                )
+            };
+        }
+        // The next piece of them.
+        macro_rules! piece {
+            () => {
+                concat!(
+                    "tileloadd tmm6, [{weights} + 1*{pitch}]\n",
+                    "tileloadd tmm7, [{weights} + 1*{pitch} + 64]\n",
                     "add {weights}, {piece_bytes}"
                 )
             };
@@ -244,17 +251,19 @@ pub(super) unsafe fn multiply(values: Values, tensors: &Tensors, sums: &mut Sums
                 "tileloadd tmm4, [{at} + 1*{step}]",
                 "add {at}, {tile}",
                 "tileloadd tmm5, [{at} + 1*{step}]",
-                piece!(""),
+                piece!(),
+                four!(""),
                 // The inputs' first pieces times all of the weights', while the next inputs, 32 lines of each piece, come nearer.
-                "sub {weights}, {piece_bytes}",
                 "sub {at}, 64",
                 "tileloadd tmm5, [{at} + 1*{step}]",
                 "sub {at}, {tile}",
                 "tileloadd tmm4, [{at} + 1*{step}]",
                 "add {at}, {ahead}",
-                piece!(""),
-                piece!(nearer!()),
-                piece!(nearer!());
+                four!(""),
+                piece!(),
+                four!(nearer!()),
+                piece!(),
+                four!(nearer!());
                 ahead = in(reg) tensors.ahead,
             ),
         }
