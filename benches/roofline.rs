@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 continue;
             }
         };
-        let roof = peak(family, precision)?;
+        let roof = peak(&model).ok_or("only networks have kernels")?;
         println!(
             "\n{network} {precision} by {family}: {:.0} GFLOP/s at most\n",
             roof / 1e9

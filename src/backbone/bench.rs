@@ -1,7 +1,6 @@
 //! Timing: beside other engines, by a line protocol that lets them take turns; and layer by layer, for a roofline.
 
-use super::kernels;
-use super::{Backbone, BackboneError, Family, Model, Precision};
+use super::{Backbone, BackboneError, Model};
 use std::io::{BufRead, Error, Write};
 use std::time::{Duration, Instant};
 
@@ -131,10 +130,9 @@ pub fn layers(model: &Model, rounds: usize) -> Vec<LayerTime> {
     times
 }
 
-/// Floating-point operations a second of the micro-kernel on data in the first-level cache: the ceiling of a core.
-///
-/// # Errors
-/// [`BackboneError::Unsupported`] where this CPU has no kernels of the family for the precision.
-pub fn peak(family: Family, precision: Precision) -> Result<f64, BackboneError> {
-    kernels::peak(family, precision)
+/// Floating-point operations a second of a model's micro-kernel on data in the first-level cache: the ceiling of a core. None for
+/// `pixels`.
+pub fn peak(model: &Model) -> Option<f64> {
+    let (network, ..) = model.network()?;
+    Some(network.peak())
 }

@@ -47,7 +47,6 @@ mod tests;
 pub(super) use dense::{Dense, DenseArena, DenseLayer};
 pub use isa::Family;
 pub(super) use network::{Arena, Network};
-pub(super) use peak::peak;
 pub(super) use quantise::Ranges;
 pub(super) use signs::Signs;
 pub(super) use source::{Source, tensor};

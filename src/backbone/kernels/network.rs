@@ -10,6 +10,7 @@ use super::input::Input;
 use super::isa::Isa;
 use super::memory::Block;
 use super::networks::{first_isa, first_kernel};
+use super::peak::peak;
 use super::plan::Plan;
 use super::pool::{Max2, Pool};
 use super::quantise::Ranges;
@@ -179,6 +180,11 @@ impl Network {
     /// How many images a pass takes at most; one by one where they would share nothing.
     pub(in crate::backbone) fn together(&self) -> usize {
         self.together
+    }
+
+    /// Operations a second of the last layers' micro-kernel on data in the nearest cache.
+    pub(in crate::backbone) fn peak(&self) -> f64 {
+        peak(self.isa)
     }
 
     /// The memory of one worker.

@@ -1,11 +1,9 @@
 //! What the micro-kernel reaches on data in the first-level cache: the ceiling that layers are compared with.
 
-use super::Family;
 use super::conv::{Activation, Direct, Epilogue, Folded, Grid};
 use super::isa::Isa;
 use super::memory::Block;
 use super::micro::PANEL;
-use crate::backbone::{BackboneError, Precision};
 use std::time::Instant;
 
 /// Calls timed together, and how often: the best counts.
@@ -14,11 +12,7 @@ const ROUNDS: usize = 200;
 
 /// Operations a second on one tile x 32 outputs: 14 pixels with K of 256 words, 14 KiB of input and 32 KiB of weights; on AMX
 /// 32 pixels of a 3x3 with K of 288 words, 13 and 36 KiB.
-pub(in crate::backbone) fn peak(
-    family: Family,
-    precision: Precision,
-) -> Result<f64, BackboneError> {
-    let isa = Isa::new(family, precision)?;
+pub(super) fn peak(isa: Isa) -> f64 {
     let (pixels, blocks, k) = if isa.tiles() { (32, 2, 3) } else { (14, 16, 1) };
     let cin = blocks * isa.block_channels();
     let grid = |channels| Grid::new(isa, [channels, 1, pixels], k / 2);
@@ -42,5 +36,5 @@ pub(in crate::backbone) fn peak(
         (0..CALLS).for_each(|_| tile.run(1, &input, &mut output));
         best = best.min(start.elapsed().as_secs_f64() / CALLS as f64);
     }
-    Ok(folded.flops(pixels) / best)
+    folded.flops(pixels) / best
 }

@@ -72,17 +72,17 @@ impl Command {
 impl Extract {
     fn run(self) -> Result<ExitCode, Failure> {
         let precision: Precision = self.precision.parse().map_err(usage)?;
-        let (network, model) = self.load(precision)?;
+        let model = self.load(precision)?;
         if self.serve {
             let served = bench::serve(&model, self.threads.max(1), stdin().lock(), stdout().lock());
             served.context("bench extract --serve")?;
         } else {
-            self.table(network, &model, precision)?;
+            self.table(&model);
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn load(&self, precision: Precision) -> Result<(Architecture, Model), Failure> {
+    fn load(&self, precision: Precision) -> Result<Model, Failure> {
         let options = Options {
             family: self.kernels,
             precision,
@@ -92,10 +92,9 @@ impl Extract {
         let Some(file) = &self.model else {
             let network = Architecture::parse(&self.network).map_err(usage)?;
             if precision == Precision::Int8 {
-                return Ok((network, int8(network, &Parameters::Random(1), &options)?));
+                return int8(network, &Parameters::Random(1), &options);
             }
-            let model = Model::random(network, 1, &options).map_err(usage)?;
-            return Ok((network, model));
+            return Model::random(network, 1, &options).map_err(usage);
         };
         let cache = weights::cache_dir().context("no cache folder")?;
         let weights = weights::load(&file.to_string_lossy(), &cache).context("--model")?;
@@ -104,24 +103,15 @@ impl Extract {
             ..options
         };
         let network = weights.network;
-        let model = match precision {
-            Precision::Int8 => int8(network, &weights.parameters(), &options)?,
-            _ => Model::load(network, weights.bytes(), &weights.sha256, &options).map_err(usage)?,
-        };
-        Ok((network, model))
+        match precision {
+            Precision::Int8 => int8(network, &weights.parameters(), &options),
+            _ => Model::load(network, weights.bytes(), &weights.sha256, &options).map_err(usage),
+        }
     }
 
     /// Each layer beside the peak of the micro-kernel on data in the nearest cache.
-    fn table(
-        &self,
-        network: Architecture,
-        model: &Model,
-        precision: Precision,
-    ) -> anyhow::Result<()> {
-        let family = self
-            .kernels
-            .unwrap_or_else(|| Family::detect(network, precision));
-        let peak = bench::peak(family, precision)?;
+    fn table(&self, model: &Model) {
+        let peak = bench::peak(model).expect("all of these are networks");
         println!("{}", model.spec().identity);
         println!("peak of one core: {:.1} GFLOP/s", peak / 1e9);
         println!(
@@ -141,7 +131,6 @@ impl Extract {
             );
         }
         println!("sum {:.2} ms: {:.1} images/s", seconds * 1e3, 1.0 / seconds);
-        Ok(())
     }
 }
 
