@@ -133,6 +133,5 @@ pub fn layers(model: &Model, rounds: usize) -> Vec<LayerTime> {
 /// Floating-point operations a second of a model's micro-kernel on data in the first-level cache: the ceiling of a core. None for
 /// `pixels`.
 pub fn peak(model: &Model) -> Option<f64> {
-    let (network, ..) = model.network()?;
-    Some(network.peak())
+    model.peak()
 }

@@ -211,6 +211,11 @@ impl Model {
         Some(Forward::new(self.body.clone(), network.clone()))
     }
 
+    /// What [`super::bench::peak`] tells.
+    pub(super) fn peak(&self) -> Option<f64> {
+        self.network.as_deref().map(Network::peak)
+    }
+
     /// The network, memory for it and room for a pass's features, to look inside; none for `pixels`.
     pub(super) fn network(&self) -> Option<(&Network, Arena, Vec<f32>)> {
         let network = self.network.as_deref()?;

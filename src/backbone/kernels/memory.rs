@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 const LINE_BYTES: usize = 64;
 const HUGE_PAGE_BYTES: usize = 2 << 20;
+/// Whether blocks share slabs.
 const SHARED: bool = !cfg!(debug_assertions);
 /// Where slabs may begin and end.
 const SLAB_ALIGN: usize = if SHARED { HUGE_PAGE_BYTES } else { LINE_BYTES };
