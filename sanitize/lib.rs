@@ -8,6 +8,12 @@
 //! ```
 //!
 //! `--target` keeps the flag from build scripts and macros.
+//!
+//! And the portable kernels under Miri, on shapes that an interpreter can do, with the aliasing of all that is borrowed:
+//!
+//! ```sh
+//! MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test tests::
+//! ```
 
 #[allow(dead_code, unused_imports)]
 #[path = "../src/backbone"]

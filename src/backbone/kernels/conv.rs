@@ -13,7 +13,7 @@ use super::amx;
 use super::isa::{Access, Isa};
 use super::lanes::place;
 use super::memory::Block;
-use super::micro::{BLOCK_WORDS, Kernel, Kernels, PANEL, SEGMENT, Tile};
+use super::micro::{BLOCK_WORDS, Kernel, Kernels, Layout, PANEL, SEGMENT, Tile};
 use super::quantise::{BYTES, Factors};
 
 /// Shape of one image's activations, with `border` zero pixels on every side.
@@ -109,17 +109,13 @@ pub(super) enum Activation {
 }
 
 impl Epilogue {
-    pub(super) fn floor(self) -> f32 {
+    /// What outputs are clipped to.
+    pub(super) fn bounds(self, isa: Isa) -> [f32; 2] {
         match self.activation {
-            Activation::None => f32::NEG_INFINITY,
-            Activation::Relu | Activation::Relu6 => 0.0,
-        }
-    }
-
-    pub(super) fn ceiling(self) -> f32 {
-        match self.activation {
-            Activation::None | Activation::Relu => f32::INFINITY,
-            Activation::Relu6 => 6.0,
+            _ if isa.integers() => BYTES,
+            Activation::None => [f32::NEG_INFINITY, f32::INFINITY],
+            Activation::Relu => [0.0, f32::INFINITY],
+            Activation::Relu6 => [0.0, 6.0],
         }
     }
 }
@@ -175,7 +171,8 @@ struct Segment {
 /// The tap of weights that a packed value comes from: (input channel, row, column), or none for padding.
 type Tap = Option<(usize, usize, usize)>;
 
-/// A convolution with its weights packed as `[panel of 32 outputs][run][word][32 outputs]`; split ones as `[panel][run][piece][word]…`.
+/// A convolution with its weights packed by panels of 32 outputs, each in the kernels' [`Layout`]; split ones have all words of a run's
+/// first piece before those of its second.
 pub(super) struct Direct {
     weights: Block,
     panel_bytes: usize,
@@ -296,11 +293,14 @@ impl Direct {
         let per_word = isa.per_word();
         let run_words = taps.len() / per_word / runs.len();
         let pieces = isa.weight_pieces();
-        let panel_words = runs.len() * pieces * run_words * PANEL;
+        let layout = Layout {
+            words: runs.len() * pieces * run_words,
+            columns: isa.columns(),
+        };
+        let panel_words = layout.words * PANEL;
         let mut weights = Block::zeroed(panels * panel_words * 4);
         let of_runs = || taps.chunks(run_words * per_word).enumerate();
         for (oc, (run, taps)) in (0..folded.cout).flat_map(|oc| of_runs().map(move |r| (oc, r))) {
-            let first = oc / PANEL * panel_words + oc % PANEL;
             for (i, tap) in taps.iter().enumerate() {
                 let Some((c, ky, kx)) = *tap else { continue };
                 let value = folded.weights[((oc * folded.cin + c) * folded.k + ky) * folded.k + kx];
@@ -310,8 +310,8 @@ impl Direct {
                         rest -= from_bf16(to_bf16(rest));
                     }
                     let word = (run * pieces + piece) * run_words + i / per_word;
-                    let word = first + word * PANEL;
-                    put_value(&mut weights, word, i % per_word, per_word, rest);
+                    let word = oc / PANEL * panel_words + layout.at(oc % PANEL, word);
+                    put_value(&mut weights, word, i % per_word, per_word, isa.bits(rest));
                 }
             }
         }
@@ -326,10 +326,7 @@ impl Direct {
             ))),
             _ => Work::Segments(Segments::blocks(&isa.kernels(access), reading, bytes, to)),
         };
-        let factors = Factors {
-            sums: vec![1.0; panels * PANEL],
-            residual: 1.0,
-        };
+        let factors = Factors::none(panels * PANEL);
         Self {
             weights,
             panel_bytes: panel_words * 4,
@@ -340,11 +337,7 @@ impl Direct {
             output_pitch: to.block_pitch(),
             value_bytes: isa.value_bytes(),
             accumulate: epilogue.accumulate,
-            bounds: if isa.integers() {
-                BYTES
-            } else {
-                [epilogue.floor(), epilogue.ceiling()]
-            },
+            bounds: epilogue.bounds(isa),
             input_bytes,
             output_bytes: to.bytes(),
         }
@@ -453,12 +446,12 @@ impl Direct {
     }
 }
 
-/// Stores one weight as part `part` of the 4-byte `word`: in f32, bf16, or where it is an integer as i8.
-pub(super) fn put_value(to: &mut Block, word: usize, part: usize, per_word: usize, value: f32) {
+/// Stores the bits of one weight as part `part` of the 4-byte `word`, of whose parts there are `per_word`.
+pub(super) fn put_value(to: &mut Block, word: usize, part: usize, per_word: usize, bits: u32) {
     match per_word {
-        1 => to.words_mut()[word] = value,
-        2 => to.halves_mut()[word * 2 + part] = to_bf16(value),
-        _ => to[word * 4 + part] = value as i8 as u8,
+        1 => to.words_mut()[word] = f32::from_bits(bits),
+        2 => to.halves_mut()[word * 2 + part] = bits as u16,
+        _ => to[word * 4 + part] = bits as u8,
     }
 }
 

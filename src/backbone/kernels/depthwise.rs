@@ -14,7 +14,8 @@ pub(super) struct Depthwise {
     /// `[tap][channel]`, f32 in each precision.
     weights: Vec<f32>,
     bias: Vec<f32>,
-    epilogue: Epilogue,
+    /// What outputs are clipped to.
+    bounds: [f32; 2],
     from: Grid,
     to: Grid,
 }
@@ -48,7 +49,7 @@ impl Depthwise {
             stride,
             weights,
             bias,
-            epilogue,
+            bounds: epilogue.bounds(isa),
             from,
             to,
         }
@@ -82,8 +83,7 @@ impl Task for Rows<'_> {
         let inset = from.border - 1;
         // SAFETY: `Depthwise::run` vouches for grids, weights and biases.
         unsafe {
-            let floor = L::splat(self.shape.epilogue.floor());
-            let ceiling = L::splat(self.shape.epilogue.ceiling());
+            let [floor, ceiling] = self.shape.bounds.map(|bound| L::splat(bound));
             for y in 0..to.height {
                 let row = self.input.add(from.corner_at(y * stride + inset, inset));
                 for channel in (0..channels).step_by(L::WIDTH) {

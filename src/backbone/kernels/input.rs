@@ -1,7 +1,7 @@
 //! Pixels as the first convolution reads them: numbers of the preprocessing, channels interleaved, padded with zeros. Or, for
 //! integers, the levels themselves.
 
-use super::conv::{Folded, to_bf16};
+use super::conv::Folded;
 use super::isa::Isa;
 use super::memory::Block;
 use crate::backbone::Preprocessing;
@@ -9,7 +9,7 @@ use crate::backbone::Preprocessing;
 /// Channels of an image.
 pub(super) const CHANNELS: usize = 3;
 
-/// The input of a network, for one side: `[side + 2 pad][side + 2 pad + 2][3]` f32, bf16 or u8. In u8 these are the image's levels
+/// The input of a network, for one side: `[side + 2 pad][side + 2 pad + 2][3]` f32, bf16 or integers. Those are the image's levels
 /// as they are: the first convolution makes the numbers of them ([`Input::folded`]). The border holds what stands for the number 0.
 pub(super) struct Input {
     side: usize,
@@ -32,10 +32,9 @@ struct Line {
 impl Input {
     /// For images of `side` x `side` and a first convolution of `k` x `k`.
     pub(super) fn new(isa: Isa, preprocessing: Preprocessing, side: usize, k: usize) -> Self {
-        let stored = |c, level| match isa.value_bytes() {
-            1 => u32::from(level),
-            2 => u32::from(to_bf16(preprocessing.number(c, level) as f32)),
-            _ => (preprocessing.number(c, level) as f32).to_bits(),
+        let stored = |c, level| match isa.integers() {
+            true => u32::from(level),
+            false => isa.bits(preprocessing.number(c, level) as f32),
         };
         let of_level = |level| std::array::from_fn(|c| stored(c, level));
         let line = |c| {
@@ -61,8 +60,8 @@ impl Input {
         if let Some(lines) = &self.lines {
             // The level nearest to the number 0, whose error is less than half a level's.
             let zeros = lines.map(|line| (-line.offset / line.slope).round() as u8);
-            for pixel in image.chunks_exact_mut(CHANNELS) {
-                pixel.copy_from_slice(&zeros);
+            for (i, value) in image.chunks_exact_mut(self.value_bytes).enumerate() {
+                value[0] = zeros[i % CHANNELS];
             }
         }
         image

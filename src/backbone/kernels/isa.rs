@@ -2,8 +2,9 @@
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use super::amx;
+use super::conv::to_bf16;
 use super::lanes::{LINE_BYTES, Lanes, Portable, Task};
-use super::micro::{BLOCK_WORDS, Kernels};
+use super::micro::{BLOCK_WORDS, Kernels, PANEL};
 use super::winograd;
 #[cfg(target_arch = "x86_64")]
 use super::x86::{Avx2, Avx2Int8, Avx512, Avx512Bf16, Avx512Int8, Avx512Split};
@@ -258,7 +259,12 @@ impl Isa {
 
     /// The m of Winograd's F(m x m, 3x3) for an output of this many rows; none where a convolution is computed directly.
     pub(super) fn winograd(self, height: usize) -> Option<usize> {
-        winograd::tile_side(height).filter(|_| !self.tiles() && !self.integers())
+        let m = winograd::tile_side(height).filter(|_| !self.tiles())?;
+        match self.integers() {
+            // Transforms need more than eight bits.
+            true => (self.value_bytes() > 1).then_some(2),
+            false => Some(m),
+        }
     }
 
     /// The same registers with activations of f32, where these are bf16 or split.
@@ -295,6 +301,24 @@ impl Isa {
     /// Activations, or pieces of such, in a 4-byte word.
     pub(super) fn per_word(self) -> usize {
         4 / self.value_bytes()
+    }
+
+    /// Outputs whose weights lie together.
+    pub(super) fn columns(self) -> usize {
+        if self.tiles() {
+            PANEL
+        } else {
+            with_lanes!(self, L => 2 * L::WIDTH)
+        }
+    }
+
+    /// The bits that a value is stored as, an activation or a weight; of one that is split, its first piece.
+    pub(super) fn bits(self, value: f32) -> u32 {
+        match (self.integers(), self.value_bytes()) {
+            (true, _) => value as i32 as u32,
+            (false, 2) => u32::from(to_bf16(value)),
+            (false, _) => value.to_bits(),
+        }
     }
 
     /// The tile kernels for one way of reading.

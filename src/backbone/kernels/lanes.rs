@@ -72,6 +72,19 @@ pub(super) trait Lanes: Copy {
         self
     }
 
+    /// The sum of what `dot`s have summed.
+    #[inline(always)]
+    unsafe fn plus_sums(self, other: Self) -> Self {
+        // SAFETY: inside `enter`, by the contract of this trait.
+        unsafe { self.add(other) }
+    }
+    /// The difference of such.
+    #[inline(always)]
+    unsafe fn minus_sums(self, other: Self) -> Self {
+        // SAFETY: as above.
+        unsafe { self.sub(other) }
+    }
+
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;

@@ -23,7 +23,7 @@ pub(super) struct Tile<'a> {
     pub(super) output: [*mut u8; 2],
     /// Bytes from one block of output channels to the next.
     pub(super) output_pitch: usize,
-    /// `[run][word][32 outputs]`.
+    /// `[outputs in two registers][run][word][output]`: [`Layout`].
     pub(super) weights: *const f32,
     /// 32 values.
     pub(super) bias: *const f32,
@@ -43,6 +43,24 @@ pub(super) struct Tile<'a> {
     pub(super) fetch_lines: usize,
 }
 
+/// How the words of weights of 32 outputs lie: those of as many outputs as are summed at a time one behind the other, so that they are
+/// read strictly in sequence.
+#[derive(Clone, Copy)]
+pub(super) struct Layout {
+    /// Words of an output.
+    pub(super) words: usize,
+    /// Outputs that are summed at a time.
+    pub(super) columns: usize,
+}
+
+impl Layout {
+    /// Where a word of one of the 32 outputs is.
+    pub(super) fn at(self, output: usize, word: usize) -> usize {
+        let Self { words, columns } = self;
+        (output / columns * words + word) * columns + output % columns
+    }
+}
+
 /// # Safety
 /// The CPU must have the kernel's instructions; inputs must be readable, outputs writable for the tile's extent.
 pub(super) type Kernel = unsafe fn(&Tile);
@@ -54,7 +72,7 @@ pub(super) struct Kernels {
 }
 
 impl Kernels {
-    /// For inputs `STEP` bytes apart and runs of `LEN` words. `WIDE` sums stay f32 and are neither biased in place nor
+    /// For inputs `STEP` bytes apart and runs of `LEN` words. `WIDE` sums stay what they are and are neither biased in place nor
     /// clipped: they are Winograd's products, to be transformed further.
     pub(super) fn new<L: Lanes, const STEP: usize, const LEN: usize, const WIDE: bool>() -> Self {
         macro_rules! each {
@@ -173,7 +191,7 @@ unsafe fn part<L: Lanes, const P: usize, const STEP: usize, const LEN: usize, co
             bias
         };
         let mut sums = [start; 2 * SEGMENT];
-        let mut weights = tile.weights.add(channel);
+        let mut weights = tile.weights.add(channel * tile.runs.len() * LEN);
         let mut fetch = tile.fetch;
         for &run in tile.runs {
             let bases = [
@@ -186,7 +204,7 @@ unsafe fn part<L: Lanes, const P: usize, const STEP: usize, const LEN: usize, co
                     fetch = fetch.wrapping_add(64);
                 }
                 let w = [L::load(weights), L::load(weights.add(L::WIDTH))];
-                weights = weights.wrapping_add(PANEL);
+                weights = weights.wrapping_add(2 * L::WIDTH);
                 for (i, sum) in sums[..count].iter_mut().enumerate() {
                     let (segment, pixel) = ((first + i) / P, (first + i) % P);
                     let x = L::broadcast(bases[segment].add(pixel * STEP + 4 * word));
@@ -197,7 +215,7 @@ unsafe fn part<L: Lanes, const P: usize, const STEP: usize, const LEN: usize, co
         // A loop of its own, short enough to be unrolled: as a part of the next one, which the compiler leaves a loop where sums
         // are integers, it has every step of every sum written to memory (a third of the speed).
         let mut ended = sums;
-        if L::INTEGERS {
+        if L::INTEGERS && !WIDE {
             let factors = tile.factors.add(channel);
             let factors = [L::load(factors), L::load(factors.add(L::WIDTH))];
             for (ended, sum) in ended[..count].iter_mut().zip(&sums[..count]) {

@@ -276,7 +276,8 @@ impl<'a> Plan<'a> {
             let (folded, factors) = scaled(weights()?, scale);
             let operator = match m {
                 Some(m) => {
-                    Operator::Winograd(Winograd::new(isa, &folded, m, epilogue, source, target))
+                    let winograd = Winograd::new(isa, &folded, m, epilogue, source, target);
+                    Operator::Winograd(winograd.scaled(factors.as_ref()))
                 }
                 None => {
                     let direct = Direct::blocked(isa, &folded, stride, epilogue, source, target);

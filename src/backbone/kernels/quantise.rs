@@ -62,6 +62,16 @@ pub(super) struct Factors {
     pub(super) residual: f32,
 }
 
+impl Factors {
+    /// Those of floats, which are not multiplied.
+    pub(super) fn none(outputs: usize) -> Self {
+        Self {
+            sums: vec![1.0; outputs],
+            residual: 1.0,
+        }
+    }
+}
+
 /// The convolution from bytes to bytes: weights are integers, and the bias counts in steps of the output. `held` is what the
 /// output's bytes stood for before, where they are added.
 pub(super) fn quantise(

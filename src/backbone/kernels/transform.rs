@@ -2,8 +2,42 @@
 //!
 //! They are element-wise over channels, so one text serves every instruction set.
 
-use super::conv::Epilogue;
 use super::lanes::Lanes;
+
+/// What a register of sums becomes.
+#[derive(Clone, Copy)]
+pub(super) struct Ending<L> {
+    pub(super) bias: L,
+    /// What sums of integers are multiplied with, and what they are added to where that is `accumulate`d.
+    pub(super) factors: L,
+    pub(super) residual_factor: L,
+    pub(super) accumulate: bool,
+    pub(super) bounds: [L; 2],
+}
+
+impl<L: Lanes> Ending<L> {
+    /// Writes the output that a sum makes.
+    #[inline(always)]
+    unsafe fn write(&self, sum: L, to: *mut u8) {
+        let [floor, ceiling] = self.bounds;
+        // SAFETY: the caller is inside `enter` and vouches for the pointer.
+        unsafe {
+            let mut value = if L::INTEGERS {
+                sum.total().mul(self.factors).add(self.bias)
+            } else {
+                sum.add(self.bias)
+            };
+            if self.accumulate {
+                let mut held = L::read(to);
+                if L::INTEGERS {
+                    held = held.mul(self.residual_factor);
+                }
+                value = value.add(held);
+            }
+            value.max(floor).min(ceiling).write(to);
+        }
+    }
+}
 
 /// The transform of weights, `[m + 2][3]`.
 pub(super) fn weight_transform(m: usize) -> &'static [[f64; 3]] {
@@ -58,15 +92,13 @@ pub(super) unsafe fn input_tile<L: Lanes, const N: usize>(
 pub(super) unsafe fn output_tile<L: Lanes, const N: usize>(
     from: *const u8,
     pitch: usize,
-    bias: L,
-    epilogue: Epilogue,
+    ending: &Ending<L>,
     to: *mut u8,
     row_pitch: usize,
     valid: [usize; 2],
 ) {
     // SAFETY: the caller vouches for N x N frequencies and for the valid pixels.
     unsafe {
-        let (floor, ceiling) = (L::splat(epilogue.floor()), L::splat(epilogue.ceiling()));
         let mut columns = [[L::splat(0.0); N]; N];
         for (x, column) in columns.iter_mut().enumerate() {
             for (y, value) in column.iter_mut().enumerate() {
@@ -83,12 +115,7 @@ pub(super) unsafe fn output_tile<L: Lanes, const N: usize>(
             // Bounds known to the compiler, so that the arrays stay in registers; the edge is tested inside.
             for (x, value) in row[..N - 2].iter().enumerate() {
                 if y < valid[0] && x < valid[1] {
-                    let to = to.add(y * row_pitch + x * 64);
-                    let mut value = value.add(bias);
-                    if epilogue.accumulate {
-                        value = value.add(L::read(to));
-                    }
-                    value.max(floor).min(ceiling).write(to);
+                    ending.write(*value, to.add(y * row_pitch + x * 64));
                 }
             }
         }
@@ -136,8 +163,8 @@ unsafe fn output_1d<L: Lanes, const N: usize>(x: [L; N]) -> [L; N] {
             y[2] = sum1.plus(4.0, sum2);
             y[3] = difference1.plus(8.0, difference2).add(x[5]);
         } else {
-            y[0] = x[0].add(x[1]).add(x[2]);
-            y[1] = x[1].sub(x[2]).sub(x[3]);
+            y[0] = x[0].plus_sums(x[1]).plus_sums(x[2]);
+            y[1] = x[1].minus_sums(x[2]).minus_sums(x[3]);
         }
     }
     y

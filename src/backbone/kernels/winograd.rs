@@ -8,15 +8,21 @@ use super::conv::{Epilogue, Folded, Grid, put_value};
 use super::isa::{Access, Isa};
 use super::lanes::{Lanes, Task, place};
 use super::memory::Block;
-use super::micro::{BLOCK_WORDS, Kernels, PANEL, SEGMENT, Tile};
+use super::micro::{BLOCK_WORDS, Kernels, Layout, PANEL, SEGMENT, Tile};
 use super::network::TOGETHER;
-use super::transform::{input_tile, output_tile, weight_transform};
+use super::quantise::Factors;
+use super::transform::{Ending, input_tile, output_tile, weight_transform};
 
 /// Tiles transformed together, and from how many tiles on. Many tiles are an early layer's: its weights are small, and groups
 /// that stay in L2 win. Later layers have many weights, which are better read only once.
 const SMALL_GROUP: usize = 28;
 const LARGE_GROUP: usize = 49;
 const MANY_TILES: usize = 100;
+
+/// What makes integers of the weights that F(2x2, 3x3) transforms, which are quarters of such. Then activations have 11 bits, weights 12,
+/// and the sums of all outputs are exact: they fit 32 bits for [`CHANNELS_OF_INTEGERS`], and what is added on the way to them wraps.
+const WEIGHTS_OF_INTEGERS: f64 = 4.0;
+const CHANNELS_OF_INTEGERS: usize = 1 << 10;
 
 /// The m that suits an output of this many rows: fewer multiplications against more waste at the edge and more weights.
 /// None where computing directly is best. It depends on nothing but the shape, so neither do the bits.
@@ -33,14 +39,18 @@ pub(super) fn border(m: Option<usize>, height: usize) -> usize {
     1 + m.map_or(0, |m| height.next_multiple_of(m) - height)
 }
 
-/// A 3x3 convolution with stride 1, its weights transformed and packed as `[panel][frequency][word][32 outputs]`.
+/// A 3x3 convolution with stride 1, its weights transformed and packed by panels of 32 outputs and frequencies, each in the
+/// kernels' [`Layout`].
 pub(super) struct Winograd {
     isa: Isa,
     kernels: Kernels,
     m: usize,
     weights: Block,
     bias: Vec<f32>,
-    epilogue: Epilogue,
+    factors: Factors,
+    accumulate: bool,
+    /// What outputs are clipped to.
+    bounds: [f32; 2],
     from: Grid,
     to: Grid,
     /// Tiles in a row of the output, and in an image.
@@ -65,12 +75,17 @@ impl Winograd {
         assert!(from.border > overhang(to.height).max(overhang(to.width)));
         assert!((from.height, from.width, folded.k) == (to.height, to.width, 3));
         assert!(from.blocks * isa.block_channels() == folded.cin);
+        assert!(!isa.integers() || m == 2 && folded.cin <= CHANNELS_OF_INTEGERS);
         assert!(
             to.blocks * isa.block_channels() == folded.cout && folded.cout.is_multiple_of(PANEL)
         );
         let (g, n, per_word) = (weight_transform(m), m + 2, isa.per_word());
-        let words = folded.cin / per_word;
-        let mut weights = Block::zeroed(n * n * words * folded.cout * 4);
+        let layout = Layout {
+            words: folded.cin / per_word,
+            columns: isa.columns(),
+        };
+        let step_words = layout.words * PANEL;
+        let mut weights = Block::zeroed(n * n * layout.words * folded.cout * 4);
         for (oc, c) in (0..folded.cout).flat_map(|o| (0..folded.cin).map(move |c| (o, c))) {
             let w = &folded.weights[(oc * folded.cin + c) * 9..][..9];
             // G w Gᵀ in f64, rounded once.
@@ -80,10 +95,14 @@ impl Winograd {
                 })
                 .collect();
             for (i, j) in (0..n).flat_map(|i| (0..n).map(move |j| (i, j))) {
-                let value: f64 = (0..3).map(|b| half[i][b] * g[j][b]).sum();
+                let mut value: f64 = (0..3).map(|b| half[i][b] * g[j][b]).sum();
+                if isa.integers() {
+                    value *= WEIGHTS_OF_INTEGERS;
+                }
                 let frequency = oc / PANEL * n * n + i * n + j;
-                let word = (frequency * words + c / per_word) * PANEL + oc % PANEL;
-                put_value(&mut weights, word, c % per_word, per_word, value as f32);
+                let word = frequency * step_words + layout.at(oc % PANEL, c / per_word);
+                let bits = isa.bits(value as f32);
+                put_value(&mut weights, word, c % per_word, per_word, bits);
             }
         }
         let across = to.width.div_ceil(m);
@@ -100,7 +119,9 @@ impl Winograd {
             m,
             weights,
             bias: folded.bias.clone(),
-            epilogue,
+            factors: Factors::none(folded.cout),
+            accumulate: epilogue.accumulate,
+            bounds: epilogue.bounds(isa),
             from,
             to,
             across,
@@ -108,6 +129,20 @@ impl Winograd {
             group,
             runs: (0..from.blocks).map(|b| (b * group * 64) as u32).collect(),
         }
+    }
+
+    /// The same with these factors, where it computes in integers.
+    pub(super) fn scaled(mut self, factors: Option<&Factors>) -> Self {
+        if let Some(Factors { sums, residual }) = factors {
+            let sums = sums
+                .iter()
+                .map(|factor| factor / WEIGHTS_OF_INTEGERS as f32);
+            self.factors = Factors {
+                sums: sums.collect(),
+                residual: *residual,
+            };
+        }
+        self
     }
 
     /// Working memory that `run` needs.
@@ -306,13 +341,22 @@ impl<const N: usize> Task for Synthesise<'_, N> {
             for channel in (0..PANEL).step_by(L::WIDTH) {
                 let (from_block, from_byte) = place(channel, 4);
                 let (block, byte) = place(self.panel * PANEL + channel, L::VALUE_BYTES);
-                // SAFETY: (block, tile) lies in every frequency of M; only pixels inside the grid are written.
+                // SAFETY: (block, tile) lies in every frequency of M; bias and factors are as many as outputs; only pixels inside
+                // the grid are written.
                 unsafe {
+                    let of_channel =
+                        |values: &[f32]| L::load(values.as_ptr().add(self.panel * PANEL + channel));
+                    let ending = Ending {
+                        bias: of_channel(&shape.bias),
+                        factors: of_channel(&shape.factors.sums),
+                        residual_factor: L::splat(shape.factors.residual),
+                        accumulate: shape.accumulate,
+                        bounds: shape.bounds.map(|bound| L::splat(bound)),
+                    };
                     output_tile::<L, N>(
                         products.add(from_block * shape.row() + t * 64 + from_byte),
                         shape.m_pitch(),
-                        L::load(shape.bias.as_ptr().add(self.panel * PANEL + channel)),
-                        shape.epilogue,
+                        &ending,
                         self.output.add(corner + block * to.block_pitch() + byte),
                         to.row_pitch(),
                         [to.height - y, to.width - x],

@@ -2,7 +2,7 @@ use super::super::convert::Convert;
 use super::*;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn maps_of_f32_become_what_later_layers_store(case in case()) {

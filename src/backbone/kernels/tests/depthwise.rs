@@ -49,7 +49,7 @@ fn subject(isa: Isa, case: &Case) -> (Image, Folded) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn depthwise_convolution_is_the_naive_one_on_every_family_and_shape(case in case()) {

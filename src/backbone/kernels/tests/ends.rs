@@ -55,7 +55,7 @@ fn first_sets() -> impl Iterator<Item = (String, Isa)> {
 #[test]
 fn stem_is_convolution_relu_and_maximum() {
     for (name, isa) in first_sets() {
-        for side in [32, 33, 35, 36, 38, 96] {
+        for side in all([5, 32, 33, 35, 36, 38, 96]) {
             let folded = folded(isa, [64, 3, 7], &mut random(1));
             let input = Input::new(isa, Preprocessing::Torchvision, side, 7);
             let sums = normalised(Preprocessing::Torchvision, &pixels(side), side)
@@ -73,15 +73,16 @@ fn stem_is_convolution_relu_and_maximum() {
 #[test]
 fn first_3x3_is_the_naive_one_under_every_preprocessing() {
     for (name, isa) in first_sets() {
-        for preprocessing in Preprocessing::ALL {
+        for preprocessing in all(Preprocessing::ALL) {
             let shapes = [
+                (5, 1, RELU),
                 (32, 1, RELU),
                 (33, 1, RELU),
                 (34, 2, RELU6),
                 (35, 2, RELU6),
                 (96, 2, RELU),
             ];
-            for (side, stride, epilogue) in shapes {
+            for (side, stride, epilogue) in all(shapes) {
                 let folded = folded(isa, [32, 3, 3], &mut random(2));
                 let input = Input::new(isa, preprocessing, side, 3);
                 let sums = normalised(preprocessing, &pixels(side), side)
@@ -107,7 +108,7 @@ fn maxima_and_poolings_are_the_naive_ones() {
         let from = Grid::new(isa, maps.shape, 2);
         let packed = pack(isa, from, &maps);
 
-        for shape in [maps.shape, [64, 7, 10], [64, 6, 11], [64, 7, 11]] {
+        for shape in all([maps.shape, [64, 7, 10], [64, 6, 11], [64, 7, 11]]) {
             let maps = Image::of(shape, |_| stored(isa, random()));
             let (from, to) = (Grid::new(isa, shape, 2), Grid::new(isa, [64, 3, 5], 1));
             let mut output = Block::zeroed(to.bytes());

@@ -51,28 +51,41 @@ fn integers(case: &Case, random: &mut impl FnMut() -> f64) -> (Image, Folded, Fa
     (input, folded, factors)
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
-
-    #[test]
-    fn bytes_are_the_naive_ones_on_every_family_and_shape(case in case()) {
-        let mut random = random(case.seed);
-        let (input, folded, factors) = integers(&case, &mut random);
-        let bias: Vec<f32> = (0..case.cout).map(|_| (100.0 * random()) as f32).collect();
-        let sums = input.convolved(&folded, case.stride, false);
-        let held = Image::of(sums.shape, |_| (random() * 127.0 + 128.0).floor());
-        let area = sums.shape[1] * sums.shape[2];
-        let want = Image::of(sums.shape, |i| {
-            let residual = case.accumulate.then(|| held.values[i] as f32 * factors.residual);
-            byte(sums.values[i], factors.sums[i / area], bias[i / area], residual)
-        });
-        let folded = Folded { bias, ..folded };
-        for (family, isa) in families() {
-            let from = Grid::new(isa, input.shape, case.k / 2 + case.spare_border);
+/// Holds every family's bytes to those of the naive convolution.
+fn check_bytes(case: &Case) {
+    let mut random = random(case.seed);
+    let (input, folded, factors) = integers(case, &mut random);
+    let bias: Vec<f32> = (0..case.cout).map(|_| (100.0 * random()) as f32).collect();
+    let sums = input.convolved(&folded, case.stride, false);
+    let held = Image::of(sums.shape, |_| (random() * 127.0 + 128.0).floor());
+    let area = sums.shape[1] * sums.shape[2];
+    let want = Image::of(sums.shape, |i| {
+        let residual = (case.accumulate).then(|| held.values[i] as f32 * factors.residual);
+        byte(
+            sums.values[i],
+            factors.sums[i / area],
+            bias[i / area],
+            residual,
+        )
+    });
+    let folded = Folded { bias, ..folded };
+    let epilogue = Epilogue {
+        accumulate: case.accumulate,
+        activation: case.activation,
+    };
+    let panels = [case.cin, case.cout].map(|channels| channels.is_multiple_of(PANEL));
+    let winograd = (case.k, case.stride, panels) == (3, 1, [true; 2]);
+    for (family, isa) in families() {
+        // Directly, and by Winograd's algorithm where there is one, whose tiles of 2 x 2 reach a pixel further.
+        let m = isa.winograd(4).filter(|_| winograd);
+        for m in std::iter::once(None).chain(m.map(Some)) {
+            let border = case.k / 2 + case.spare_border + m.map_or(0, |m| m - 1);
+            let from = Grid::new(isa, input.shape, border);
             let to = Grid::new(isa, want.shape, case.spare_border);
-            let epilogue = Epilogue { accumulate: case.accumulate, activation: case.activation };
             let direct = Direct::blocked(isa, &folded, case.stride, epilogue, from, to);
             let direct = direct.scaled(Some(&factors));
+            let winograd = m.map(|m| Winograd::new(isa, &folded, m, epilogue, from, to));
+            let winograd = winograd.map(|winograd| winograd.scaled(Some(&factors)));
             // The image between images of nothing, so that it is read and written in its own place.
             let among = |grid: Grid, image: &Image, at: usize| {
                 let mut images = vec![Image::of(image.shape, |_| 0.0); case.images];
@@ -80,20 +93,43 @@ proptest! {
                 stack(isa, grid, &images)
             };
             for at in 0..case.images {
-                let mut output = among(to, &held, at);
-                let input = among(from, &input, at);
-                direct.run(case.images, &input, &mut output);
+                let (input, mut output) = (among(from, &input, at), among(to, &held, at));
+                match &winograd {
+                    Some(winograd) => {
+                        let mut scratch = vec![0xff; winograd.scratch_bytes()];
+                        winograd.run(case.images, &input, &mut output, &mut scratch);
+                    }
+                    None => direct.run(case.images, &input, &mut output),
+                }
                 let output = &output[at * to.bytes()..][..to.bytes()];
                 let got = unpack(isa, to, case.cout, output);
-                assert!(got.values == want.values, "{family}, {case:?}");
-                assert!(pack(isa, to, &want)[..to.bytes()] == *output, "{family} wrote elsewhere, {case:?}");
+                let name = format!("{family}, {m:?}, {case:?}");
+                assert!(got.values == want.values, "{name}");
+                let inside = pack(isa, to, &want);
+                assert!(inside[..to.bytes()] == *output, "{name}: wrote elsewhere");
             }
         }
     }
 }
 
+proptest! {
+    #![proptest_config(cases(48))]
+
+    #[test]
+    fn bytes_are_the_naive_ones_on_every_family_and_shape(case in case()) {
+        check_bytes(&case);
+    }
+
+    #[test]
+    fn bytes_of_3x3s_are_the_naive_ones_by_every_algorithm(case in case()) {
+        let [cin, cout] = [case.cin, case.cout].map(|channels| channels.next_multiple_of(PANEL));
+        check_bytes(&Case { k: 3, stride: 1, cin, cout, ..case });
+    }
+}
+
 /// Largest steps of weights and outputs: what a quantised result may be off.
 #[test]
+#[cfg_attr(miri, ignore = "too many products to interpret")]
 fn a_quantised_convolution_is_the_one_in_f64_within_its_steps() {
     let mut random = random(11);
     let case = [64, 9, 11];
@@ -152,6 +188,7 @@ fn a_quantised_convolution_is_the_one_in_f64_within_its_steps() {
 
 /// The levels of an image go in as they are: mean and deviation are the weights'.
 #[test]
+#[cfg_attr(miri, ignore = "too many products to interpret")]
 fn stem_of_levels_is_that_of_numbers_within_its_steps() {
     for preprocessing in Preprocessing::ALL {
         let side = 64;
@@ -190,7 +227,7 @@ fn stem_of_levels_is_that_of_numbers_within_its_steps() {
                     "{family} {preprocessing}: off by {error} steps"
                 );
             }
-            output.to_vec()
+            got.values
         });
         let first = outputs.next().expect("there is a portable family");
         assert!(outputs.all(|output| output == first));
@@ -206,6 +243,7 @@ fn clone(folded: &Folded) -> Folded {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many products to interpret")]
 fn whole_networks_give_the_same_bits_on_every_family_and_point_where_f32_does() {
     let resnet = Architecture::resnet;
     for (architecture, side, pooling) in [

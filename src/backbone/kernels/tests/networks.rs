@@ -173,6 +173,7 @@ fn check_network(architecture: Architecture, side: usize, preprocessing: Preproc
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too many products to interpret")]
 fn whole_networks_are_the_naive_ones_in_f64() {
     let resnet = Architecture::resnet;
     for (architecture, side, preprocessing) in [
@@ -190,9 +191,10 @@ fn whole_networks_are_the_naive_ones_in_f64() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(cases(6))]
 
     #[test]
+    #[cfg_attr(miri, ignore = "too many products to interpret")]
     fn whole_networks_of_any_side_are_the_naive_ones_in_f64(side in 33..100usize) {
         check_network(Architecture::MobileNetV2, side, Preprocessing::Torchvision);
         check_network(Architecture::resnet(18, Strides::V15), side, Preprocessing::Caffe);
