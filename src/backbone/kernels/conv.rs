@@ -1,6 +1,6 @@
 //! Direct convolution as a loop of tiles: packed weights, tables of offsets, and the order in which tiles are visited.
 //!
-//! Activations are rows: `[y][block][x][64 bytes]`, a block being 16 f32, 32 bf16 or 64 u8 channels (for tiles they are
+//! Activations are rows: `[y][block][x][64 bytes]`, a block being 16 f32, 32 bf16, 64 u8 or 32 u16 channels (for tiles they are
 //! planes: `[block][y][x][64 bytes]`, and f32 is split in two pieces: `[block][y][x][piece][64 bytes]`); where a 3x3 reads, a border
 //! of zeros is stored, which is never written and so never cleared again. A 1x1, a strided 1x1 and a 3x3 then differ only in
 //! the list of runs and the step between pixels: there is no im2col and no pointer per pixel.

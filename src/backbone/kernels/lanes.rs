@@ -35,7 +35,7 @@ pub(super) trait Lanes: Copy {
     const VALUE_BYTES: usize;
     /// Bytes of a pixel's block of channels.
     const PIXEL_BYTES: usize = LINE_BYTES;
-    /// Whether activations are bytes and the sums of `dot` 32-bit integers, in registers of the same type. All other methods
+    /// Whether activations are the levels of a byte and the sums of `dot` 32-bit integers, in registers of the same type. All other methods
     /// see f32.
     const INTEGERS: bool = false;
 
@@ -51,7 +51,7 @@ pub(super) trait Lanes: Copy {
     /// Rounds to the stored type.
     unsafe fn write(self, to: *mut u8);
 
-    /// Writes the lower and the upper half of `2 * WIDTH` neighbouring channels, clipped to `bounds` (of bytes: always 0 and 255).
+    /// Writes the lower and the upper half of `2 * WIDTH` neighbouring channels, clipped to `bounds` (of integers: always 0 and 255).
     /// What is stored in one block is adjacent.
     #[inline(always)]
     unsafe fn write_pair(pair: [Self; 2], bounds: [Self; 2], to: [*mut u8; 2]) {
@@ -62,9 +62,9 @@ pub(super) trait Lanes: Copy {
         }
     }
 
-    /// A 4-byte word of input (one f32, two bf16, or four u8) in every lane.
+    /// A 4-byte word of input (one f32, two bf16 or u16, or four u8) in every lane.
     unsafe fn broadcast(word: *const u8) -> Self;
-    /// `self` + the products of the words of `weights` (of bytes: signed ones) and `input`.
+    /// `self` + the products of the words of `weights` (of integers: signed ones) and `input`.
     unsafe fn dot(self, weights: Self, input: Self) -> Self;
     /// What `dot`s have summed, as f32.
     #[inline(always)]

@@ -42,7 +42,7 @@ impl<L: Lanes> Stored for Floats<L> {
     }
 }
 
-/// A whole block of integers, compared as they are.
+/// A whole block of integers, compared byte by byte as they are: of 16 bits the upper ones are zeros.
 #[derive(Clone, Copy)]
 struct Bytes([u8; LINE_BYTES]);
 

@@ -1,4 +1,4 @@
-//! [`Lanes`] on x86-64: AVX-512 in f32 and bf16, AVX2 with FMA; both in bytes (`int8`).
+//! [`Lanes`] on x86-64: AVX-512 in f32 and bf16, AVX2 with FMA; both in integers (`int8`).
 //!
 //! Plain intrinsics: from the generic kernels LLVM makes the loops one would write by hand (no spills, loads folded into
 //! the multiply-adds as broadcasts).

@@ -51,10 +51,18 @@ fn integers(case: &Case, random: &mut impl FnMut() -> f64) -> (Image, Folded, Fa
     (input, folded, factors)
 }
 
-/// Holds every family's bytes to those of the naive convolution.
 fn check_bytes(case: &Case) {
     let mut random = random(case.seed);
-    let (input, folded, factors) = integers(case, &mut random);
+    let of_bytes = integers(case, &mut random);
+    check_bytes_of(case, of_bytes, &mut random);
+}
+
+/// Holds every family's bytes to those of the naive convolution.
+fn check_bytes_of(
+    case: &Case,
+    (input, folded, factors): (Image, Folded, Factors),
+    random: &mut impl FnMut() -> f64,
+) {
     let bias: Vec<f32> = (0..case.cout).map(|_| (100.0 * random()) as f32).collect();
     let sums = input.convolved(&folded, case.stride, false);
     let held = Image::of(sums.shape, |_| (random() * 127.0 + 128.0).floor());
@@ -124,6 +132,64 @@ proptest! {
     fn bytes_of_3x3s_are_the_naive_ones_by_every_algorithm(case in case()) {
         let [cin, cout] = [case.cin, case.cout].map(|channels| channels.next_multiple_of(PANEL));
         check_bytes(&Case { k: 3, stride: 1, cin, cout, ..case });
+    }
+
+    /// Sums so small that each is a byte of its own.
+    #[test]
+    fn every_unit_of_a_sum_counts(case in case()) {
+        let [cin, cout] = [case.cin, case.cout].map(|channels| channels.next_multiple_of(PANEL));
+        let case = Case { stride: 1, cin, cout, ..case };
+        let mut random = random(case.seed);
+        let (mut input, mut folded, mut factors) = integers(&case, &mut random);
+        input.values.iter_mut().for_each(|v| *v = (2.0 + 2.0 * random()).floor());
+        folded.weights.iter_mut().for_each(|w| *w = (1.5 * random()).round() as f32);
+        factors.sums.fill(1.0);
+        check_bytes_of(&case, (input, folded, factors), &mut random);
+    }
+}
+
+/// Of all layers of all networks none has more channels. By Winograd's algorithm four times these sums are formed, of 30 bits.
+#[test]
+#[cfg_attr(miri, ignore = "too many products to interpret")]
+fn the_largest_sums_do_not_overflow() {
+    let case = Case {
+        seed: 13,
+        images: 1,
+        height: 6,
+        width: 5,
+        cin: 512,
+        cout: 64,
+        k: 3,
+        stride: 1,
+        activation: Activation::Relu,
+        accumulate: false,
+        spare_border: 0,
+    };
+    // All of an output's the most, all the least, and in turns.
+    let kinds: [[f32; 9]; 4] = [1, 2, 3, 4].map(|kind| {
+        std::array::from_fn(|tap| match kind {
+            1 => 127.0,
+            2 => -127.0,
+            kind => 127.0 * (-1.0f32).powi(tap as i32 + kind),
+        })
+    });
+    let of_output = |output: usize| kinds[output % 4].repeat(case.cin);
+    let folded = Folded {
+        weights: (0..case.cout).flat_map(of_output).collect(),
+        bias: vec![0.0; case.cout],
+        cin: case.cin,
+        cout: case.cout,
+        k: case.k,
+    };
+    let factors = || Factors {
+        sums: vec![1.5e-6; case.cout],
+        residual: 0.0,
+    };
+    let bright = Image::of([case.cin, case.height, case.width], |_| 255.0);
+    let checked = Image::of(bright.shape, |i| if i % 2 > 0 { 255.0 } else { 0.0 });
+    for input in [bright, checked] {
+        let of_bytes = (input, clone(&folded), factors());
+        check_bytes_of(&case, of_bytes, &mut random(case.seed));
     }
 }
 
@@ -220,6 +286,7 @@ fn stem_of_levels_is_that_of_numbers_within_its_steps() {
             input.fill(&mut image, &pixels(side));
             stem.run(&image, &mut output, &mut vec![0xff; stem.scratch_bytes()]);
             let got = unpack(isa, to, 64, &output);
+            assert!(*pack(isa, to, &got) == *output, "{family} wrote elsewhere");
             for (got, want) in got.values.iter().zip(&want.values) {
                 let error = (got * levels[1].step - want).abs() / levels[1].step;
                 assert!(
