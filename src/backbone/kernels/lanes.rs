@@ -35,8 +35,8 @@ pub(super) trait Lanes: Copy {
     const VALUE_BYTES: usize;
     /// Bytes of a pixel's block of channels.
     const PIXEL_BYTES: usize = LINE_BYTES;
-    /// Whether activations are the levels of a byte and the sums of `dot` 32-bit integers, in registers of the same type. All other methods
-    /// see f32.
+    /// Whether activations are the levels of a byte and the sums of `dot` 32-bit integers, in registers of the same type. Methods
+    /// that do not name such sums see f32.
     const INTEGERS: bool = false;
 
     /// Runs `task` with the instruction set enabled.

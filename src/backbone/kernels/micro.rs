@@ -3,7 +3,8 @@
 //! A segment is `P` pixels of one output row. Their inputs lie `STEP` bytes apart (64: neighbours; 128: stride 2), so every
 //! address is one of two bases plus a constant. K is a list of runs: `LEN` consecutive 4-byte words (one f32, or two bf16)
 //! at `base + run`; a run is one tap of one channel block. Weights are read strictly in sequence.
-//! In int8 a word is four bytes (two numbers of 16 bits on AVX2) and sums are integers, begun with 0; they become f32, times a factor, plus the bias.
+//! In int8 a word is four bytes (two numbers of 16 bits on AVX2) and sums are integers, begun with 0; they become f32, times a
+//! factor, plus the bias.
 //! The order of summation per output is: bias, then run by run, word by word, whatever the tile and the instruction set.
 //!
 //! AVX-512 holds 14 pixels x 32 outputs in 28 registers. Narrower sets do the tile in parts, each over the whole of K.

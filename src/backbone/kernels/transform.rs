@@ -5,7 +5,6 @@
 use super::lanes::Lanes;
 
 /// What a register of sums becomes.
-#[derive(Clone, Copy)]
 pub(super) struct Ending<L> {
     pub(super) bias: L,
     /// What sums of integers are multiplied with, and what they are added to where that is `accumulate`d.

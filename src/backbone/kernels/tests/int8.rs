@@ -51,6 +51,7 @@ fn integers(case: &Case, random: &mut impl FnMut() -> f64) -> (Image, Folded, Fa
     (input, folded, factors)
 }
 
+/// [`check_bytes_of`] numbers of all sizes.
 fn check_bytes(case: &Case) {
     let mut random = random(case.seed);
     let of_bytes = integers(case, &mut random);
@@ -68,7 +69,9 @@ fn check_bytes_of(
     let held = Image::of(sums.shape, |_| (random() * 127.0 + 128.0).floor());
     let area = sums.shape[1] * sums.shape[2];
     let want = Image::of(sums.shape, |i| {
-        let residual = (case.accumulate).then(|| held.values[i] as f32 * factors.residual);
+        let residual = case
+            .accumulate
+            .then(|| held.values[i] as f32 * factors.residual);
         byte(
             sums.values[i],
             factors.sums[i / area],
@@ -148,7 +151,7 @@ proptest! {
     }
 }
 
-/// Of all layers of all networks none has more channels. By Winograd's algorithm four times these sums are formed, of 30 bits.
+/// Of all 3x3s of all networks none has more channels. By Winograd's algorithm four times these sums are formed, of 30 bits.
 #[test]
 #[cfg_attr(miri, ignore = "too many products to interpret")]
 fn the_largest_sums_do_not_overflow() {
