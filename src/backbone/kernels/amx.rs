@@ -15,20 +15,21 @@
 
 mod registers;
 
-use self::registers::{ROWS, Shapes, Sums, Tensors, multiply};
+use self::registers::{PAIR_BYTES, ROWS, SUMS, Shapes, Tensors, multiply};
 use super::conv::{BLOCK_BYTES, Grid, Reading};
 use super::isa::Isa;
 use super::lanes::{LINE_BYTES, Lanes, Task, place};
 use super::micro::PANEL;
 use super::quantise::Factors;
-use std::ops::Range;
 
 pub(super) use registers::{Values, granted};
 
 /// Pairs of tiles that are worked on together: their sums stay in the nearest cache while K is walked in parts for all of them.
 const PAIRS: usize = 8;
-/// Weights of a part, which stay there, too.
-const PART_BYTES: usize = 16 << 10;
+/// What stays in the second-level cache: all weights, while maps pass in blocks; or inputs and a panel's weights, while the others pass.
+const NEAR_BYTES: usize = 1 << 20;
+/// Sums that stay there beside a part's inputs and weights.
+const NEAR_SUMS: usize = 512 << 10;
 
 /// Up to 16 positions: those from (`y`, `x`) on of a plane that is `pitch` wide.
 #[derive(Clone, Copy)]
@@ -52,11 +53,23 @@ pub(super) struct Tiles {
     /// Positions from one row to the next, `width` of which are pixels.
     pitch: usize,
     pairs: Vec<[Corner; 2]>,
-    /// Pairs that are worked on with all weights before the next.
-    block: usize,
+    /// Runs of a part: their weights stay in the nearest cache, or near enough where few new inputs come with each.
+    part: usize,
+    /// Bytes of inputs that are read of an image.
+    read_bytes: usize,
     isa: Isa,
     values: Values,
     to: Grid,
+}
+
+/// In which order the products of a convolution are formed: blocks of pairs, which take all weights before the next; in a block chunks
+/// of K; in a chunk panels; for a panel groups of [`PAIRS`]; for a group parts of the chunk; for a part the pairs.
+#[derive(Clone, Copy)]
+struct Order {
+    /// Pairs of a block, of all images.
+    block: usize,
+    /// Runs of a chunk. All are one, or a part is: then the sums of all panels wait in memory for the next.
+    chunk: usize,
 }
 
 /// What tiles multiply, with the outputs that they lead to.
@@ -78,11 +91,19 @@ pub(super) struct Product<'a> {
     pub(super) accumulate: bool,
     /// What outputs are clipped to.
     pub(super) bounds: [f32; 2],
+    /// For sums: of [`Tiles::scratch_bytes`].
+    pub(super) scratch: *mut u8,
 }
 
 impl Tiles {
-    /// For runs of `words` words, and `bytes` of maps that are read and written.
-    pub(super) fn new(isa: Isa, words: usize, reading: Reading, bytes: usize, to: Grid) -> Self {
+    /// For runs of `words` words, of which `taps` read one block of channels, and `read_bytes` of an image.
+    pub(super) fn new(
+        isa: Isa,
+        [words, taps]: [usize; 2],
+        reading: Reading,
+        read_bytes: usize,
+        to: Grid,
+    ) -> Self {
         // A plane is one line of positions, where few enough of them lie in the border; or every row is one.
         let pitch = reading.row / reading.step;
         let plane = (to.height - 1) * pitch + to.width;
@@ -126,7 +147,15 @@ impl Tiles {
             piece_bytes: words * PANEL * 4,
             step: reading.step,
             pitch,
-            block: (pairs.len() * BLOCK_BYTES / bytes).max(1),
+            // The taps of a block of channels read the same lines, so the weights may come from the second-level cache; those of
+            // one piece not as fast as they are multiplied, if they are many.
+            part: match (isa.splits(), taps > 1) {
+                (true, true) => 36,
+                (true, false) => 4,
+                (false, true) => 18,
+                (false, false) => 8,
+            },
+            read_bytes,
             pairs,
             isa,
             values: match (isa.integers(), isa.splits()) {
@@ -138,30 +167,89 @@ impl Tiles {
         }
     }
 
+    /// The order that takes least from beyond the second-level cache. If weights stay there, blocks are as small as one likes. Else
+    /// weights pass once for each block, and inputs once if a block's stay there, or what of them belongs to a chunk.
+    fn order(&self, images: usize, panels: usize, runs: usize) -> Order {
+        let pairs = images * self.pairs.len();
+        let weights = runs * self.run_bytes;
+        if panels * weights <= NEAR_BYTES {
+            let maps = images * (self.read_bytes + self.to.bytes());
+            return Order {
+                block: pairs.div_ceil(maps.div_ceil(BLOCK_BYTES)),
+                chunk: runs,
+            };
+        }
+        let by_inputs = (images * self.read_bytes + weights).div_ceil(NEAR_BYTES);
+        let by_sums = (panels * pairs * PAIR_BYTES).div_ceil(NEAR_SUMS);
+        let (blocks, chunk) = match by_inputs > 1 && by_sums <= by_inputs {
+            true => (by_sums, self.part),
+            false => (by_inputs, runs),
+        };
+        Order {
+            block: pairs.div_ceil(blocks),
+            chunk,
+        }
+    }
+
+    /// Working memory for `images` side by side and so many panels and runs.
+    pub(super) fn scratch_bytes(&self, images: usize, panels: usize, runs: usize) -> usize {
+        let of = |images| {
+            let order = self.order(images, panels, runs);
+            let waiting = if order.chunk < runs {
+                panels * order.block
+            } else {
+                0
+            };
+            waiting.max(PAIRS) * PAIR_BYTES
+        };
+        (1..=images).map(of).max().unwrap_or(0)
+    }
+
     /// Computes all outputs.
     ///
     /// # Safety
     /// Inputs must be readable and outputs writable for the grids this was made for, in each image; runs, weights and bias must
-    /// be theirs.
+    /// be theirs, and the scratch large enough for as many.
     pub(super) unsafe fn run(&self, product: &Product) {
         let panels = product.bias.len() / PANEL;
-        let panel_bytes = product.runs.len() * self.run_bytes;
+        let runs = product.runs.len();
+        let panel_bytes = runs * self.run_bytes;
+        let Order { block, chunk } = self.order(product.images, panels, runs);
+        let pairs = product.images * self.pairs.len();
         // SAFETY: that an `Isa` of tiles exists proves that they are granted. The caller vouches for what is reached from the
-        // corners and runs, and that the weights hold `panels` panels. A part's sums are read after they were written.
+        // corners and runs, that the weights hold `panels` panels of them, and for the scratch. Sums are read after they were written.
         unsafe {
             self.shapes.enter();
-            for (block, pairs) in self.pairs.chunks(self.block).enumerate() {
-                // So many images have few pairs together.
-                let together = (PAIRS / pairs.len()).max(1);
-                for panel in 0..panels {
-                    let weights = product.weights.as_ptr().add(panel * panel_bytes);
-                    for first in (0..product.images).step_by(together) {
-                        let images = first..product.images.min(first + together);
-                        for (group, pairs) in pairs.chunks(PAIRS).enumerate() {
-                            // What the first have read, the next find in the second-level cache.
-                            let fetches =
-                                block == 0 && first == 0 && group == 0 && panel + 1 < panels;
-                            self.panel(product, images.clone(), pairs, panel, weights, fetches);
+            for first in (0..pairs).step_by(block) {
+                let block = first..pairs.min(first + block);
+                for from in (0..runs).step_by(chunk) {
+                    let to = runs.min(from + chunk);
+                    for panel in 0..panels {
+                        let weights = |panel, run| {
+                            let offset = panel * panel_bytes + run * self.run_bytes;
+                            product.weights.as_ptr().wrapping_add(offset)
+                        };
+                        let follows = match (panel + 1 < panels, to < runs) {
+                            (true, _) => Some(weights(panel + 1, from)),
+                            (false, true) => Some(weights(0, to)),
+                            (false, false) => None,
+                        };
+                        for group in block.clone().step_by(PAIRS) {
+                            // The sums of a chunk wait for the next, others for the next part.
+                            let place = match chunk < runs {
+                                true => panel * block.len() + group - block.start,
+                                false => 0,
+                            };
+                            self.panel(&Work {
+                                product,
+                                pairs: [group, block.end.min(group + PAIRS)],
+                                panel,
+                                runs: [from, to],
+                                weights: weights(panel, from),
+                                // What the first have brought nearer is there for the others.
+                                follows: follows.filter(|_| group == block.start),
+                                sums: product.scratch.add(place * PAIR_BYTES).cast(),
+                            });
                         }
                     }
                 }
@@ -170,58 +258,57 @@ impl Tiles {
         }
     }
 
-    /// All sums of some pairs, in each of some images, with a panel's weights.
-    unsafe fn panel(
-        &self,
-        product: &Product,
-        images: Range<usize>,
-        pairs: &[[Corner; 2]],
-        panel: usize,
-        mut weights: *const u8,
-        fetches: bool,
-    ) {
-        let mut sums = [Sums::EMPTY; PAIRS];
-        let work = images.flat_map(|image| pairs.iter().map(move |pair| (image, pair)));
-        let inputs = |(image, pair): (usize, &[Corner; 2])| {
+    /// All products of a group of pairs, a panel and a chunk.
+    unsafe fn panel(&self, work: &Work) {
+        let Work { product, panel, .. } = *work;
+        let [first, end] = work.pairs;
+        let count = end - first;
+        let at = |i: usize| {
+            let (image, pair) = (i / self.pairs.len(), i % self.pairs.len());
+            (image, &self.pairs[pair])
+        };
+        let inputs = |i: usize| {
+            let (image, pair) = at(i);
             let input = product.input.wrapping_add(image * product.input_bytes);
             pair.map(|corner| input.wrapping_add(corner.input as usize))
         };
-        let count = work.clone().count();
+        let [from, to] = work.runs;
         let lines = (self.run_bytes / LINE_BYTES).div_ceil(count);
-        let part_runs = (PART_BYTES / self.run_bytes).max(1);
-        let parts = product.runs.len().div_ceil(part_runs);
-        let places = if parts > 1 { PAIRS } else { 1 };
-        for (part, runs) in product.runs.chunks(part_runs).enumerate() {
-            let part_bytes = runs.len() * self.run_bytes;
-            // The first pair again, with the runs of the next part, or of the next panel.
-            let again = product.runs.get((part + 1) * part_runs);
-            let again = again.unwrap_or(&product.runs[0]);
-            let followers = work.clone().cycle().skip(1);
-            for (i, ((image, pair), next)) in work.clone().zip(followers).enumerate() {
-                let run = if i + 1 < count { &runs[0] } else { again };
-                let sums = &mut sums[i % places];
-                let skip = i * runs.len() * lines * LINE_BYTES;
-                let here = inputs((image, pair));
-                let next = inputs(next)[0].wrapping_add(*run as usize);
-                let tensors = Tensors {
-                    inputs: here,
-                    step: self.step,
-                    weights,
-                    piece_bytes: self.piece_bytes,
-                    runs,
-                    ahead: (next as isize).wrapping_sub(here[0] as isize + runs[0] as isize),
-                    // What follows in memory is needed next, be it of this panel or not.
-                    fetch: weights.wrapping_add(part_bytes + skip),
-                    fetch_lines: if fetches || part + 1 < parts {
-                        lines
-                    } else {
-                        0
-                    },
-                };
-                // SAFETY: as the caller vouches; each pair has its sums' place for itself where it comes back to them.
+        let mut weights = work.weights;
+        for from in (from..to).step_by(self.part) {
+            let runs = &product.runs[from..to.min(from + self.part)];
+            let next_run = match from + runs.len() < to {
+                true => from + runs.len(),
+                false => work.runs[0],
+            };
+            let behind = weights.wrapping_add(runs.len() * self.run_bytes);
+            // What is needed next comes from memory meanwhile.
+            let follows = match from + runs.len() < to {
+                true => Some(behind),
+                false => work.follows,
+            };
+            for i in first..end {
+                // SAFETY: each pair has its sums' place for itself, for which the caller vouches as for all else.
                 unsafe {
-                    multiply(self.values, &tensors, sums, part == 0);
-                    if part + 1 == parts {
+                    let sums = work.sums.add((i - first) * PAIR_BYTES / size_of::<f32>());
+                    let next = match i + 1 < end {
+                        true => inputs(i + 1)[0].wrapping_add(runs[0] as usize),
+                        false => inputs(first)[0].wrapping_add(product.runs[next_run] as usize),
+                    };
+                    let skip = (i - first) * runs.len() * lines * LINE_BYTES;
+                    let tensors = Tensors {
+                        inputs: inputs(i),
+                        step: self.step,
+                        weights,
+                        piece_bytes: self.piece_bytes,
+                        runs,
+                        next,
+                        fetch: follows.unwrap_or(behind).wrapping_add(skip),
+                        fetch_lines: if follows.is_some() { lines } else { 0 },
+                    };
+                    multiply(self.values, &tensors, sums, from == 0);
+                    if from + runs.len() == product.runs.len() {
+                        let (image, pair) = at(i);
                         self.isa.enter(Finish {
                             tiles: self,
                             image,
@@ -233,9 +320,25 @@ impl Tiles {
                     }
                 }
             }
-            weights = weights.wrapping_add(part_bytes);
+            weights = behind;
         }
     }
+}
+
+/// Some pairs' part in a convolution: with one panel's weights, over one chunk of K.
+struct Work<'a> {
+    product: &'a Product<'a>,
+    /// From the first to behind the last, of all images.
+    pairs: [usize; 2],
+    panel: usize,
+    /// As well.
+    runs: [usize; 2],
+    /// The first run's.
+    weights: *const u8,
+    /// The weights that are multiplied next, unless they were just now.
+    follows: Option<*const u8>,
+    /// [`PAIR_BYTES`] for each pair.
+    sums: *mut f32,
 }
 
 /// The ends of a convolution: bias, residual, activation.
@@ -245,7 +348,7 @@ struct Finish<'a> {
     pair: &'a [Corner; 2],
     panel: usize,
     product: &'a Product<'a>,
-    sums: &'a Sums,
+    sums: *const f32,
 }
 
 impl Task for Finish<'_> {
@@ -254,7 +357,7 @@ impl Task for Finish<'_> {
         let (tiles, to) = (self.tiles, self.tiles.to);
         let image = self.image * self.product.output_bytes;
         for (tile, corner) in self.pair.iter().enumerate() {
-            let sums = self.sums.of(tile);
+            let sums = self.sums.wrapping_add(tile * SUMS);
             let (mut row, mut y, mut x) = (0, corner.y as usize, corner.x as usize);
             while row < tiles.rows {
                 let next = tiles.rows.min(row + tiles.pitch - x);

@@ -202,20 +202,10 @@ impl Direct {
         from: Grid,
         to: Grid,
     ) -> Self {
-        let (block, pad) = (isa.block_channels(), folded.k / 2);
-        let read = folded.cin.div_ceil(block);
-        assert!(from.border >= pad && from.blocks >= read && (1..=2).contains(&stride));
+        let pad = folded.k / 2;
+        assert!(from.border >= pad && (1..=2).contains(&stride));
         assert!(to.height == from.height.div_ceil(stride));
         assert!(to.width == from.width.div_ceil(stride));
-        let (mut runs, mut taps) = (Vec::new(), Vec::new());
-        // Blocks outermost, taps inner: the rows of one block stay in L1.
-        for b in 0..read {
-            for (ky, kx) in (0..folded.k).flat_map(|y| (0..folded.k).map(move |x| (y, x))) {
-                runs.push((from.corner_at(ky, kx) + b * from.block_pitch()) as u32);
-                let channels = b * block..(b + 1) * block;
-                taps.extend(channels.map(|c| (c < folded.cin).then_some((c, ky, kx)) as Tap));
-            }
-        }
         let access = if stride == 1 {
             Access::Unit
         } else {
@@ -227,16 +217,41 @@ impl Direct {
             step: stride * from.pixel_bytes,
             row: stride * from.row_pitch(),
         };
+        let corner = |ky, kx| from.corner_at(ky, kx);
         let extents = (from.bytes(), to);
-        Self::packed(
+        Self::over(
             isa,
             folded,
-            runs,
-            &taps,
+            (from, corner),
             (access, reading),
             epilogue,
             extents,
         )
+    }
+
+    /// A convolution over blocked activations: `from` has their blocks, and `corner` tells where in a block the first output reads the
+    /// tap of a row and a column.
+    pub(super) fn over(
+        isa: Isa,
+        folded: &Folded,
+        (from, corner): (Grid, impl Fn(usize, usize) -> usize),
+        reading: (Access, Reading),
+        epilogue: Epilogue,
+        extents: (usize, Grid),
+    ) -> Self {
+        let block = isa.block_channels();
+        let read = folded.cin.div_ceil(block);
+        assert!(from.blocks >= read);
+        let (mut runs, mut taps) = (Vec::new(), Vec::new());
+        // Blocks outermost, taps inner: the rows of one block stay in L1.
+        for b in 0..read {
+            for (ky, kx) in (0..folded.k).flat_map(|y| (0..folded.k).map(move |x| (y, x))) {
+                runs.push((corner(ky, kx) + b * from.block_pitch()) as u32);
+                let channels = b * block..(b + 1) * block;
+                taps.extend(channels.map(|c| (c < folded.cin).then_some((c, ky, kx)) as Tap));
+            }
+        }
+        Self::packed(isa, folded, runs, &taps, reading, epilogue, extents)
     }
 
     /// A convolution of interleaved RGB in rows of `row_bytes`, padded already: a run is a kernel row of all channels, so no
@@ -318,13 +333,20 @@ impl Direct {
         let mut bias = folded.bias.clone();
         bias.resize(panels * PANEL, 0.0);
         // A 1x1 with a stride leaves most of its input alone.
-        let bytes = input_bytes.min(runs.len() * to.pixel_bytes * to.area()) + to.bytes();
+        let read_bytes = input_bytes.min(runs.len() * to.pixel_bytes * to.area());
         let work = match isa.tiles() {
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             true => Work::Tiles(Box::new(amx::Tiles::new(
-                isa, run_words, reading, bytes, to,
+                isa,
+                [run_words, folded.k * folded.k],
+                reading,
+                read_bytes,
+                to,
             ))),
-            _ => Work::Segments(Segments::blocks(&isa.kernels(access), reading, bytes, to)),
+            _ => {
+                let bytes = read_bytes + to.bytes();
+                Work::Segments(Segments::blocks(&isa.kernels(access), reading, bytes, to))
+            }
         };
         let factors = Factors::none(panels * PANEL);
         Self {
@@ -352,10 +374,21 @@ impl Direct {
         self
     }
 
+    /// Working memory for so many images.
+    pub(super) fn scratch_bytes(&self, images: usize) -> usize {
+        match &self.work {
+            Work::Segments(_) => 0,
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Work::Tiles(tiles) => {
+                tiles.scratch_bytes(images, self.bias.len() / PANEL, self.runs.len())
+            }
+        }
+    }
+
     /// Computes all outputs of `images`, which lie one behind the other; `input` and `output` have the grids this convolution was
     /// built for.
-    pub(super) fn run(&self, images: usize, input: &[u8], output: &mut [u8]) {
-        assert!(images > 0);
+    pub(super) fn run(&self, images: usize, input: &[u8], output: &mut [u8], scratch: &mut [u8]) {
+        assert!(images > 0 && scratch.len() >= self.scratch_bytes(images));
         assert!(input.len() >= images * self.input_bytes);
         assert!(output.len() >= images * self.output_bytes);
         let (input, output) = (input.as_ptr(), output.as_mut_ptr());
@@ -368,8 +401,8 @@ impl Direct {
                 }
             },
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            // SAFETY: the tiles were made for the two grids, which the buffers hold for each image, as asserted; weights, bias
-            // and runs are those that `packed` made with them.
+            // SAFETY: the tiles were made for the two grids, which the buffers hold for each image, as the scratch does what they
+            // need, as asserted; weights, bias and runs are those that `packed` made with them.
             Work::Tiles(tiles) => unsafe {
                 tiles.run(&amx::Product {
                     images,
@@ -383,6 +416,7 @@ impl Direct {
                     runs: &self.runs,
                     accumulate: self.accumulate,
                     bounds: self.bounds,
+                    scratch: scratch.as_mut_ptr(),
                 });
             },
         }

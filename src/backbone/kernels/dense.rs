@@ -87,7 +87,8 @@ impl Dense {
             let [input, output] = vectors
                 .get_disjoint_mut([index, index + 1])
                 .expect("neighbours differ");
-            layer.run(1, input, output);
+            // Registers need no memory beside these.
+            layer.run(1, input, output, &mut []);
         }
         let last = vectors[self.layers.len()].words_mut();
         to.copy_from_slice(&last[..self.outputs]);

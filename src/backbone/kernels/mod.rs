@@ -31,6 +31,7 @@ mod network;
 mod networks;
 mod peak;
 mod plan;
+mod polyphase;
 mod pool;
 mod quantise;
 mod signs;

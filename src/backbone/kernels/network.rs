@@ -12,6 +12,7 @@ use super::memory::Block;
 use super::networks::{first_isa, first_kernel};
 use super::peak::peak;
 use super::plan::Plan;
+use super::polyphase::Strided;
 use super::pool::{Max2, Pool};
 use super::quantise::Ranges;
 use super::source::Source;
@@ -31,6 +32,7 @@ const FEW_PIXELS_OF_SPLIT: usize = 256;
 pub(super) enum Operator {
     Stem(Stem),
     Direct(Direct),
+    Strided(Strided),
     Winograd(Winograd),
     Depthwise(Depthwise),
     Max2(Max2),
@@ -38,18 +40,20 @@ pub(super) enum Operator {
 }
 
 impl Operator {
-    /// Working memory that it needs.
-    fn scratch_bytes(&self) -> usize {
+    /// Working memory that it needs for so many images side by side.
+    fn scratch_bytes(&self, images: usize) -> usize {
         match self {
             Self::Stem(stem) => stem.scratch_bytes(),
+            Self::Strided(strided) => strided.scratch_bytes(images),
             Self::Winograd(winograd) => winograd.scratch_bytes(),
-            Self::Direct(_) | Self::Depthwise(_) | Self::Max2(_) | Self::Convert(_) => 0,
+            Self::Direct(direct) => direct.scratch_bytes(images),
+            Self::Depthwise(_) | Self::Max2(_) | Self::Convert(_) => 0,
         }
     }
 
     /// Whether images side by side share what it reads from memory.
     fn shares(&self) -> bool {
-        matches!(self, Self::Direct(_) | Self::Winograd(_))
+        matches!(self, Self::Direct(_) | Self::Strided(_) | Self::Winograd(_))
     }
 }
 
@@ -142,7 +146,6 @@ impl Network {
         let maps = plan.network(architecture)?;
         let (last, unit) = (Plan::buffer(maps), plan.step(maps));
         let (steps, grids) = plan.finish()?;
-        let scratch = steps.iter().map(|step| step.operator.scratch_bytes());
         let few = match isa.splits() {
             true => FEW_PIXELS_OF_SPLIT,
             false => FEW_PIXELS,
@@ -155,6 +158,11 @@ impl Network {
             true => TOGETHER,
             false => 1,
         };
+        let scratch = (steps.iter().enumerate()).map(|(i, step)| {
+            let images = if i < alone { 1 } else { together };
+            step.operator.scratch_bytes(images)
+        });
+        let scratch_bytes = scratch.max().unwrap_or(0);
         let shared = |index| {
             let mut steps = side_by_side.iter();
             steps.any(|step| step.input == index || step.output == index)
@@ -165,7 +173,7 @@ impl Network {
         };
         Ok(Self {
             isa,
-            scratch_bytes: scratch.max().unwrap_or(0),
+            scratch_bytes,
             buffers: grids.iter().enumerate().map(buffer).collect(),
             input,
             together,
@@ -288,7 +296,20 @@ impl Network {
                 each(&mut |input, output| convert.run(self.isa, input, output))
             }
             Operator::Direct(direct) => {
-                direct.run(count, &input[from(first)..], &mut output[to(first)..]);
+                direct.run(
+                    count,
+                    &input[from(first)..],
+                    &mut output[to(first)..],
+                    scratch,
+                );
+            }
+            Operator::Strided(strided) => {
+                strided.run(
+                    count,
+                    &input[from(first)..],
+                    &mut output[to(first)..],
+                    scratch,
+                );
             }
             Operator::Winograd(winograd) => {
                 winograd.run(

@@ -12,6 +12,7 @@ use super::depthwise::Depthwise;
 use super::input::Input;
 use super::isa::Isa;
 use super::network::{Operator, Step};
+use super::polyphase::Strided;
 use super::pool::Max2;
 use super::quantise::{Factors, Levels, Ranges, quantise};
 use super::source::Source;
@@ -278,6 +279,10 @@ impl<'a> Plan<'a> {
                 Some(m) => {
                     let winograd = Winograd::new(isa, &folded, m, epilogue, source, target);
                     Operator::Winograd(winograd.scaled(factors.as_ref()))
+                }
+                None if stride == 2 && Strided::pays(isa, &folded, source) => {
+                    let strided = Strided::new(isa, &folded, epilogue, source, target);
+                    Operator::Strided(strided.scaled(factors.as_ref()))
                 }
                 None => {
                     let direct = Direct::blocked(isa, &folded, stride, epilogue, source, target);

@@ -55,22 +55,24 @@ impl Stem {
 
     /// Working memory that `run` needs.
     pub(super) fn scratch_bytes(&self) -> usize {
-        RING * self.row_grid.bytes()
+        RING * self.row_grid.bytes() + self.row.scratch_bytes(1)
     }
 
     /// `image` is the input's; `output` has the grid `pooled`.
     pub(super) fn run(&self, image: &[u8], output: &mut [u8], scratch: &mut [u8]) {
         let ring_bytes = self.row_grid.bytes();
+        let (ring, scratch) = scratch.split_at_mut(RING * ring_bytes);
         // Rows are as many as columns.
         let last = |y: usize| (2 * y + 1).min(self.row_grid.width - 1);
         for y in 0..self.pooled.height {
             for r in 2 * y..=last(y) {
-                let row = &mut scratch[r % RING * ring_bytes..][..ring_bytes];
-                self.row.run(1, &image[2 * r * self.row_bytes..], row);
+                let row = &mut ring[r % RING * ring_bytes..][..ring_bytes];
+                let image = &image[2 * r * self.row_bytes..];
+                self.row.run(1, image, row, scratch);
             }
             MaxRow {
                 rows: [(2 * y).saturating_sub(1), 2 * y, last(y)]
-                    .map(|r| &scratch[r % RING * ring_bytes..][..ring_bytes]),
+                    .map(|r| &ring[r % RING * ring_bytes..][..ring_bytes]),
                 from: self.row_grid,
                 to: self.pooled,
                 output: &mut output[self.pooled.at(y, 0)..],

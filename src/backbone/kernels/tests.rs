@@ -11,6 +11,8 @@ use super::isa::{Family, Isa};
 use super::lanes::LINE_BYTES;
 use super::memory::Block;
 use super::micro::PANEL;
+use super::plan::RELU;
+use super::polyphase::Strided;
 use super::winograd::{self, Winograd};
 use crate::backbone::Precision;
 use proptest::prelude::*;
@@ -305,6 +307,12 @@ enum Tolerance {
     Together(f64),
 }
 
+/// Runs a direct convolution in memory that holds no numbers.
+fn directly(direct: &Direct, images: usize, input: &[u8], output: &mut [u8]) {
+    let mut scratch = vec![0xff; direct.scratch_bytes(images)];
+    direct.run(images, input, output, &mut scratch);
+}
+
 /// Runs a convolution of either kind, on images side by side, and compares.
 fn check(name: &str, isa: Isa, case: &Case, m: Option<usize>, tolerance: Tolerance) {
     let mut random = random(case.seed);
@@ -335,8 +343,16 @@ fn check(name: &str, isa: Isa, case: &Case, m: Option<usize>, tolerance: Toleran
             convolution.run(case.images, &input, &mut output, &mut scratch);
         }
         None => {
-            let convolution = Direct::blocked(isa, &folded, case.stride, epilogue, from, to);
-            convolution.run(case.images, &input, &mut output);
+            let held = output.to_vec();
+            let direct = Direct::blocked(isa, &folded, case.stride, epilogue, from, to);
+            directly(&direct, case.images, &input, &mut output);
+            if isa.tiles() && case.stride == 2 {
+                let strided = Strided::new(isa, &folded, epilogue, from, to);
+                let mut scratch = vec![0xff; strided.scratch_bytes(case.images)];
+                let mut again = held;
+                strided.run(case.images, &input, &mut again, &mut scratch);
+                assert!(*again == *output, "{name}: {case:?} by parity");
+            }
         }
     }
     let outputs = output.chunks_exact(to.bytes());
@@ -448,6 +464,56 @@ fn large_maps_are_convolved_as_small_ones() {
     }
 }
 
+/// Enough weights and inputs for each order of a convolution's loops on tiles: panels in the outermost, in blocks, and chunks of K, with
+/// and without a shorter one behind the last. An odd map, too, whose rows and columns of one parity are fewer.
+#[test]
+#[cfg_attr(miri, ignore = "too many products to interpret")]
+fn many_weights_are_convolved_as_few() {
+    for (cin, cout, side, k, stride) in [
+        (1024, 256, 14, 1, 1),
+        (512, 1024, 14, 1, 1),
+        (544, 96, 9, 3, 2),
+        (1056, 352, 15, 1, 2),
+    ] {
+        for (name, isa) in instruction_sets() {
+            if !isa.tiles() {
+                continue;
+            }
+            let mut random = random(5);
+            let folded = folded(isa, [cout, cin, k], &mut random);
+            let image = |_| Image::of([cin, side, side], |_| stored(isa, random()));
+            let inputs: Vec<_> = (0..4).map(image).collect();
+            let out = outputs(side, k, stride, k / 2);
+            let from = Grid::new(isa, [cin, side, side], k / 2);
+            let to = Grid::new(isa, [cout, out, out], 0);
+            let direct = Direct::blocked(isa, &folded, stride, RELU, from, to);
+            let input = stack(isa, from, &inputs);
+            let mut output = vec![0xff; 4 * to.bytes()];
+            directly(&direct, 4, &input, &mut output);
+            // Each by itself, in another order.
+            let inputs_alone = input.chunks_exact(from.bytes());
+            for (input, together) in inputs_alone.zip(output.chunks_exact(to.bytes())) {
+                let mut alone = vec![0xff; to.bytes()];
+                directly(&direct, 1, input, &mut alone);
+                assert!(alone == together, "{name}: {cin} to {cout}");
+            }
+            if stride == 2 {
+                let strided = Strided::new(isa, &folded, RELU, from, to);
+                let mut scratch = vec![0xff; strided.scratch_bytes(4)];
+                let mut parted = vec![0xff; 4 * to.bytes()];
+                strided.run(4, &input, &mut parted, &mut scratch);
+                assert!(parted == output, "{name}: {cin} to {cout} by parity");
+            }
+            let [want, scale] = [false, true].map(|a| inputs[3].convolved(&folded, stride, a));
+            let norm = want.values.iter().map(|v| v * v).sum();
+            let want = want.relu();
+            let got = unpack(isa, to, cout, &output[3 * to.bytes()..]);
+            let tolerance = Tolerance::Each(summing(isa));
+            compare(&name, isa, [&got, &want, &scale], norm, tolerance);
+        }
+    }
+}
+
 #[test]
 fn fused_families_agree_bit_for_bit() {
     let both = [Family::Avx512, Family::Avx2].map(|f| Isa::new(f, Precision::F32));
@@ -469,7 +535,8 @@ fn fused_families_agree_bit_for_bit() {
     let input = pack(wide, from, &input);
     let outputs = [wide, narrow].map(|isa| {
         let mut outputs = [Block::zeroed(to.bytes()), Block::zeroed(to.bytes())];
-        Direct::blocked(isa, &folded, 1, epilogue, from, to).run(1, &input, &mut outputs[0]);
+        let direct = Direct::blocked(isa, &folded, 1, epilogue, from, to);
+        directly(&direct, 1, &input, &mut outputs[0]);
         let winograd = Winograd::new(isa, &folded, 4, epilogue, from, to);
         winograd.run(
             1,

@@ -5,13 +5,14 @@
 use super::super::micro::PANEL;
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
-use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
 /// Positions of a tile at most: rows of a register.
 pub(super) const ROWS: usize = 16;
 /// Sums of one tile of positions: all outputs of a panel.
 pub(super) const SUMS: usize = ROWS * PANEL;
+/// Bytes of the sums of a pair of tiles, `[tile][position][output]`.
+pub(super) const PAIR_BYTES: usize = 2 * SUMS * size_of::<f32>();
 
 /// What tiles hold and are multiplied by.
 #[derive(Clone, Copy)]
@@ -89,20 +90,6 @@ impl Shapes {
     }
 }
 
-/// Sums of two tiles, `[position][output]` each.
-#[repr(align(64))]
-pub(super) struct Sums([MaybeUninit<f32>; 2 * SUMS]);
-
-impl Sums {
-    /// Room for sums that [`multiply`] is to write.
-    pub(super) const EMPTY: Self = Self([MaybeUninit::uninit(); 2 * SUMS]);
-
-    /// Those of one of the two.
-    pub(super) fn of(&self, tile: usize) -> *const f32 {
-        self.0[tile * SUMS..].as_ptr().cast()
-    }
-}
-
 /// What two tiles of positions and a panel's weights are multiplied over.
 pub(super) struct Tensors<'a> {
     /// The first position of each tile.
@@ -115,22 +102,21 @@ pub(super) struct Tensors<'a> {
     pub(super) piece_bytes: usize,
     /// Offsets in bytes from the positions.
     pub(super) runs: &'a [u32],
-    /// From these positions to those that are multiplied next.
-    pub(super) ahead: isize,
+    /// Behind the last run: the first inputs that are multiplied next.
+    pub(super) next: *const u8,
     /// Memory to bring to the second-level cache meanwhile, `fetch_lines` lines a run. It may end past its buffer.
     pub(super) fetch: *const u8,
     pub(super) fetch_lines: usize,
 }
 
-/// Adds products of `values` to sums; the `first` are added to zero.
+/// Adds products of `values` to the sums of a pair; the `first` are added to zero.
 ///
 /// # Safety
 /// The registers must be granted for these values, and have shapes for these positions and words. Inputs and weights must be
-/// readable; so must the sums be, but for the first.
+/// readable; [`PAIR_BYTES`] of sums must be writable, and written but for the first.
 #[inline(always)]
-pub(super) unsafe fn multiply(values: Values, tensors: &Tensors, sums: &mut Sums, first: bool) {
+pub(super) unsafe fn multiply(values: Values, tensors: &Tensors, sums: *mut f32, first: bool) {
     let runs = tensors.runs.as_ptr_range();
-    let sums = sums.0.as_mut_ptr();
     // Bytes of all outputs of a panel: of a word of weights, and of a position's sums.
     const PITCH: usize = PANEL * 4;
     // SAFETY: the caller vouches for registers, inputs and weights; a prefetch never faults. Rows of sums are as many as
@@ -253,18 +239,23 @@ pub(super) unsafe fn multiply(values: Values, tensors: &Tensors, sums: &mut Sums
                 "tileloadd tmm5, [{at} + 1*{step}]",
                 piece!(),
                 four!(""),
-                // The inputs' first pieces times all of the weights', while the next inputs, 32 lines of each piece, come nearer.
+                // The inputs' first pieces times all of the weights', while the next run's, 32 lines of each piece, come nearer.
                 "sub {at}, 64",
                 "tileloadd tmm5, [{at} + 1*{step}]",
                 "sub {at}, {tile}",
                 "tileloadd tmm4, [{at} + 1*{step}]",
-                "add {at}, {ahead}",
+                "mov {at}, {next}",
+                "cmp {run}, {end}",
+                "je 5f",
+                "mov {at:e}, dword ptr [{run}]",
+                "add {at}, {input}",
+                "5:",
                 four!(""),
                 piece!(),
                 four!(nearer!()),
                 piece!(),
                 four!(nearer!());
-                ahead = in(reg) tensors.ahead,
+                next = in(reg) tensors.next,
             ),
         }
         asm!(

@@ -93,7 +93,7 @@ fn first_3x3_is_the_naive_one_under_every_preprocessing() {
                 let first = Direct::interleaved(isa, &folded, strides, epilogue, to);
                 let name = format!("{name} {preprocessing}");
                 check_first(&name, isa, &input, (to, &sums, &want), |image, output| {
-                    first.run(1, image, output);
+                    directly(&first, 1, image, output);
                 });
             }
         }

@@ -110,7 +110,7 @@ fn check_bytes_of(
                         let mut scratch = vec![0xff; winograd.scratch_bytes()];
                         winograd.run(case.images, &input, &mut output, &mut scratch);
                     }
-                    None => direct.run(case.images, &input, &mut output),
+                    None => directly(&direct, case.images, &input, &mut output),
                 }
                 let output = &output[at * to.bytes()..][..to.bytes()];
                 let got = unpack(isa, to, case.cout, output);
@@ -241,7 +241,8 @@ fn a_quantised_convolution_is_the_one_in_f64_within_its_steps() {
         let mut output = pack(isa, to, &bytes(&held, levels[2], 128.0));
         let direct = Direct::blocked(isa, &quantised, 1, epilogue, from, to);
         let input = pack(isa, from, &bytes(&input, levels[0], 0.0));
-        direct.scaled(Some(&factors)).run(1, &input, &mut output);
+        let direct = direct.scaled(Some(&factors));
+        directly(&direct, 1, &input, &mut output);
         let got = unpack(isa, to, 32, &output);
         let errors = (got.values.iter().zip(&want.values)).map(|(g, w)| g * levels[1].step - w);
         let (sum, worst) = errors.fold((0.0, 0.0), |(sum, worst): (f64, f64), e| {
