@@ -11,7 +11,8 @@
 //! changes how it rounds. Sums of integers are the same in any order.
 //!
 //! An f32 is multiplied as a sum of bf16, each piece being what the ones before leave of it, rounded: two of an activation, three of a
-//! weight. Of their products four are summed, in each run as listed in `registers`.
+//! weight. Of their products four are summed, in each run as listed in `registers`. A level of an image is one bf16, so its products are
+//! all three.
 
 mod registers;
 
@@ -158,9 +159,10 @@ impl Tiles {
             read_bytes,
             pairs,
             isa,
-            values: match (isa.integers(), isa.splits()) {
-                (true, _) => Values::Int8,
-                (_, true) => Values::Split,
+            values: match (isa.integers(), isa.splits(), isa.levels()) {
+                (true, _, _) => Values::Int8,
+                (_, true, _) => Values::Split,
+                (_, _, true) => Values::Levels,
                 _ => Values::Bf16,
             },
             to,
@@ -181,7 +183,8 @@ impl Tiles {
         }
         let by_inputs = (images * self.read_bytes + weights).div_ceil(NEAR_BYTES);
         let by_sums = (panels * pairs * PAIR_BYTES).div_ceil(NEAR_SUMS);
-        let (blocks, chunk) = match by_inputs > 1 && by_sums <= by_inputs {
+        let in_chunks = runs > self.part && by_inputs > 1 && by_sums <= by_inputs;
+        let (blocks, chunk) = match in_chunks {
             true => (by_sums, self.part),
             false => (by_inputs, runs),
         };

@@ -271,13 +271,13 @@ impl Direct {
         let taps: Vec<Tap> = (0..k)
             .flat_map(|ky| (0..padded).map(move |i| tap(ky, i)))
             .collect();
-        let pixel = channels * isa.value_bytes();
+        let pixel = channels * isa.input_bytes();
         let reading = Reading {
             origin: 0,
             step: stride * pixel,
             row: stride * row_bytes,
         };
-        assert!((to.width - 1) * stride * pixel + padded * isa.value_bytes() <= row_bytes);
+        assert!((to.width - 1) * stride * pixel + padded * isa.input_bytes() <= row_bytes);
         let rows = (to.height - 1) * stride + k;
         let extents = (rows * row_bytes, to);
         let access = Access::Interleaved { k, stride };

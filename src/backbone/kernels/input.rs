@@ -1,5 +1,5 @@
 //! Pixels as the first convolution reads them: numbers of the preprocessing, channels interleaved, padded with zeros. Or, for
-//! integers, the levels themselves.
+//! integers and for tiles in f32, the levels themselves.
 
 use super::conv::Folded;
 use super::isa::Isa;
@@ -9,17 +9,19 @@ use crate::backbone::Preprocessing;
 /// Channels of an image.
 pub(super) const CHANNELS: usize = 3;
 
-/// The input of a network, for one side: `[side + 2 pad][side + 2 pad + 2][3]` f32, bf16 or integers. Those are the image's levels
-/// as they are: the first convolution makes the numbers of them ([`Input::folded`]). The border holds what stands for the number 0.
+/// The input of a network, for one side: `[side + 2 pad][side + 2 pad + 2][3]` f32, bf16 or bytes. These may be the image's levels: the
+/// first convolution makes the numbers of them ([`Input::folded`]). The border holds what stands for the number 0.
 pub(super) struct Input {
+    isa: Isa,
     side: usize,
     pad: usize,
-    value_bytes: usize,
     /// Where each channel lies in a pixel.
     colours: [usize; CHANNELS],
-    /// The number of each level in each channel, as the bits that are stored.
-    numbers: Vec<[u32; CHANNELS]>,
-    /// What a channel's number is of its level: `slope * level + offset`. None where numbers are stored.
+    /// What each level in each channel is stored as, in bits.
+    stored: Vec<[u32; CHANNELS]>,
+    /// The same of the border.
+    zeros: [u32; CHANNELS],
+    /// What a channel's number is of what is stored: `slope * stored + offset`. None where numbers are stored.
     lines: Option<[Line; CHANNELS]>,
 }
 
@@ -29,39 +31,78 @@ struct Line {
     offset: f64,
 }
 
+impl Line {
+    /// From the levels of a channel to its numbers.
+    fn of(preprocessing: Preprocessing, channel: usize) -> Self {
+        let [offset, end] = [0, 255].map(|level| preprocessing.number(channel, level));
+        Self {
+            slope: (end - offset) / 255.0,
+            offset,
+        }
+    }
+
+    /// What stands for the number 0.
+    fn zero(self) -> f64 {
+        -self.offset / self.slope
+    }
+
+    /// The same line where so much less is stored.
+    fn from_base(self, base: f64) -> Self {
+        Self {
+            offset: self.offset + self.slope * base,
+            ..self
+        }
+    }
+}
+
 impl Input {
     /// For images of `side` x `side` and a first convolution of `k` x `k`.
     pub(super) fn new(isa: Isa, preprocessing: Preprocessing, side: usize, k: usize) -> Self {
-        let stored = |c, level| match isa.integers() {
-            true => u32::from(level),
-            false => isa.bits(preprocessing.number(c, level) as f32),
+        let lines: [Line; CHANNELS] = std::array::from_fn(|c| Line::of(preprocessing, c));
+        // Bytes are the levels, and the border the nearest to the number 0, whose error is less than half of one. bf16 are what a level has
+        // more than that one, and the border the rest, rounded.
+        let base = |c: usize| match isa.levels() {
+            true => lines[c].zero().round(),
+            false => 0.0,
         };
-        let of_level = |level| std::array::from_fn(|c| stored(c, level));
-        let line = |c| {
-            let [offset, end] = [0, 255].map(|level| preprocessing.number(c, level));
-            Line {
-                slope: (end - offset) / 255.0,
-                offset,
-            }
+        let as_levels = isa.integers() || isa.levels();
+        let stored = |c: usize, level: u8| match as_levels {
+            true => f64::from(level) - base(c),
+            false => preprocessing.number(c, level),
         };
+        let zero = |c: usize| match (isa.integers(), as_levels) {
+            (true, _) => lines[c].zero().round(),
+            (_, true) => lines[c].zero() - base(c),
+            _ => 0.0,
+        };
+        let bits = |value: f64| isa.bits(value as f32);
+        let of_level = |level| std::array::from_fn(|c| bits(stored(c, level)));
         Self {
+            isa,
             side,
             pad: k / 2,
-            value_bytes: isa.value_bytes(),
             colours: std::array::from_fn(|c| preprocessing.colour(c)),
-            numbers: (0..=255).map(of_level).collect(),
-            lines: (isa.integers()).then(|| std::array::from_fn(line)),
+            stored: (0..=255).map(of_level).collect(),
+            zeros: std::array::from_fn(|c| bits(zero(c))),
+            lines: as_levels.then(|| std::array::from_fn(|c| lines[c].from_base(base(c)))),
         }
+    }
+
+    /// What reads it.
+    pub(super) fn isa(&self) -> Isa {
+        self.isa
     }
 
     /// Memory for one image, its border written once and for all.
     pub(super) fn memory(&self) -> Block {
         let mut image = Block::zeroed(self.bytes());
-        if let Some(lines) = &self.lines {
-            // The level nearest to the number 0, whose error is less than half a level's.
-            let zeros = lines.map(|line| (-line.offset / line.slope).round() as u8);
-            for (i, value) in image.chunks_exact_mut(self.value_bytes).enumerate() {
-                value[0] = zeros[i % CHANNELS];
+        if self.lines.is_some() {
+            let values = (self.side + 2 * self.pad) * self.row_values();
+            let zeros = self.zeros.iter().cycle().take(values);
+            match self.isa.input_bytes() {
+                1 => (image.iter_mut().zip(zeros)).for_each(|(to, bits)| *to = *bits as u8),
+                _ => (image.halves_mut().iter_mut().zip(zeros))
+                    .for_each(|(to, bits)| *to = *bits as u16),
             }
         }
         image
@@ -99,7 +140,7 @@ impl Input {
 
     /// Bytes from one row to the next.
     pub(super) fn row_bytes(&self) -> usize {
-        self.row_values() * self.value_bytes
+        self.row_values() * self.isa.input_bytes()
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -114,11 +155,11 @@ impl Input {
     /// Writes an image, `[side, side, 3]` RGB.
     pub(super) fn fill(&self, image: &mut Block, pixels: &[u8]) {
         assert!(pixels.len() == self.pixel_bytes());
-        match self.value_bytes {
+        match self.isa.input_bytes() {
             1 if self.colours == [0, 1, 2] => self.levels(image, pixels),
-            1 => self.numbers(&mut image[..], pixels, |bits| bits as u8),
-            2 => self.numbers(image.halves_mut(), pixels, |bits| bits as u16),
-            _ => self.numbers(image.words_mut(), pixels, f32::from_bits),
+            1 => self.values(&mut image[..], pixels, |bits| bits as u8),
+            2 => self.values(image.halves_mut(), pixels, |bits| bits as u16),
+            _ => self.values(image.words_mut(), pixels, f32::from_bits),
         }
     }
 
@@ -131,13 +172,13 @@ impl Input {
         }
     }
 
-    fn numbers<T>(&self, image: &mut [T], pixels: &[u8], from_bits: impl Fn(u32) -> T) {
+    fn values<T>(&self, image: &mut [T], pixels: &[u8], from_bits: impl Fn(u32) -> T) {
         let inside = image.chunks_exact_mut(self.row_values()).skip(self.pad);
         for (to, from) in inside.zip(pixels.chunks_exact(self.side * CHANNELS)) {
             let to = to[self.pad * CHANNELS..].chunks_exact_mut(CHANNELS);
             for (to, from) in to.zip(from.chunks_exact(CHANNELS)) {
                 for c in 0..CHANNELS {
-                    to[c] = from_bits(self.numbers[usize::from(from[self.colours[c]])][c]);
+                    to[c] = from_bits(self.stored[usize::from(from[self.colours[c]])][c]);
                 }
             }
         }

@@ -83,6 +83,8 @@ enum Implementation {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     Amx,
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    AmxLevels,
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     AmxBf16,
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     AmxInt8,
@@ -108,6 +110,11 @@ macro_rules! with_lanes {
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             Implementation::Amx => {
                 type $lanes = Avx512Split;
+                $body
+            }
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Implementation::AmxLevels => {
+                type $lanes = Avx512;
                 $body
             }
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -241,7 +248,11 @@ impl Isa {
     /// Whether sums over channels are formed on tiles. Maps are planes there, and every convolution is direct.
     pub(super) fn tiles(self) -> bool {
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        if let Implementation::Amx | Implementation::AmxBf16 | Implementation::AmxInt8 = self.0 {
+        if let Implementation::Amx
+        | Implementation::AmxLevels
+        | Implementation::AmxBf16
+        | Implementation::AmxInt8 = self.0
+        {
             return true;
         }
         false
@@ -252,9 +263,22 @@ impl Isa {
         self.pixel_bytes() > LINE_BYTES
     }
 
+    /// Whether inputs are an image's levels in bf16, which holds them exactly, outputs f32, and a weight is split as in `splits`.
+    pub(super) fn levels(self) -> bool {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if let Implementation::AmxLevels = self.0 {
+            return true;
+        }
+        false
+    }
+
     /// Pieces of a weight.
     pub(super) fn weight_pieces(self) -> usize {
-        if self.splits() { WEIGHT_PIECES } else { 1 }
+        if self.splits() || self.levels() {
+            WEIGHT_PIECES
+        } else {
+            1
+        }
     }
 
     /// The m of Winograd's F(m x m, 3x3) for an output of this many rows; none where a convolution is computed directly.
@@ -278,6 +302,20 @@ impl Isa {
         }
     }
 
+    /// Where these split their numbers, those of an image's [`Isa::levels`].
+    pub(super) fn of_levels(self) -> Self {
+        match self.0 {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Implementation::Amx => Self(Implementation::AmxLevels),
+            _ => self,
+        }
+    }
+
+    /// Bytes of a value of an input: of a stored activation, but for levels.
+    pub(super) fn input_bytes(self) -> usize {
+        if self.levels() { 2 } else { self.value_bytes() }
+    }
+
     /// Bytes of a stored activation, or of a piece of it.
     pub(super) fn value_bytes(self) -> usize {
         with_lanes!(self, L => L::VALUE_BYTES)
@@ -298,9 +336,9 @@ impl Isa {
         LINE_BYTES / self.value_bytes()
     }
 
-    /// Activations, or pieces of such, in a 4-byte word.
+    /// Values of an input, or pieces of such, in a 4-byte word.
     pub(super) fn per_word(self) -> usize {
-        4 / self.value_bytes()
+        4 / self.input_bytes()
     }
 
     /// Outputs whose weights lie together.
@@ -312,9 +350,9 @@ impl Isa {
         }
     }
 
-    /// The bits that a value is stored as, an activation or a weight; of one that is split, its first piece.
+    /// The bits that a value is stored as, of an input or a weight; of one that is split, its first piece.
     pub(super) fn bits(self, value: f32) -> u32 {
-        match (self.integers(), self.value_bytes()) {
+        match (self.integers(), self.input_bytes()) {
             (true, _) => value as i32 as u32,
             (false, 2) => u32::from(to_bf16(value)),
             (false, _) => value.to_bits(),

@@ -9,7 +9,7 @@ use super::depthwise::Depthwise;
 use super::input::Input;
 use super::isa::Isa;
 use super::memory::Block;
-use super::networks::{first_isa, first_kernel};
+use super::networks::{first_isa, first_kernel, image_isa};
 use super::peak::peak;
 use super::plan::Plan;
 use super::polyphase::Strided;
@@ -141,7 +141,8 @@ impl Network {
         }
         let k = first_kernel(architecture);
         let first = first_isa(architecture, isa);
-        let input = Input::new(first, options.preprocessing, options.side, k);
+        let image = image_isa(architecture, isa);
+        let input = Input::new(image, options.preprocessing, options.side, k);
         let mut plan = Plan::new([first, isa], source, &input, ranges);
         let maps = plan.network(architecture)?;
         let (last, unit) = (Plan::buffer(maps), plan.step(maps));

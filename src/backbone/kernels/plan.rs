@@ -95,7 +95,7 @@ pub(super) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// The first layers are the first `isa`'s, those behind [`Plan::converted`] the second's. `ranges` are not looked at unless
+    /// The first convolution is the `input`'s, the first layers behind it are the first `isa`'s, those behind [`Plan::converted`] the second's. `ranges` are not looked at unless
     /// it computes in integers.
     pub(super) fn new(
         [isa, last]: [Isa; 2],
@@ -223,13 +223,13 @@ impl<'a> Plan<'a> {
 
     /// The 7x7 of a ResNet on the image, with the maximum behind it. It halves the side twice, each time rounding up.
     pub(super) fn stem(&mut self, layer: &Layer, to: Maps) -> Result<(), BackboneError> {
-        let (isa, input, grid) = (self.isa, self.input, self.grid(to));
+        let (input, grid) = (self.input, self.grid(to));
         let (weights, way) = (self.weights(layer, 3, to), [IMAGE, to.buffer]);
         let scale = self.scale(layer, way)?;
         let name = format!("{} 7x7/2 and maximum", layer.conv);
         self.push(name, way, move || {
             let (folded, factors) = scaled(input.folded(weights()?), scale);
-            let stem = Stem::new(isa, &folded, input, grid);
+            let stem = Stem::new(&folded, input, grid);
             let flops = folded.flops(input.side().div_ceil(2).pow(2));
             Ok((flops, Operator::Stem(stem.scaled(factors.as_ref()))))
         });
@@ -238,7 +238,7 @@ impl<'a> Plan<'a> {
 
     /// The first convolution of the other networks, on the image.
     pub(super) fn first(&mut self, layer: &Layer, to: Maps) -> Result<(), BackboneError> {
-        let (isa, input, grid) = (self.isa, self.input, self.grid(to));
+        let (input, grid) = (self.input, self.grid(to));
         let (weights, way) = (self.weights(layer, 3, to), [IMAGE, to.buffer]);
         let (scale, epilogue) = (self.scale(layer, way)?, layer.epilogue);
         let stride = input.side().div_ceil(to.side);
@@ -246,7 +246,7 @@ impl<'a> Plan<'a> {
         self.push(name, way, move || {
             let (folded, factors) = scaled(input.folded(weights()?), scale);
             let strides = [stride, input.row_bytes()];
-            let direct = Direct::interleaved(isa, &folded, strides, epilogue, grid);
+            let direct = Direct::interleaved(input.isa(), &folded, strides, epilogue, grid);
             let direct = direct.scaled(factors.as_ref());
             Ok((folded.flops(grid.area()), Operator::Direct(direct)))
         });

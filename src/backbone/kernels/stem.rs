@@ -22,7 +22,8 @@ pub(super) struct Stem {
 
 impl Stem {
     /// `pooled` is the grid of the output, whose side is the input's halved twice, each time rounded up.
-    pub(super) fn new(isa: Isa, folded: &Folded, input: &Input, pooled: Grid) -> Self {
+    pub(super) fn new(folded: &Folded, input: &Input, pooled: Grid) -> Self {
+        let isa = input.isa();
         let side = input.side();
         let rows = side.div_ceil(2);
         assert!(pooled.height == rows.div_ceil(2) && pooled.width == rows.div_ceil(2));

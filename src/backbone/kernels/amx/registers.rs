@@ -21,6 +21,8 @@ pub(in super::super) enum Values {
     Bf16,
     /// The same, an input being the sum of two pieces and a weight that of three.
     Split,
+    /// The same with one piece of an input.
+    Levels,
     /// A word is four u8 of inputs, or four i8 of weights; sums are i32.
     Int8,
 }
@@ -32,7 +34,7 @@ pub(in super::super) fn granted(values: Values) -> bool {
     const XFEATURE_XTILEDATA: libc::c_ulong = 18;
     const TILES: u32 = 1 << 24;
     let products = match values {
-        Values::Bf16 | Values::Split => 1 << 22,
+        Values::Bf16 | Values::Split | Values::Levels => 1 << 22,
         Values::Int8 => 1 << 25,
     };
     static GRANTED: OnceLock<bool> = OnceLock::new();
@@ -231,6 +233,17 @@ pub(super) unsafe fn multiply(values: Values, tensors: &Tensors, sums: *mut f32,
         match values {
             Values::Bf16 => whole!("tdpbf16ps"),
             Values::Int8 => whole!("tdpbusd"),
+            Values::Levels => products!(
+                "tileloadd tmm4, [{at} + 1*{step}]",
+                "add {at}, {tile}",
+                "tileloadd tmm5, [{at} + 1*{step}]",
+                piece!(),
+                four!(""),
+                piece!(),
+                four!(""),
+                piece!(),
+                four!("");
+            ),
             Values::Split => products!(
                 // The inputs' second pieces times the weights' first ones.
                 "add {at}, 64",

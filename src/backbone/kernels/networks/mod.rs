@@ -26,6 +26,15 @@ pub(super) fn first_isa(architecture: Architecture, isa: Isa) -> Isa {
     }
 }
 
+/// The kernels of the first convolution, which reads the image.
+pub(super) fn image_isa(architecture: Architecture, isa: Isa) -> Isa {
+    if isa.splits() {
+        isa.of_levels()
+    } else {
+        first_isa(architecture, isa)
+    }
+}
+
 /// What of `architecture` is in f32 when it computes in bf16, for an identity.
 pub(super) fn in_f32(architecture: Architecture) -> String {
     match architecture {
@@ -34,9 +43,9 @@ pub(super) fn in_f32(architecture: Architecture) -> String {
     }
 }
 
-/// From where on a network's numbers are split when it computes in f32 on tiles, for an identity.
+/// What a network that computes in f32 on tiles reads, and from where on its numbers are split, for an identity.
 pub(super) fn split() -> String {
-    format!("split behind block {}", resnet::LAST_IN_F32)
+    format!("levels, split behind block {}", resnet::LAST_IN_F32)
 }
 
 impl Plan<'_> {

@@ -285,7 +285,7 @@ fn stem_of_levels_is_that_of_numbers_within_its_steps() {
             let input = Input::new(isa, preprocessing, side, 7);
             let (quantised, factors) = quantise(&input.folded(clone(&folded)), levels, None);
             let to = Grid::new(isa, want.shape, 1);
-            let stem = Stem::new(isa, &quantised, &input, to).scaled(Some(&factors));
+            let stem = Stem::new(&quantised, &input, to).scaled(Some(&factors));
             let (mut image, mut output) = (input.memory(), Block::zeroed(to.bytes()));
             input.fill(&mut image, &pixels(side));
             stem.run(&image, &mut output, &mut vec![0xff; stem.scratch_bytes()]);
