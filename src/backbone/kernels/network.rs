@@ -286,7 +286,7 @@ impl Network {
         let mut each = |run: &mut dyn FnMut(&[u8], &mut [u8])| {
             (images.clone()).for_each(|image| run(&input[from(image)..], &mut output[to(image)..]));
         };
-        let (first, count) = (images.start, images.len());
+        let (at, to, count) = (from(images.start), to(images.start), images.len());
         match &step.operator {
             Operator::Stem(stem) => each(&mut |input, output| stem.run(input, output, scratch)),
             Operator::Depthwise(depthwise) => {
@@ -296,29 +296,12 @@ impl Network {
             Operator::Convert(convert) => {
                 each(&mut |input, output| convert.run(self.isa, input, output))
             }
-            Operator::Direct(direct) => {
-                direct.run(
-                    count,
-                    &input[from(first)..],
-                    &mut output[to(first)..],
-                    scratch,
-                );
-            }
+            Operator::Direct(direct) => direct.run(count, &input[at..], &mut output[to..], scratch),
             Operator::Strided(strided) => {
-                strided.run(
-                    count,
-                    &input[from(first)..],
-                    &mut output[to(first)..],
-                    scratch,
-                );
+                strided.run(count, &input[at..], &mut output[to..], scratch)
             }
             Operator::Winograd(winograd) => {
-                winograd.run(
-                    count,
-                    &input[from(first)..],
-                    &mut output[to(first)..],
-                    scratch,
-                );
+                winograd.run(count, &input[at..], &mut output[to..], scratch)
             }
         }
     }
