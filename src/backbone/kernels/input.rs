@@ -47,7 +47,7 @@ impl Line {
     }
 
     /// The same line where so much less is stored.
-    fn from_base(self, base: f64) -> Self {
+    fn above(self, base: f64) -> Self {
         Self {
             offset: self.offset + self.slope * base,
             ..self
@@ -84,7 +84,7 @@ impl Input {
             colours: std::array::from_fn(|c| preprocessing.colour(c)),
             stored: (0..=255).map(of_level).collect(),
             zeros: std::array::from_fn(|c| bits(zero(c))),
-            lines: as_levels.then(|| std::array::from_fn(|c| lines[c].from_base(base(c)))),
+            lines: as_levels.then(|| std::array::from_fn(|c| lines[c].above(base(c)))),
         }
     }
 
