@@ -279,16 +279,13 @@ impl Tiles {
         let lines = (self.run_bytes / LINE_BYTES).div_ceil(count);
         let mut weights = work.weights;
         for from in (from..to).step_by(self.part) {
-            let runs = &product.runs[from..to.min(from + self.part)];
-            let next_run = match from + runs.len() < to {
-                true => from + runs.len(),
-                false => work.runs[0],
-            };
+            let until = to.min(from + self.part);
+            let runs = &product.runs[from..until];
             let behind = weights.wrapping_add(runs.len() * self.run_bytes);
-            // What is needed next comes from memory meanwhile.
-            let follows = match from + runs.len() < to {
-                true => Some(behind),
-                false => work.follows,
+            // The next part's, or those behind the chunk. What is needed next comes from memory meanwhile.
+            let (next_run, follows) = match until < to {
+                true => (until, Some(behind)),
+                false => (work.runs[0], work.follows),
             };
             for i in first..end {
                 // SAFETY: each pair has its sums' place for itself, for which the caller vouches as for all else.
@@ -310,7 +307,7 @@ impl Tiles {
                         fetch_lines: if follows.is_some() { lines } else { 0 },
                     };
                     multiply(self.values, &tensors, sums, from == 0);
-                    if from + runs.len() == product.runs.len() {
+                    if until == product.runs.len() {
                         let (image, pair) = at(i);
                         self.isa.enter(Finish {
                             tiles: self,

@@ -19,8 +19,6 @@ pub(super) struct Input {
     colours: [usize; CHANNELS],
     /// What each level in each channel is stored as, in bits.
     stored: Vec<[u32; CHANNELS]>,
-    /// The same of the border.
-    zeros: [u32; CHANNELS],
     /// What a channel's number is of what is stored: `slope * stored + offset`. None where numbers are stored.
     lines: Option<[Line; CHANNELS]>,
 }
@@ -59,8 +57,7 @@ impl Input {
     /// For images of `side` x `side` and a first convolution of `k` x `k`.
     pub(super) fn new(isa: Isa, preprocessing: Preprocessing, side: usize, k: usize) -> Self {
         let lines: [Line; CHANNELS] = std::array::from_fn(|c| Line::of(preprocessing, c));
-        // Bytes are the levels, and the border the nearest to the number 0, whose error is less than half of one. bf16 are what a level has
-        // more than that one, and the border the rest, rounded.
+        // Bytes are the levels. bf16 are what a level has more than the one that is nearest to the number 0.
         let base = |c: usize| match isa.levels() {
             true => lines[c].zero().round(),
             false => 0.0,
@@ -70,20 +67,13 @@ impl Input {
             true => f64::from(level) - base(c),
             false => preprocessing.number(c, level),
         };
-        let zero = |c: usize| match (isa.integers(), as_levels) {
-            (true, _) => lines[c].zero().round(),
-            (_, true) => lines[c].zero() - base(c),
-            _ => 0.0,
-        };
-        let bits = |value: f64| isa.bits(value as f32);
-        let of_level = |level| std::array::from_fn(|c| bits(stored(c, level)));
+        let of_level = |level| std::array::from_fn(|c| isa.bits(stored(c, level) as f32));
         Self {
             isa,
             side,
             pad: k / 2,
             colours: std::array::from_fn(|c| preprocessing.colour(c)),
             stored: (0..=255).map(of_level).collect(),
-            zeros: std::array::from_fn(|c| bits(zero(c))),
             lines: as_levels.then(|| std::array::from_fn(|c| lines[c].above(base(c)))),
         }
     }
@@ -96,9 +86,14 @@ impl Input {
     /// Memory for one image, its border written once and for all.
     pub(super) fn memory(&self) -> Block {
         let mut image = Block::zeroed(self.bytes());
-        if self.lines.is_some() {
-            let values = (self.side + 2 * self.pad) * self.row_values();
-            let zeros = self.zeros.iter().cycle().take(values);
+        if let Some(lines) = &self.lines {
+            // Rounded to a level, or to bf16: by less than half of a level, or by a thousandth of one at most.
+            let stored = |zero: f64| match self.isa.integers() {
+                true => zero.round(),
+                false => zero,
+            };
+            let zeros = lines.map(|line| self.isa.bits(stored(line.zero()) as f32));
+            let zeros = zeros.iter().cycle();
             match self.isa.input_bytes() {
                 1 => (image.iter_mut().zip(zeros)).for_each(|(to, bits)| *to = *bits as u8),
                 _ => (image.halves_mut().iter_mut().zip(zeros))

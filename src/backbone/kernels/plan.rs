@@ -95,8 +95,8 @@ pub(super) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// The first convolution is the `input`'s, the first layers behind it are the first `isa`'s, those behind [`Plan::converted`] the second's. `ranges` are not looked at unless
-    /// it computes in integers.
+    /// The first convolution is the `input`'s, the layers behind it are the first `isa`'s, those behind [`Plan::converted`] the second's.
+    /// `ranges` are not looked at unless it computes in integers.
     pub(super) fn new(
         [isa, last]: [Isa; 2],
         source: &'a Source<'a>,
