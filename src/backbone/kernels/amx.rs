@@ -1,419 +1,287 @@
-//! Sums over channels on AMX tiles: 32 positions x 32 outputs, of f32 that are split, bf16 or bytes, the whole of K in four
-//! registers of 16 x 16 sums.
+//! The eight tile registers: leave to use them, their shapes, and the product of one pair of tiles with a panel's weights.
 //!
-//! A tile of inputs is 16 neighbouring positions as they lie in memory, a constant step apart, times one run of K; a tile of
-//! weights is that run for 16 outputs, as `Direct` packs them for every instruction set. Maps are planes (`Grid`), so that
-//! positions run on from row to row, over the border between them, and few tiles are left half empty: sums in the border
-//! are formed and dropped. Sums go through memory in the nearest cache to the ends of a convolution, in [`Lanes`].
-//!
-//! The order of summation per output in bf16: run by run; in a run the even and the odd channels by themselves, then both
-//! together to the sum (Intel's manual, TDPBF16PS); the bias at the end. Denormal numbers are zeros, and no register of the CPU
-//! changes how it rounds. Sums of integers are the same in any order.
-//!
-//! An f32 is multiplied as a sum of bf16, each piece being what the ones before leave of it, rounded: two of an activation, three of a
-//! weight. Of their products four are summed, in each run as listed in `registers`. A level of an image is one bf16, so its products are
-//! all three.
+//! The compiler knows no tiles without being told to, so their shapes and values last from one piece of assembly to the next.
 
-mod registers;
-
-use self::registers::{PAIR_BYTES, ROWS, SUMS, Shapes, Tensors, multiply};
-use super::conv::{BLOCK_BYTES, Grid, Reading};
-use super::isa::Isa;
-use super::lanes::{LINE_BYTES, Lanes, Task, place};
 use super::micro::PANEL;
-use super::quantise::Factors;
+use std::arch::asm;
+use std::arch::x86_64::__cpuid_count;
+use std::sync::OnceLock;
 
-pub(super) use registers::{Values, granted};
+/// Positions of a tile at most: rows of a register.
+pub(super) const ROWS: usize = 16;
+/// Sums of one tile of positions: all outputs of a panel.
+pub(super) const SUMS: usize = ROWS * PANEL;
+/// Bytes of the sums of a pair of tiles, `[tile][position][output]`.
+pub(super) const PAIR_BYTES: usize = 2 * SUMS * size_of::<f32>();
 
-/// Pairs of tiles that are worked on together: their sums stay in the nearest cache while K is walked in parts for all of them.
-const PAIRS: usize = 8;
-/// What stays in the second-level cache: all weights, while maps pass in blocks; or inputs and a panel's weights, while the others pass.
-const NEAR_BYTES: usize = 1 << 20;
-/// Sums that stay there beside a part's inputs and weights.
-const NEAR_SUMS: usize = 512 << 10;
-
-/// Up to 16 positions: those from (`y`, `x`) on of a plane that is `pitch` wide.
+/// What tiles hold and are multiplied by.
 #[derive(Clone, Copy)]
-struct Corner {
-    input: u32,
-    y: u32,
-    x: u32,
-    /// Positions that the tile before has written.
-    written: u32,
+pub(super) enum Values {
+    /// A word is two bf16; sums are f32.
+    Bf16,
+    /// The same, an input being the sum of two pieces and a weight that of three.
+    Split,
+    /// The same with one piece of an input.
+    Levels,
+    /// A word is four u8 of inputs, or four i8 of weights; sums are i32.
+    Int8,
 }
 
-/// The tiles of one convolution.
-pub(super) struct Tiles {
-    shapes: Shapes,
-    /// Positions of each tile.
-    rows: usize,
-    /// Bytes of a run for all outputs of a panel, and of each of its pieces.
-    run_bytes: usize,
-    piece_bytes: usize,
-    step: usize,
-    /// Positions from one row to the next, `width` of which are pixels.
-    pitch: usize,
-    pairs: Vec<[Corner; 2]>,
-    /// Runs of a part: their weights stay in the nearest cache, or near enough where few new inputs come with each.
-    part: usize,
-    /// Bytes of inputs that are read of an image.
-    read_bytes: usize,
-    isa: Isa,
-    values: Values,
-    to: Grid,
-}
-
-/// In which order the products of a convolution are formed: blocks of pairs, which take all weights before the next; in a block chunks
-/// of K; in a chunk panels; for a panel groups of [`PAIRS`]; for a group parts of the chunk; for a part the pairs.
-#[derive(Clone, Copy)]
-struct Order {
-    /// Pairs of a block, of all images.
-    block: usize,
-    /// Runs of a chunk. All are one, or a part is: then the sums of all panels wait in memory for the next.
-    chunk: usize,
-}
-
-/// What tiles multiply, with the outputs that they lead to.
-pub(super) struct Product<'a> {
-    pub(super) images: usize,
-    pub(super) input: *const u8,
-    /// From one image to the next.
-    pub(super) input_bytes: usize,
-    pub(super) output: *mut u8,
-    pub(super) output_bytes: usize,
-    /// `[panel][run][word][32 outputs]`.
-    pub(super) weights: &'a [u8],
-    pub(super) bias: &'a [f32],
-    /// What sums of integers, and what the output holds then, are multiplied with.
-    pub(super) factors: &'a Factors,
-    /// Offsets in bytes.
-    pub(super) runs: &'a [u32],
-    /// Add what the output holds.
-    pub(super) accumulate: bool,
-    /// What outputs are clipped to.
-    pub(super) bounds: [f32; 2],
-    /// For sums: of [`Tiles::scratch_bytes`].
-    pub(super) scratch: *mut u8,
-}
-
-impl Tiles {
-    /// For runs of `words` words, of which `taps` read one block of channels, and `read_bytes` of an image.
-    pub(super) fn new(
-        isa: Isa,
-        [words, taps]: [usize; 2],
-        reading: Reading,
-        read_bytes: usize,
-        to: Grid,
-    ) -> Self {
-        // A plane is one line of positions, where few enough of them lie in the border; or every row is one.
-        let pitch = reading.row / reading.step;
-        let plane = (to.height - 1) * pitch + to.width;
-        let by_rows = to.height * to.width.div_ceil(ROWS);
-        let whole = reading.row.is_multiple_of(reading.step) && plane.div_ceil(ROWS) < by_rows;
-        let (lines, length, pitch) = match whole {
-            true => (1, plane, pitch),
-            false => (to.height, to.width, to.width),
-        };
-        let count = length.div_ceil(ROWS);
-        let rows = length.div_ceil(count);
-        let corner = |line: usize, tile: usize| {
-            // The last of a line ends with it, and begins in the one before.
-            let start = (tile * rows).min(length - rows);
-            let (y, x) = (line + start / pitch, start % pitch);
-            Corner {
-                input: (reading.origin + y * reading.row + x * reading.step) as u32,
-                y: y as u32,
-                x: x as u32,
-                written: (tile * rows - start) as u32,
+/// Whether this CPU has tiles of these values and this process may use them. The kernel gives a thread's saved state the room
+/// for them only in processes that ask for it.
+pub(super) fn granted(values: Values) -> bool {
+    const ARCH_REQ_XCOMP_PERM: libc::c_ulong = 0x1023;
+    const XFEATURE_XTILEDATA: libc::c_ulong = 18;
+    const TILES: u32 = 1 << 24;
+    let products = match values {
+        Values::Bf16 | Values::Split | Values::Levels => 1 << 22,
+        Values::Int8 => 1 << 25,
+    };
+    static GRANTED: OnceLock<bool> = OnceLock::new();
+    __cpuid_count(7, 0).edx & products != 0
+        && *GRANTED.get_or_init(|| {
+            let has = __cpuid_count(7, 0).edx & TILES != 0;
+            // SAFETY: the call takes two numbers, and changes nothing but what this process may do.
+            has && unsafe {
+                libc::syscall(
+                    libc::SYS_arch_prctl,
+                    ARCH_REQ_XCOMP_PERM,
+                    XFEATURE_XTILEDATA,
+                ) == 0
             }
-        };
-        let corners = (0..lines).flat_map(|line| (0..count).map(move |tile| (line, tile)));
-        let corners: Vec<Corner> = corners.map(|(line, tile)| corner(line, tile)).collect();
-        let pair = |pair: &[Corner]| match *pair {
-            [first, second] => [first, second],
-            // The second is not written at all.
-            _ => [
-                pair[0],
-                Corner {
-                    written: rows as u32,
-                    ..pair[0]
-                },
-            ],
-        };
-        let pairs: Vec<_> = corners.chunks(2).map(pair).collect();
-        Self {
-            shapes: Shapes::new(rows, words),
-            rows,
-            run_bytes: isa.weight_pieces() * words * PANEL * 4,
-            piece_bytes: words * PANEL * 4,
-            step: reading.step,
-            pitch,
-            // The taps of a block of channels read the same lines, so the weights may come from the second-level cache; those of
-            // one piece not as fast as they are multiplied, if they are many.
-            part: match (isa.splits(), taps > 1) {
-                (true, true) => 36,
-                (true, false) => 4,
-                (false, true) => 18,
-                (false, false) => 8,
-            },
-            read_bytes,
-            pairs,
-            isa,
-            values: match (isa.integers(), isa.splits(), isa.levels()) {
-                (true, _, _) => Values::Int8,
-                (_, true, _) => Values::Split,
-                (_, _, true) => Values::Levels,
-                _ => Values::Bf16,
-            },
-            to,
-        }
-    }
+        })
+}
 
-    /// The order that takes least from beyond the second-level cache. If weights stay there, blocks are as small as one likes. Else
-    /// weights pass once for each block, and inputs once if a block's stay there, or what of them belongs to a chunk.
-    fn order(&self, images: usize, panels: usize, runs: usize) -> Order {
-        let pairs = images * self.pairs.len();
-        let weights = runs * self.run_bytes;
-        if panels * weights <= NEAR_BYTES {
-            let maps = images * (self.read_bytes + self.to.bytes());
-            return Order {
-                block: pairs.div_ceil(maps.div_ceil(BLOCK_BYTES)),
-                chunk: runs,
+/// The shapes of the registers, as `ldtilecfg` reads them.
+#[repr(C, align(64))]
+pub(super) struct Shapes([u8; 64]);
+
+impl Shapes {
+    /// 0 to 3: sums, rows x 16 f32; 4 and 5: inputs, rows x words; 6 and 7: weights, words x 16 outputs.
+    pub(super) fn new(rows: usize, words: usize) -> Self {
+        let mut bytes = [0; 64];
+        bytes[0] = 1;
+        for register in 0..8 {
+            let (rows, row_bytes) = match register {
+                0..4 => (rows, 64),
+                4..6 => (rows, 4 * words),
+                _ => (words, 64),
             };
+            bytes[16 + 2 * register] = row_bytes as u8;
+            bytes[48 + register] = rows as u8;
         }
-        let by_inputs = (images * self.read_bytes + weights).div_ceil(NEAR_BYTES);
-        let by_sums = (panels * pairs * PAIR_BYTES).div_ceil(NEAR_SUMS);
-        let in_chunks = runs > self.part && by_inputs > 1 && by_sums <= by_inputs;
-        let (blocks, chunk) = match in_chunks {
-            true => (by_sums, self.part),
-            false => (by_inputs, runs),
-        };
-        Order {
-            block: pairs.div_ceil(blocks),
-            chunk,
-        }
+        Self(bytes)
     }
 
-    /// Working memory for `images` side by side and so many panels and runs.
-    pub(super) fn scratch_bytes(&self, images: usize, panels: usize, runs: usize) -> usize {
-        let of = |images| {
-            let order = self.order(images, panels, runs);
-            let waiting = if order.chunk < runs {
-                panels * order.block
-            } else {
-                0
-            };
-            waiting.max(PAIRS) * PAIR_BYTES
-        };
-        (1..=images).map(of).max().unwrap_or(0)
-    }
-
-    /// Computes all outputs.
+    /// Gives this thread's registers these shapes, and zeros.
     ///
     /// # Safety
-    /// Inputs must be readable and outputs writable for the grids this was made for, in each image; runs, weights and bias must
-    /// be theirs, and the scratch large enough for as many.
-    pub(super) unsafe fn run(&self, product: &Product) {
-        let panels = product.bias.len() / PANEL;
-        let runs = product.runs.len();
-        let panel_bytes = runs * self.run_bytes;
-        let Order { block, chunk } = self.order(product.images, panels, runs);
-        let pairs = product.images * self.pairs.len();
-        // SAFETY: that an `Isa` of tiles exists proves that they are granted. The caller vouches for what is reached from the
-        // corners and runs, that the weights hold `panels` panels of them, and for the scratch. Sums are read after they were written.
-        unsafe {
-            self.shapes.enter();
-            for first in (0..pairs).step_by(block) {
-                let block = first..pairs.min(first + block);
-                for from in (0..runs).step_by(chunk) {
-                    let to = runs.min(from + chunk);
-                    for panel in 0..panels {
-                        let weights = |panel, run| {
-                            let offset = panel * panel_bytes + run * self.run_bytes;
-                            product.weights.as_ptr().wrapping_add(offset)
-                        };
-                        let follows = match (panel + 1 < panels, to < runs) {
-                            (true, _) => Some(weights(panel + 1, from)),
-                            (false, true) => Some(weights(0, to)),
-                            (false, false) => None,
-                        };
-                        for group in block.clone().step_by(PAIRS) {
-                            // The sums of a chunk wait for the next, others for the next part.
-                            let place = match chunk < runs {
-                                true => panel * block.len() + group - block.start,
-                                false => 0,
-                            };
-                            self.panel(&Work {
-                                product,
-                                pairs: [group, block.end.min(group + PAIRS)],
-                                panel,
-                                runs: [from, to],
-                                weights: weights(panel, from),
-                                // What the first have brought nearer is there for the others.
-                                follows: follows.filter(|_| group == block.start),
-                                sums: product.scratch.add(place * PAIR_BYTES).cast(),
-                            });
-                        }
-                    }
-                }
-            }
-            self.shapes.leave();
-        }
+    /// The registers must be [`granted`].
+    pub(super) unsafe fn enter(&self) {
+        // SAFETY: the caller has the registers; their shapes are possible ones: 1 to 16 rows of 4 to 64 bytes.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) self, options(nostack, preserves_flags)) }
     }
 
-    /// All products of a group of pairs, a panel and a chunk.
-    unsafe fn panel(&self, work: &Work) {
-        let Work { product, panel, .. } = *work;
-        let [first, end] = work.pairs;
-        let count = end - first;
-        let at = |i: usize| {
-            let (image, pair) = (i / self.pairs.len(), i % self.pairs.len());
-            (image, &self.pairs[pair])
-        };
-        let inputs = |i: usize| {
-            let (image, pair) = at(i);
-            let input = product.input.wrapping_add(image * product.input_bytes);
-            pair.map(|corner| input.wrapping_add(corner.input as usize))
-        };
-        let [from, to] = work.runs;
-        let lines = (self.run_bytes / LINE_BYTES).div_ceil(count);
-        let mut weights = work.weights;
-        for from in (from..to).step_by(self.part) {
-            let until = to.min(from + self.part);
-            let runs = &product.runs[from..until];
-            let behind = weights.wrapping_add(runs.len() * self.run_bytes);
-            // The next part's, or those behind the chunk. What is needed next comes from memory meanwhile.
-            let (next_run, follows) = match until < to {
-                true => (until, Some(behind)),
-                false => (work.runs[0], work.follows),
+    /// Gives the registers back, so that the thread has nothing of them to save.
+    ///
+    /// # Safety
+    /// As for `enter`.
+    pub(super) unsafe fn leave(&self) {
+        // SAFETY: the caller has the registers.
+        unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) }
+    }
+}
+
+/// What two tiles of positions and a panel's weights are multiplied over.
+pub(super) struct Tensors<'a> {
+    /// The first position of each tile.
+    pub(super) inputs: [*const u8; 2],
+    /// Bytes from one position to the next.
+    pub(super) step: usize,
+    /// `[run][word][32 outputs]`, or `[run][piece][word][32 outputs]`.
+    pub(super) weights: *const u8,
+    /// Bytes of a run's weights, or of a piece of them.
+    pub(super) piece_bytes: usize,
+    /// Offsets in bytes from the positions.
+    pub(super) runs: &'a [u32],
+    /// Behind the last run: the first inputs that are multiplied next.
+    pub(super) next: *const u8,
+    /// Memory to bring to the second-level cache meanwhile, `fetch_lines` lines a run. It may end past its buffer.
+    pub(super) fetch: *const u8,
+    pub(super) fetch_lines: usize,
+}
+
+/// Adds products of `values` to the sums of a pair; the `first` are added to zero.
+///
+/// # Safety
+/// The registers must be granted for these values, and have shapes for these positions and words. Inputs and weights must be
+/// readable; [`PAIR_BYTES`] of sums must be writable, and written but for the first.
+#[inline(always)]
+pub(super) unsafe fn multiply(values: Values, tensors: &Tensors, sums: *mut f32, first: bool) {
+    let runs = tensors.runs.as_ptr_range();
+    // Bytes of all outputs of a panel: of a word of weights, and of a position's sums.
+    const PITCH: usize = PANEL * 4;
+    // SAFETY: the caller vouches for registers, inputs and weights; a prefetch never faults. Rows of sums are as many as
+    // positions, and lie within two tiles of 16.
+    unsafe {
+        if first {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                options(nomem, nostack, preserves_flags),
+            );
+        } else {
+            asm!(
+                "tileloadd tmm0, [{sums} + 1*{pitch}]",
+                "tileloadd tmm1, [{sums} + 1*{pitch} + 64]",
+                "tileloadd tmm2, [{sums} + 1*{pitch} + 2048]",
+                "tileloadd tmm3, [{sums} + 1*{pitch} + 2112]",
+                sums = in(reg) sums,
+                pitch = in(reg) PITCH,
+                options(readonly, nostack, preserves_flags),
+            );
+        }
+        // `$run` has {at} at a run of the first tile's inputs, and moves {weights} to the next run's.
+        macro_rules! products {
+            ($($run:expr),* ; $($operands:tt)*) => {
+                asm!(
+                    "2:",
+                    "mov {at:e}, dword ptr [{run}]",
+                    "add {run}, 4",
+                    "add {at}, {input}",
+                    $($run,)*
+                    "mov {at}, {lines}",
+                    "test {at}, {at}",
+                    "jz 4f",
+                    "3:",
+                    "prefetcht1 [{fetch}]",
+                    "add {fetch}, 64",
+                    "dec {at}",
+                    "jnz 3b",
+                    "4:",
+                    "cmp {run}, {end}",
+                    "jne 2b",
+                    at = out(reg) _,
+                    run = inout(reg) runs.start => _,
+                    end = in(reg) runs.end,
+                    input = in(reg) tensors.inputs[0],
+                    tile = in(reg) tensors.inputs[1] as isize - tensors.inputs[0] as isize,
+                    step = in(reg) tensors.step,
+                    weights = inout(reg) tensors.weights => _,
+                    piece_bytes = in(reg) tensors.piece_bytes,
+                    pitch = in(reg) PITCH,
+                    fetch = inout(reg) tensors.fetch => _,
+                    lines = in(reg) tensors.fetch_lines,
+                    $($operands)*
+                    options(readonly, nostack),
+                )
             };
-            for i in first..end {
-                // SAFETY: each pair has its sums' place for itself, for which the caller vouches as for all else.
-                unsafe {
-                    let sums = work.sums.add((i - first) * PAIR_BYTES / size_of::<f32>());
-                    let next = match i + 1 < end {
-                        true => inputs(i + 1)[0].wrapping_add(runs[0] as usize),
-                        false => inputs(first)[0].wrapping_add(product.runs[next_run] as usize),
-                    };
-                    let skip = (i - first) * runs.len() * lines * LINE_BYTES;
-                    let tensors = Tensors {
-                        inputs: inputs(i),
-                        step: self.step,
-                        weights,
-                        piece_bytes: self.piece_bytes,
-                        runs,
-                        next,
-                        fetch: follows.unwrap_or(behind).wrapping_add(skip),
-                        fetch_lines: if follows.is_some() { lines } else { 0 },
-                    };
-                    multiply(self.values, &tensors, sums, from == 0);
-                    if until == product.runs.len() {
-                        let (image, pair) = at(i);
-                        self.isa.enter(Finish {
-                            tiles: self,
-                            image,
-                            pair,
-                            panel,
-                            product,
-                            sums,
-                        });
-                    }
-                }
-            }
-            weights = behind;
         }
+        macro_rules! whole {
+            ($dot:literal) => {
+                products!(
+                    "tileloadd tmm6, [{weights} + 1*{pitch}]",
+                    "tileloadd tmm4, [{at} + 1*{step}]",
+                    concat!($dot, " tmm0, tmm4, tmm6"),
+                    "tileloadd tmm7, [{weights} + 1*{pitch} + 64]",
+                    concat!($dot, " tmm1, tmm4, tmm7"),
+                    "add {at}, {tile}",
+                    "tileloadd tmm5, [{at} + 1*{step}]",
+                    concat!($dot, " tmm2, tmm5, tmm6"),
+                    concat!($dot, " tmm3, tmm5, tmm7"),
+                    "add {weights}, {piece_bytes}";
+                )
+            };
+        }
+        // What 4 and 5 hold times what 6 and 7 hold of a piece of the weights, each of the four products followed by `$then`.
+        macro_rules! four {
+            ($then:expr) => {
+                concat!(
+                    "tdpbf16ps tmm0, tmm4, tmm6\n",
+                    $then,
+                    "tdpbf16ps tmm1, tmm4, tmm7\n",
+                    $then,
+                    "tdpbf16ps tmm2, tmm5, tmm6\n",
+                    $then,
+                    "tdpbf16ps tmm3, tmm5, tmm7\n",
+                    $then
+                )
+            };
+        }
+        // The next piece of them.
+        macro_rules! piece {
+            () => {
+                concat!(
+                    "tileloadd tmm6, [{weights} + 1*{pitch}]\n",
+                    "tileloadd tmm7, [{weights} + 1*{pitch} + 64]\n",
+                    "add {weights}, {piece_bytes}"
+                )
+            };
+        }
+        macro_rules! near {
+            () => {
+                "prefetcht0 [{at}]\nprefetcht0 [{at} + 64]\nadd {at}, {step}\n"
+            };
+        }
+        macro_rules! nearer {
+            () => {
+                concat!(near!(), near!(), near!(), near!())
+            };
+        }
+        match values {
+            Values::Bf16 => whole!("tdpbf16ps"),
+            Values::Int8 => whole!("tdpbusd"),
+            Values::Levels => products!(
+                "tileloadd tmm4, [{at} + 1*{step}]",
+                "add {at}, {tile}",
+                "tileloadd tmm5, [{at} + 1*{step}]",
+                piece!(),
+                four!(""),
+                piece!(),
+                four!(""),
+                piece!(),
+                four!("");
+            ),
+            Values::Split => products!(
+                // The inputs' second pieces times the weights' first ones.
+                "add {at}, 64",
+                "tileloadd tmm4, [{at} + 1*{step}]",
+                "add {at}, {tile}",
+                "tileloadd tmm5, [{at} + 1*{step}]",
+                piece!(),
+                four!(""),
+                // The inputs' first pieces times all of the weights', while the next run's, 32 lines of each piece, come nearer.
+                "sub {at}, 64",
+                "tileloadd tmm5, [{at} + 1*{step}]",
+                "sub {at}, {tile}",
+                "tileloadd tmm4, [{at} + 1*{step}]",
+                "mov {at}, {next}",
+                "cmp {run}, {end}",
+                "je 5f",
+                "mov {at:e}, dword ptr [{run}]",
+                "add {at}, {input}",
+                "5:",
+                four!(""),
+                piece!(),
+                four!(nearer!()),
+                piece!(),
+                four!(nearer!());
+                next = in(reg) tensors.next,
+            ),
+        }
+        asm!(
+            "tilestored [{sums} + 1*{pitch}], tmm0",
+            "tilestored [{sums} + 1*{pitch} + 64], tmm1",
+            "tilestored [{sums} + 1*{pitch} + 2048], tmm2",
+            "tilestored [{sums} + 1*{pitch} + 2112], tmm3",
+            sums = in(reg) sums,
+            pitch = in(reg) PITCH,
+            options(nostack, preserves_flags),
+        );
     }
 }
 
-/// Some pairs' part in a convolution: with one panel's weights, over one chunk of K.
-struct Work<'a> {
-    product: &'a Product<'a>,
-    /// From the first to behind the last, of all images.
-    pairs: [usize; 2],
-    panel: usize,
-    /// As well.
-    runs: [usize; 2],
-    /// The first run's.
-    weights: *const u8,
-    /// The weights that are multiplied next, unless they were just now.
-    follows: Option<*const u8>,
-    /// [`PAIR_BYTES`] for each pair.
-    sums: *mut f32,
-}
-
-/// The ends of a convolution: bias, residual, activation.
-struct Finish<'a> {
-    tiles: &'a Tiles,
-    image: usize,
-    pair: &'a [Corner; 2],
-    panel: usize,
-    product: &'a Product<'a>,
-    sums: *const f32,
-}
-
-impl Task for Finish<'_> {
-    #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
-        let (tiles, to) = (self.tiles, self.tiles.to);
-        let image = self.image * self.product.output_bytes;
-        for (tile, corner) in self.pair.iter().enumerate() {
-            let sums = self.sums.wrapping_add(tile * SUMS);
-            let (mut row, mut y, mut x) = (0, corner.y as usize, corner.x as usize);
-            while row < tiles.rows {
-                let next = tiles.rows.min(row + tiles.pitch - x);
-                let inside = next.min(row + to.width.saturating_sub(x));
-                let first = row.max(corner.written as usize);
-                if first < inside {
-                    // SAFETY: these pixels lie in the output, for which the caller of `Tiles::run` vouches; `multiply` has
-                    // written all sums of the tile's rows.
-                    unsafe {
-                        let output = self.product.output.add(image + to.at(y, x + first - row));
-                        self.pixels::<L>(sums.add(first * PANEL), inside - first, output);
-                    }
-                }
-                (row, y, x) = (next, y + 1, 0);
-            }
-        }
-    }
-}
-
-impl Finish<'_> {
-    /// Neighbouring pixels of one row.
-    #[inline(always)]
-    unsafe fn pixels<L: Lanes>(&self, sums: *const f32, count: usize, output: *mut u8) {
-        let to = self.tiles.to;
-        for channel in (0..PANEL).step_by(2 * L::WIDTH) {
-            // SAFETY: bias, factors and sums are a panel's; the output has all blocks of each of the pixels.
-            unsafe {
-                let [floor, ceiling] = self.product.bounds.map(|v| L::splat(v));
-                let bias = self.product.bias.as_ptr().add(self.panel * PANEL + channel);
-                let bias = [L::load(bias), L::load(bias.add(L::WIDTH))];
-                let places = [0, L::WIDTH].map(|j| {
-                    let (block, byte) = place(self.panel * PANEL + channel + j, L::VALUE_BYTES);
-                    output.add(block * to.block_pitch() + byte)
-                });
-                let factors = &self.product.factors;
-                let residual = L::splat(factors.residual);
-                let factors = factors.sums.as_ptr().add(self.panel * PANEL + channel);
-                let factors = [L::load(factors), L::load(factors.add(L::WIDTH))];
-                for i in 0..count {
-                    let places = places.map(|at| at.add(i * L::PIXEL_BYTES));
-                    let sums = sums.add(i * PANEL + channel);
-                    let mut sum = [0, 1].map(|j| L::load(sums.add(j * L::WIDTH)));
-                    if L::INTEGERS {
-                        sum = [0, 1].map(|j| sum[j].total().mul(factors[j]));
-                    }
-                    sum = [0, 1].map(|j| sum[j].add(bias[j]));
-                    if self.product.accumulate {
-                        let mut held = places.map(|at| L::read(at));
-                        if L::INTEGERS {
-                            held = held.map(|held| held.mul(residual));
-                        }
-                        sum = [0, 1].map(|j| sum[j].add(held[j]));
-                    }
-                    L::write_pair(sum, [floor, ceiling], places);
-                }
-            }
-        }
-    }
-}
+// Offsets in the assembly: the second tile's sums, and the second half of a panel's outputs.
+const _: () = assert!(SUMS * 4 == 2048 && PANEL * 2 == 64);

@@ -1,6 +1,6 @@
 //! From maps of f32 to maps as later layers store them, where a network begins in f32.
 
-use super::conv::Grid;
+use super::grid::Grid;
 use super::isa::Isa;
 use super::lanes::{LINE_BYTES, Lanes, Task, place};
 

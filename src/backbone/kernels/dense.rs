@@ -1,7 +1,9 @@
 //! Fully connected layers behind a network. A vector is a grid of one pixel, so a layer is a 1x1 convolution of it.
 
-use super::conv::{Activation, Direct, Epilogue, Folded, Grid};
+use super::conv::Direct;
+use super::grid::Grid;
 use super::isa::{Family, Isa};
+use super::layer::{Folded, RELU};
 use super::memory::Block;
 use crate::backbone::{BackboneError, Precision};
 
@@ -38,10 +40,6 @@ impl Dense {
     ) -> Result<Self, BackboneError> {
         let isa = Isa::new(family, Precision::F32)?.of_f32();
         let vector = |length| Grid::new(isa, [length, 1, 1], 0);
-        let epilogue = Epilogue {
-            accumulate: false,
-            activation: Activation::Relu,
-        };
         let (mut cin, mut grids) = (inputs, vec![vector(inputs)]);
         let mut packed = Vec::new();
         for DenseLayer { kernel, bias } in layers {
@@ -56,7 +54,7 @@ impl Dense {
                 k: 1,
             };
             let (from, to) = (vector(cin), vector(cout));
-            packed.push(Direct::blocked(isa, &folded, 1, epilogue, from, to));
+            packed.push(Direct::blocked(isa, &folded, 1, RELU, from, to));
             grids.push(to);
             cin = cout;
         }

@@ -1,9 +1,10 @@
 //! Depthwise 3x3 convolution: every channel by itself, so there is no sum over channels and nothing to tile. Nine multiply-adds
 //! an output, taps in row-major order after the bias; weights stay in registers along a row.
 
-use super::conv::{Epilogue, Folded, Grid};
+use super::grid::Grid;
 use super::isa::Isa;
 use super::lanes::{Lanes, Task, place};
+use super::layer::{Epilogue, Folded};
 
 const TAPS: usize = 9;
 
@@ -49,7 +50,7 @@ impl Depthwise {
             stride,
             weights,
             bias,
-            bounds: epilogue.bounds(isa),
+            bounds: isa.bounds(epilogue.activation),
             from,
             to,
         }

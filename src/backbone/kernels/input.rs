@@ -1,8 +1,8 @@
 //! Pixels as the first convolution reads them: numbers of the preprocessing, channels interleaved, padded with zeros. Or, for
 //! integers and for tiles in f32, the levels themselves.
 
-use super::conv::Folded;
 use super::isa::Isa;
+use super::layer::Folded;
 use super::memory::Block;
 use crate::backbone::Preprocessing;
 

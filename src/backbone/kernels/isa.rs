@@ -2,10 +2,11 @@
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use super::amx;
-use super::conv::to_bf16;
+use super::bf16::to_bf16;
 use super::lanes::{LINE_BYTES, Lanes, Portable, Task};
+use super::layer::Activation;
 use super::micro::{BLOCK_WORDS, Kernels, PANEL};
-use super::winograd;
+use super::quantise::BYTES;
 #[cfg(target_arch = "x86_64")]
 use super::x86::{Avx2, Avx2Int8, Avx512, Avx512Bf16, Avx512Int8, Avx512Split};
 use crate::backbone::{Architecture, BackboneError, Precision};
@@ -281,13 +282,12 @@ impl Isa {
         }
     }
 
-    /// The m of Winograd's F(m x m, 3x3) for an output of this many rows; none where a convolution is computed directly.
-    pub(super) fn winograd(self, height: usize) -> Option<usize> {
-        let m = winograd::tile_side(height).filter(|_| !self.tiles())?;
-        match self.integers() {
-            // Transforms need more than eight bits.
-            true => (self.value_bytes() > 1).then_some(2),
-            false => Some(m),
+    /// What outputs behind an activation are clipped to.
+    pub(super) fn bounds(self, activation: Activation) -> [f32; 2] {
+        if self.integers() {
+            BYTES
+        } else {
+            activation.bounds()
         }
     }
 

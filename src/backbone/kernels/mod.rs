@@ -4,10 +4,11 @@
 //! - `lanes`: a register of channels, the one thing that differs between instruction sets; `x86` implements it; `isa` picks.
 //! - `micro`: 14 pixels x 32 outputs, held in registers for the whole of K. All that sums over channels goes through it, or
 //!   through `amx` where the CPU has tiles.
-//! - `conv`, `winograd` with `transform`: how a convolution becomes tiles of it. `depthwise`, `pool`, `stem`: the rest of a network;
-//!   `convert` where it begins in f32.
+//! - `layer`: what a convolution is; `grid`: how maps lie in memory; `product`: a convolution at work.
+//! - `conv`: its weights packed, its outputs in `segments` for `micro` or in `tiles` for `amx`; `polyphase`: those of stride 2 on tiles.
+//!   `winograd` with `transform`: 3x3s of stride 1. `depthwise`, `pool`, `stem`: the rest of a network; `convert` where it begins in f32.
 //! - `source`: weights in, BatchNorm folded; `quantise`: these as bytes, for int8. `input`: pixels in. `plan`: layers and the buffers between them; `networks`: which
-//!   layers. `network`: the plan carried out. `dense` and `signs`: what heads compute. `peak`: the micro-kernel by itself, to measure.
+//!   layers. `step` and `network`: the plan carried out. `dense` and `signs`: what heads compute. `peak`: the micro-kernel by itself, to measure.
 //!
 //! What holds: no thread, no lock, no allocation while images run; sums are formed in one order that depends on the shape of
 //! a layer only, so an image's bits depend on nothing but its pixels, the weights, the precision and the family: not on the
@@ -18,13 +19,16 @@
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod amx;
+mod bf16;
 mod conv;
 mod convert;
 mod dense;
 mod depthwise;
+mod grid;
 mod input;
 mod isa;
 mod lanes;
+mod layer;
 mod memory;
 mod micro;
 mod network;
@@ -33,10 +37,15 @@ mod peak;
 mod plan;
 mod polyphase;
 mod pool;
+mod product;
 mod quantise;
+mod segments;
 mod signs;
 mod source;
 mod stem;
+mod step;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod tiles;
 mod transform;
 mod winograd;
 #[cfg(target_arch = "x86_64")]

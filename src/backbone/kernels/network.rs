@@ -3,77 +3,25 @@
 //! The first steps take image by image, whose maps then stay in the nearest caches. The last ones often have small maps and most of
 //! the weights: those take all images side by side, so that the weights come from memory once for all of them.
 
-use super::conv::{Direct, Grid};
-use super::convert::Convert;
-use super::depthwise::Depthwise;
+use super::grid::{Grid, TOGETHER};
 use super::input::Input;
 use super::isa::Isa;
 use super::memory::Block;
 use super::networks::{first_isa, first_kernel, image_isa};
 use super::peak::peak;
 use super::plan::Plan;
-use super::polyphase::Strided;
-use super::pool::{Max2, Pool};
+use super::pool::Pool;
 use super::quantise::Ranges;
 use super::source::Source;
-use super::stem::Stem;
-use super::winograd::Winograd;
+use super::step::Step;
 use crate::backbone::architecture::Architecture;
 use crate::backbone::{BackboneError, Options, Pooling};
 use std::ops::Range;
 
-/// How many images are computed side by side where any are.
-pub(super) const TOGETHER: usize = 4;
 /// From the layer on whose maps, and those of all behind it, have no more pixels than this, images go side by side.
 const FEW_PIXELS: usize = 64;
 /// The same where numbers are split, and weights are half as large again.
 const FEW_PIXELS_OF_SPLIT: usize = 256;
-
-pub(super) enum Operator {
-    Stem(Stem),
-    Direct(Direct),
-    Strided(Strided),
-    Winograd(Winograd),
-    Depthwise(Depthwise),
-    Max2(Max2),
-    Convert(Convert),
-}
-
-impl Operator {
-    /// Working memory that it needs for so many images side by side.
-    fn scratch_bytes(&self, images: usize) -> usize {
-        match self {
-            Self::Stem(stem) => stem.scratch_bytes(),
-            Self::Strided(strided) => strided.scratch_bytes(images),
-            Self::Winograd(winograd) => winograd.scratch_bytes(),
-            Self::Direct(direct) => direct.scratch_bytes(images),
-            Self::Depthwise(_) | Self::Max2(_) | Self::Convert(_) => 0,
-        }
-    }
-
-    /// Whether images side by side share what it reads from memory.
-    fn shares(&self) -> bool {
-        matches!(self, Self::Direct(_) | Self::Strided(_) | Self::Winograd(_))
-    }
-}
-
-pub(super) struct Step {
-    /// Where it has weights their name, and the algorithm.
-    pub(super) name: String,
-    pub(super) flops: f64,
-    pub(super) operator: Operator,
-    /// Indices of buffers, never equal.
-    pub(super) input: usize,
-    pub(super) output: usize,
-}
-
-impl Step {
-    /// The name of its weights, if it has any.
-    fn layer(&self) -> Option<&str> {
-        let (layer, _algorithm) = self.name.split_once(' ')?;
-        Some(layer)
-    }
-}
 
 /// Folded and packed weights with the order of their use. Immutable; workers share it.
 pub(in crate::backbone) struct Network {
@@ -280,30 +228,14 @@ impl Network {
         let [input, output] = buffers
             .get_disjoint_mut([step.input, step.output])
             .expect("a step's buffers differ, as planned");
-        // The input's has one image.
-        let from = |image| (step.input.checked_sub(1)).map_or(0, |i| self.buffers[i].at(image));
-        let to = |image| self.buffers[step.output - 1].at(image);
-        let mut each = |run: &mut dyn FnMut(&[u8], &mut [u8])| {
-            (images.clone()).for_each(|image| run(&input[from(image)..], &mut output[to(image)..]));
-        };
-        let (at, to, count) = (from(images.start), to(images.start), images.len());
-        match &step.operator {
-            Operator::Stem(stem) => each(&mut |input, output| stem.run(input, output, scratch)),
-            Operator::Depthwise(depthwise) => {
-                each(&mut |input, output| depthwise.run(input, output))
-            }
-            Operator::Max2(maximum) => each(&mut |input, output| maximum.run(input, output)),
-            Operator::Convert(convert) => {
-                each(&mut |input, output| convert.run(self.isa, input, output))
-            }
-            Operator::Direct(direct) => direct.run(count, &input[at..], &mut output[to..], scratch),
-            Operator::Strided(strided) => {
-                strided.run(count, &input[at..], &mut output[to..], scratch)
-            }
-            Operator::Winograd(winograd) => {
-                winograd.run(count, &input[at..], &mut output[to..], scratch)
-            }
-        }
+        // The input's buffer has one image.
+        let from = step.input.checked_sub(1).map(|i| self.buffers[i]);
+        let to = self.buffers[step.output - 1];
+        let first = from.map_or(0, |buffer| buffer.at(images.start));
+        let input = (&input[first..], from.map_or(0, |buffer| buffer.image_bytes));
+        let output = (&mut output[to.at(images.start)..], to.image_bytes);
+        let images = images.len();
+        step.operator.run(self.isa, images, input, output, scratch);
     }
 }
 

@@ -1,7 +1,9 @@
 //! What the micro-kernel reaches on data in the first-level cache: the ceiling that layers are compared with.
 
-use super::conv::{Activation, Direct, Epilogue, Folded, Grid};
+use super::conv::Direct;
+use super::grid::Grid;
 use super::isa::Isa;
+use super::layer::{Folded, RELU};
 use super::memory::Block;
 use super::micro::PANEL;
 use std::time::Instant;
@@ -24,11 +26,7 @@ pub(super) fn peak(isa: Isa) -> f64 {
         cout: PANEL,
         k,
     };
-    let epilogue = Epilogue {
-        accumulate: false,
-        activation: Activation::Relu,
-    };
-    let tile = Direct::blocked(isa, &folded, 1, epilogue, from, to);
+    let tile = Direct::blocked(isa, &folded, 1, RELU, from, to);
     let (input, mut output) = (Block::zeroed(from.bytes()), Block::zeroed(to.bytes()));
     let mut scratch = Block::zeroed(tile.scratch_bytes(1));
     let mut best = f64::INFINITY;

@@ -6,17 +6,19 @@
 //! cores, each with one layer at hand.
 //! The networks themselves are in `networks`, each as its paper has it.
 
-use super::conv::{Activation, Direct, Epilogue, Folded, Grid};
+use super::conv::Direct;
 use super::convert::Convert;
 use super::depthwise::Depthwise;
+use super::grid::Grid;
 use super::input::Input;
 use super::isa::Isa;
-use super::network::{Operator, Step};
+use super::layer::{Activation, Epilogue, Folded};
 use super::polyphase::Strided;
 use super::pool::Max2;
 use super::quantise::{Factors, Levels, Ranges, quantise};
 use super::source::Source;
 use super::stem::Stem;
+use super::step::{Operator, Step};
 use super::winograd::{self, Winograd};
 use crate::backbone::BackboneError;
 use std::collections::BTreeMap;
@@ -25,25 +27,6 @@ use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, available_parallelism};
-
-pub(super) const RELU: Epilogue = ending(Activation::Relu);
-pub(super) const RELU6: Epilogue = ending(Activation::Relu6);
-pub(super) const LINEAR: Epilogue = ending(Activation::None);
-
-const fn ending(activation: Activation) -> Epilogue {
-    Epilogue {
-        accumulate: false,
-        activation,
-    }
-}
-
-/// The same, with what the output holds added before.
-pub(super) const fn residual(epilogue: Epilogue) -> Epilogue {
-    Epilogue {
-        accumulate: true,
-        ..epilogue
-    }
-}
 
 /// What a buffer is for: several of one shape may be in use at a time.
 #[derive(Clone, Copy, PartialEq)]
@@ -134,7 +117,7 @@ impl<'a> Plan<'a> {
         role: Role,
     ) -> Maps {
         let border = if bordered {
-            winograd::border(self.isa.winograd(side), side)
+            winograd::border(winograd::chosen(self.isa, side), side)
         } else {
             0
         };
@@ -266,9 +249,7 @@ impl<'a> Plan<'a> {
         let (scale, epilogue) = (self.scale(layer, way)?, layer.epilogue);
         let (isa, [source, target]) = (self.isa, [from, to].map(|maps| self.grid(maps)));
         let stride = from.side.div_ceil(to.side);
-        let m = isa
-            .winograd(to.side)
-            .filter(|_| layer.k == 3 && stride == 1);
+        let m = winograd::chosen(isa, to.side).filter(|_| layer.k == 3 && stride == 1);
         let algorithm = match m {
             Some(m) => format!("winograd {m}"),
             None => format!("{0}x{0}/{stride}", layer.k),

@@ -3,9 +3,12 @@
 //!
 //! Every sum is of the same values in the same order as without.
 
-use super::conv::{Direct, Epilogue, Folded, Grid, Reading};
+use super::conv::Direct;
+use super::grid::Grid;
 use super::isa::{Access, Isa};
 use super::lanes::LINE_BYTES;
+use super::layer::{Epilogue, Folded};
+use super::product::Reading;
 use super::quantise::Factors;
 
 const STRIDE: usize = 2;

@@ -1,7 +1,7 @@
 //! Pooling: the 3x3 maximum after a ResNet's stem, the 2x2 of VGG, and what ends a network: the mean of all pixels (summed in
 //! row-major order in f32), their maximum, or all of them.
 
-use super::conv::Grid;
+use super::grid::Grid;
 use super::isa::Isa;
 use super::lanes::{LINE_BYTES, Lanes, Task, place};
 use crate::backbone::Pooling;

@@ -7,7 +7,7 @@
 //! residual a product and a sum more, in this order, each rounded to f32; then rounded to nearest even and kept within 0 and 255.
 //! No step of it is left to the machine.
 
-use super::conv::{Activation, Folded};
+use super::layer::{Activation, Folded};
 use std::collections::BTreeMap;
 
 /// The largest magnitude that each layer's output is given room for, by the name of its weights.

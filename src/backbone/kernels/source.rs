@@ -1,6 +1,6 @@
 //! Where weights come from: safetensors with torchvision's names, or seeded random numbers; the BatchNorm folded in.
 
-use super::conv::Folded;
+use super::layer::Folded;
 use crate::backbone::BackboneError;
 use safetensors::{Dtype, SafeTensors};
 

@@ -1,9 +1,11 @@
 //! The head of a ResNet in one pass: 7x7 stride 2 convolution with ReLU, whose rows live in a ring of three; and 3x3 stride 2
 //! maximum of these rows while they are in cache.
 
-use super::conv::{Activation, Direct, Epilogue, Folded, Grid};
+use super::conv::Direct;
+use super::grid::Grid;
 use super::input::Input;
 use super::isa::Isa;
+use super::layer::{Folded, RELU};
 use super::pool::MaxRow;
 use super::quantise::Factors;
 
@@ -33,14 +35,10 @@ impl Stem {
             border: 0,
             ..pooled
         };
-        let epilogue = Epilogue {
-            accumulate: false,
-            activation: Activation::Relu,
-        };
         Self {
             isa,
             row_bytes: input.row_bytes(),
-            row: Direct::interleaved(isa, folded, [2, input.row_bytes()], epilogue, row_grid),
+            row: Direct::interleaved(isa, folded, [2, input.row_bytes()], RELU, row_grid),
             row_grid,
             pooled,
         }

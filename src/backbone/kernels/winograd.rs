@@ -4,12 +4,13 @@
 //! For one group of tiles: `V[frequency][channel block][tile]`, then for each panel of 32 outputs
 //! `M[frequency][block][tile]` in f32, which is turned into output pixels at once.
 
-use super::conv::{Epilogue, Folded, Grid, put_value};
+use super::conv::put_value;
+use super::grid::{Grid, TOGETHER};
 use super::isa::{Access, Isa};
 use super::lanes::{Lanes, Task, place};
+use super::layer::{Epilogue, Folded};
 use super::memory::Block;
 use super::micro::{BLOCK_WORDS, Kernels, Layout, PANEL, SEGMENT, Tile};
-use super::network::TOGETHER;
 use super::quantise::Factors;
 use super::transform::{Ending, input_tile, output_tile, weight_transform};
 
@@ -31,6 +32,16 @@ pub(super) fn tile_side(height: usize) -> Option<usize> {
         0..=3 => None,
         4..=20 => Some(2),
         _ => Some(4),
+    }
+}
+
+/// The m of F(m x m, 3x3) for an output of this many rows; none where a convolution is computed directly.
+pub(super) fn chosen(isa: Isa, height: usize) -> Option<usize> {
+    let m = tile_side(height).filter(|_| !isa.tiles())?;
+    match isa.integers() {
+        // Transforms need more than eight bits.
+        true => (isa.value_bytes() > 1).then_some(2),
+        false => Some(m),
     }
 }
 
@@ -121,7 +132,7 @@ impl Winograd {
             bias: folded.bias.clone(),
             factors: Factors::none(folded.cout),
             accumulate: epilogue.accumulate,
-            bounds: epilogue.bounds(isa),
+            bounds: isa.bounds(epilogue.activation),
             from,
             to,
             across,

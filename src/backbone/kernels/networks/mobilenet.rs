@@ -1,8 +1,8 @@
 //! MobileNetV2 1.0 (Sandler et al. 2018, table 2): inverted residuals, which widen, filter each channel by itself, and narrow
 //! again without an activation.
 
-use super::super::conv::Epilogue;
-use super::super::plan::{LINEAR, Layer, Maps, Plan, RELU6, Role, residual};
+use super::super::layer::{Epilogue, LINEAR, RELU6};
+use super::super::plan::{Layer, Maps, Plan, Role};
 use crate::backbone::BackboneError;
 
 /// Expansion, output channels, repetitions and the stride of the first.
@@ -77,7 +77,7 @@ fn inverted_residual(plan: &mut Plan, shape: &Inverted, from: Maps) -> Result<Ma
     let keeps = shape.stride == 1 && from.channels == shape.channels;
     let (to, epilogue) = if keeps {
         // The sum is formed where the shortcut lies.
-        (from, residual(LINEAR))
+        (from, LINEAR.residual())
     } else {
         let to = plan.maps(shape.channels, side, false, Role::Wide);
         (to, LINEAR)

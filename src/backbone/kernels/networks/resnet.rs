@@ -1,8 +1,8 @@
 //! The ResNets (He et al. 2015). The residual is added in place, so a stage has one wide buffer: the shortcut (or the block
 //! before) wrote it, the last convolution of the block accumulates into it.
 
-use super::super::conv::Epilogue;
-use super::super::plan::{LINEAR, Layer, Maps, Plan, RELU, Role, residual};
+use super::super::layer::{Epilogue, LINEAR, RELU};
+use super::super::plan::{Layer, Maps, Plan, Role};
 use crate::backbone::BackboneError;
 use crate::backbone::architecture::{ResNet, Strides};
 
@@ -98,7 +98,7 @@ fn bottleneck(
     plan.convolution(&block.layer(1, 1, RELU), [from, narrow])?;
     block.shortcut(plan, [from, wide])?;
     plan.convolution(&block.layer(2, 3, RELU), [narrow, middle])?;
-    plan.convolution(&block.layer(3, 1, residual(RELU)), [middle, wide])?;
+    plan.convolution(&block.layer(3, 1, RELU.residual()), [middle, wide])?;
     Ok(wide)
 }
 
@@ -109,6 +109,6 @@ fn basic(plan: &mut Plan, block: &Block, from: Maps) -> Result<Maps, BackboneErr
     let wide = plan.maps(block.width, inner, true, Role::Wide);
     block.shortcut(plan, [from, wide])?;
     plan.convolution(&block.layer(1, 3, RELU), [from, middle])?;
-    plan.convolution(&block.layer(2, 3, residual(RELU)), [middle, wide])?;
+    plan.convolution(&block.layer(2, 3, RELU.residual()), [middle, wide])?;
     Ok(wide)
 }

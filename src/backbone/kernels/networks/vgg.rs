@@ -1,6 +1,7 @@
 //! VGG-16 (Simonyan & Zisserman 2014, configuration D): 3x3 convolutions with biases, a 2x2 maximum behind each block.
 
-use super::super::plan::{Layer, Maps, Plan, RELU, Role};
+use super::super::layer::RELU;
+use super::super::plan::{Layer, Maps, Plan, Role};
 use crate::backbone::BackboneError;
 
 /// Channels and convolutions of each block.

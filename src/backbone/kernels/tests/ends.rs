@@ -1,7 +1,7 @@
 //! The first convolutions, on pixels, and what pools the last maps.
 
 use super::super::input::Input;
-use super::super::plan::{RELU, RELU6};
+use super::super::layer::{RELU, RELU6};
 use super::super::pool::{Max2, Pool};
 use super::super::stem::Stem;
 use super::*;

@@ -5,6 +5,7 @@ use super::super::network::Network;
 use super::super::quantise::{Factors, Levels, Ranges, quantise};
 use super::super::source::Source;
 use super::super::stem::Stem;
+use super::super::winograd::{self, Winograd};
 use super::ends::pixels;
 use super::*;
 use crate::backbone::{Architecture, Options, Pooling, Preprocessing, Strides};
@@ -88,7 +89,7 @@ fn check_bytes_of(
     let winograd = (case.k, case.stride, panels) == (3, 1, [true; 2]);
     for (family, isa) in families() {
         // Directly, and by Winograd's algorithm where there is one, whose tiles of 2 x 2 reach a pixel further.
-        let m = isa.winograd(4).filter(|_| winograd);
+        let m = winograd::chosen(isa, 4).filter(|_| winograd);
         for m in std::iter::once(None).chain(m.map(Some)) {
             let border = case.k / 2 + case.spare_border + m.map_or(0, |m| m - 1);
             let from = Grid::new(isa, input.shape, border);
