@@ -12,7 +12,7 @@ use super::depthwise::Depthwise;
 use super::grid::Grid;
 use super::input::Input;
 use super::isa::Isa;
-use super::layer::{Activation, Epilogue, Folded};
+use super::layer::{Epilogue, Folded};
 use super::polyphase::Strided;
 use super::pool::Max2;
 use super::quantise::{Factors, Levels, Ranges, quantise};

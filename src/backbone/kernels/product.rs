@@ -34,6 +34,6 @@ pub(super) struct Product<'a> {
     pub(super) accumulate: bool,
     /// What outputs are clipped to.
     pub(super) bounds: [f32; 2],
-    /// For sums.
+    /// For sums that wait: of [`Direct::scratch_bytes`](super::conv::Direct::scratch_bytes).
     pub(super) scratch: *mut u8,
 }
