@@ -1,6 +1,6 @@
 //! Why a message or a record is not an object event.
 
-use super::parse::{KEY_BYTES_MAX, MESSAGE_BYTES_MAX, NESTING_MAX, RECORDS_MAX};
+use super::limits::{KEY_BYTES_MAX, MESSAGE_BYTES_MAX, NESTING_MAX, RECORDS_MAX};
 
 /// Why a message, or one record of it, is rejected. Texts from the message are cut to a readable length.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

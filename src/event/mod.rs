@@ -15,6 +15,7 @@
 
 mod error;
 mod key;
+mod limits;
 mod parse;
 mod render;
 mod version;
@@ -23,7 +24,8 @@ mod version;
 mod tests;
 
 pub use error::EventError;
-pub use parse::{KEY_BYTES_MAX, MESSAGE_BYTES_MAX, Message, NESTING_MAX, RECORDS_MAX, parse};
+pub use limits::{KEY_BYTES_MAX, MESSAGE_BYTES_MAX, NESTING_MAX, RECORDS_MAX};
+pub use parse::{Message, parse};
 pub use render::{TIME_MS_RANGE, render};
 pub use version::{ParseVersionError, Version};
 

@@ -44,7 +44,7 @@ pub use calibration::{calibrate, calibrate_on, calibration};
 pub use clusterer::Clusterer;
 pub use label::Labeller;
 pub use model::Extraction;
-pub use open::{Options, PATIENCE_MS, Rules, open, open_tables, s3_config};
+pub use open::{Options, PATIENCE_MS, Rules, open, open_tables};
 pub use origin::{
     Beginning, Origin, read_classifier, read_clustering, read_moments, read_projection,
 };
@@ -55,6 +55,7 @@ pub use run::{cluster, reproject, run, verify};
 pub use selection::{Sample, Selection};
 pub use stop::Stop;
 pub use tables::{Found, Summary, Sweep, Tables};
+pub use uploads::s3_config;
 pub use verification::{Check, Difference, Digests, Opened, Tally, Verdict, Verification};
 pub use view::View;
 

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     Contradiction, Extraction, Failure, Job, Labeller, Selection, Stop, Tables, budget_units,
-    uploads,
+    uploads::{self, s3_config},
 };
 use crate::backbone::weights;
 use crate::classifier;
@@ -191,21 +191,6 @@ fn form(columns: &config::Columns) -> Result<Form> {
         .into_iter()
         .filter_map(|(own, name)| Some((own.to_owned(), name?.clone())));
     Form::new::<Row>(named).context("[columns]")
-}
-
-/// The store of a configuration.
-pub fn s3_config(config: &Config, credentials: Option<&Credentials>) -> S3Config {
-    let s3 = &config.s3;
-    let endpoint = s3
-        .endpoint
-        .clone()
-        .filter(|endpoint| !endpoint.starts_with("file:"));
-    S3Config {
-        path_style: endpoint.as_ref().map(|_| s3.path_style),
-        endpoint,
-        region: s3.region.clone(),
-        credentials: credentials.cloned(),
-    }
 }
 
 fn classifier_options(config: &config::Classifier) -> Option<classifier::Options> {

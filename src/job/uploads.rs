@@ -10,11 +10,25 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
-use super::open::s3_config;
 use crate::config::Config;
 use crate::storage::{
-    Credentials, FetchError, FolderUploads, S3Uploads, Upload, UploadMeta, Uploads,
+    Credentials, FetchError, FolderUploads, S3Config, S3Uploads, Upload, UploadMeta, Uploads,
 };
+
+/// The store of a configuration.
+pub fn s3_config(config: &Config, credentials: Option<&Credentials>) -> S3Config {
+    let s3 = &config.s3;
+    let endpoint = s3
+        .endpoint
+        .clone()
+        .filter(|endpoint| !endpoint.starts_with("file:"));
+    S3Config {
+        path_style: endpoint.as_ref().map(|_| s3.path_style),
+        endpoint,
+        region: s3.region.clone(),
+        credentials: credentials.cloned(),
+    }
+}
 
 /// The folder whose subfolders are the buckets, where `s3.endpoint` is a `file://` URL.
 pub fn root(config: &Config) -> Option<PathBuf> {

@@ -1,6 +1,6 @@
 //! Canonical Huffman codes of up to 16 bits (ITU-T T.81, annex C), and how to find the next one.
 
-use super::entropy::Fault;
+use super::fault::Fault;
 
 /// Codes up to this length are found in one step.
 const SHORT: usize = 9;

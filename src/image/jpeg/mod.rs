@@ -18,6 +18,7 @@ use super::DecodeError;
 
 mod colour;
 mod entropy;
+mod fault;
 mod frame;
 mod huffman;
 mod idct;

@@ -3,7 +3,8 @@
 use super::{
     super::DecodeError,
     colour::ColourHints,
-    entropy::{BlockReader, BlockTables, Fault, Pass, ZIGZAG},
+    entropy::{BlockReader, BlockTables, Pass, ZIGZAG},
+    fault::Fault,
     frame::Frame,
     huffman::HuffmanTable,
 };
