@@ -26,6 +26,9 @@ use crate::dataflows::online_pca::online_pca;
 use crate::operators::Host;
 use crate::operators::extract::Featuriser;
 
+/// Steps before a worker computes images again. What comes to it passes one operator a step; where each step waits for images, a round
+/// waits for many.
+const STEPS: usize = 4;
 /// How often a parked worker looks whether another one has failed.
 const WATCH: Duration = Duration::from_millis(500);
 /// How often a worker looks how much of a core it has had.
@@ -231,6 +234,9 @@ fn step_while(
     let mut busy = true;
     while goes_on(worker) && !host.failure().is_set() {
         worker.step_or_park(Some(if busy { Duration::ZERO } else { WATCH }));
+        for _ in 1..STEPS {
+            worker.step();
+        }
         busy = between();
     }
     if !host.failure().is_set() {

@@ -6,8 +6,8 @@
 //! much is extracted and uncommitted. That is all the flow control there is, and all that is needed: nothing enters the
 //! dataflow without a tick.
 //!
-//! The quota follows the time that a full round takes: rounds are to last about half a second, so that an epoch can be
-//! cut, and a shutdown finished, soon after it is wanted.
+//! The quota follows the time that a full round takes: rounds are to last between half a second and one, so that no worker runs out
+//! of images, and an epoch can be cut, and a shutdown finished, soon after it is wanted. It begins with the least, as nothing is known then.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -51,10 +51,18 @@ pub(crate) const BUSY: Duration = Duration::from_millis(5);
 const IDLE: Duration = Duration::from_millis(100);
 const QUIET: Duration = Duration::from_millis(500);
 const LULL: Duration = Duration::from_secs(3);
-const ROUND_SHORT: Duration = Duration::from_millis(250);
+const ROUND_SHORT: Duration = Duration::from_millis(500);
 const ROUND_LONG: Duration = Duration::from_millis(1000);
-pub(crate) const QUOTA_FIRST: usize = 32;
-const QUOTA_MIN: usize = 4;
+/// The least of a round, and what the first have: eight such are four times what a worker's keys may have under way by default. The
+/// rest is on its way there and back, each hop of which waits for what the workers compute meanwhile.
+pub(crate) const QUOTA_MIN: usize = 8;
+
+/// A round under way.
+struct Begun {
+    round: Round,
+    at: Instant,
+    quota: usize,
+}
 
 /// The stream of ticks, at every worker. `behind` is the frontier behind `extract`.
 pub fn clock<'scope>(
@@ -77,29 +85,22 @@ pub fn clock<'scope>(
         if let Some(capability) = &mut capability {
             capability.downgrade(&FIRST_ROUND);
         }
-        let mut quota = QUOTA_FIRST.min(pace.quota_max);
-        let mut begun: VecDeque<(Round, Instant)> = VecDeque::new();
+        let mut quota = QUOTA_MIN.min(pace.quota_max);
+        let mut begun: VecDeque<Begun> = VecDeque::new();
         let mut latest = Instant::now();
         move |_frontiers| {
             if index > 0 {
                 return;
             }
-            while let Some(&(round, start)) =
-                begun.front().filter(|(round, _)| !behind.less_equal(round))
-            {
-                quota = next_quota(
-                    quota,
-                    pace.quota_max,
-                    start.elapsed(),
-                    control.backlog.get(),
-                );
-                begun.pop_front();
-                tracing::trace!(round, quota, "round ended");
+            while let Some(ended) = begun.pop_front_if(|begun| !behind.less_equal(&begun.round)) {
+                let (took, backlog) = (ended.at.elapsed(), control.backlog.get());
+                quota = next_quota(quota, ended.quota, pace.quota_max, took, backlog);
+                tracing::trace!(round = ended.round, quota, "round ended");
             }
             metrics.rounds_in_flight.set(begun.len() as f64);
             metrics
                 .frontier_age
-                .set(begun.front().map(|(_, start)| *start));
+                .set(begun.front().map(|begun| begun.at));
             let Some(held) = capability.as_mut().filter(|_| !control.stop.get()) else {
                 capability = None;
                 // What is in flight is still watched.
@@ -109,12 +110,17 @@ pub fn clock<'scope>(
                 return;
             };
             let pause = pause(&control);
-            if latest.elapsed() >= pause
-                && (begun.len() as u64) < pace.rounds_in_flight
-                && !control.uncommitted.get().reaches(pace.uncommitted_max)
-            {
+            let free = pace.rounds_in_flight.saturating_sub(begun.len() as u64);
+            for _ in 0..due(latest.elapsed(), pause, control.backlog.get()).min(free) {
+                if control.uncommitted.get().reaches(pace.uncommitted_max) {
+                    break;
+                }
                 latest = Instant::now();
-                begun.push_back((*held.time(), latest));
+                begun.push_back(Begun {
+                    round: *held.time(),
+                    at: latest,
+                    quota,
+                });
                 output.activate().session(&held).give(Tick { quota });
                 let next = held.time() + 1;
                 held.downgrade(&next);
@@ -136,11 +142,25 @@ pub(super) fn pause(control: &Control) -> Duration {
     }
 }
 
-/// Doubles after short rounds, halves after long ones, as long as there is a backlog to judge by.
-pub(crate) fn next_quota(quota: usize, quota_max: usize, round: Duration, backlog: bool) -> usize {
-    match round {
-        _ if round > ROUND_LONG => (quota / 2).max(QUOTA_MIN),
-        _ if round < ROUND_SHORT && backlog => (quota * 2).min(quota_max),
+/// Rounds that should have begun in that time. A worker that computes images comes by only now and then: with a backlog those of
+/// the meantime begin together, or its images would run out; without, one reads all that has come.
+fn due(elapsed: Duration, pause: Duration, backlog: bool) -> u64 {
+    let due = (elapsed.as_nanos() / pause.as_nanos()) as u64;
+    if backlog { due } else { due.min(1) }
+}
+
+/// From that of a round which took so long: twice as much after a short one, if there is a backlog to judge by, and half as much
+/// after a long one. Rounds that had begun before the last change say nothing of it.
+pub(crate) fn next_quota(
+    quota: usize,
+    had: usize,
+    quota_max: usize,
+    took: Duration,
+    backlog: bool,
+) -> usize {
+    match took {
+        _ if took > ROUND_LONG => quota.min((had / 2).max(QUOTA_MIN)),
+        _ if took < ROUND_SHORT && backlog => quota.max((had * 2).min(quota_max)),
         _ => quota,
     }
 }
@@ -151,13 +171,34 @@ mod tests {
 
     #[test]
     fn quota_grows_only_with_a_backlog_and_shrinks_after_long_rounds() {
-        assert_eq!(next_quota(32, 4096, Duration::from_millis(10), true), 64);
-        assert_eq!(next_quota(32, 4096, Duration::from_millis(10), false), 32);
-        assert_eq!(
-            next_quota(4096, 4096, Duration::from_millis(10), true),
-            4096
-        );
-        assert_eq!(next_quota(32, 4096, Duration::from_millis(1500), false), 16);
-        assert_eq!(next_quota(4, 4096, Duration::from_secs(60), true), 4);
+        let next =
+            |quota, ms, backlog| next_quota(quota, quota, 4096, Duration::from_millis(ms), backlog);
+        assert_eq!(next(32, 10, true), 64);
+        assert_eq!(next(32, 10, false), 32);
+        assert_eq!(next(4096, 10, true), 4096);
+        assert_eq!(next(32, 1_500, false), 16);
+        assert_eq!(next(8, 60_000, true), 8);
+    }
+
+    #[test]
+    fn rounds_of_one_quota_change_it_once() {
+        let ends = |quota, ms| {
+            let took = Duration::from_millis(ms);
+            let next = |quota, _| next_quota(quota, 32, 4096, took, true);
+            (0..8).fold(quota, next)
+        };
+        assert_eq!(ends(32, 3_000), 16);
+        assert_eq!(ends(32, 10), 64);
+        // What was smaller or larger meanwhile stays so.
+        assert_eq!(ends(8, 3_000), 8);
+        assert_eq!(ends(256, 10), 256);
+    }
+
+    #[test]
+    fn a_backlog_does_not_wait_for_as_many_steps_as_rounds() {
+        assert_eq!(due(Duration::from_millis(4), BUSY, true), 0);
+        assert_eq!(due(Duration::from_millis(90), BUSY, true), 18);
+        assert_eq!(due(Duration::from_millis(90), IDLE, false), 0);
+        assert_eq!(due(Duration::from_secs(90), IDLE, false), 1);
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 
 use crate::job::Job;
-use crate::observe::Stage;
+use crate::observe::{Stage, Worker};
 
 /// Components whose share is told.
 const SHOWN: usize = 5;
@@ -26,6 +26,8 @@ pub struct Summary {
     /// What one worker does a second while it is at it.
     decoded_per_second: Option<f64>,
     extracted_per_second: Option<f64>,
+    /// Images that found a worker together, of this process.
+    images_per_pass: Option<f64>,
     get_ms: Option<f64>,
     commit_ms: Option<f64>,
     explained_variance_ratio: Vec<f64>,
@@ -47,6 +49,11 @@ impl Summary {
         let published = runtime.block_on(job.tables.summary())?;
         let seconds = elapsed.as_secs_f64();
         let metrics = &job.metrics;
+        let workers = metrics.workers();
+        let of_all =
+            |count: fn(&Worker) -> u64| workers.iter().map(|worker| count(worker)).sum::<u64>();
+        let passes = of_all(|worker| worker.passes.get());
+        let images_of_workers = of_all(|worker| worker.images.get());
         let ms = |stage: &Stage| stage.per_second().map(|rate| 1e3 / rate);
         Ok(Summary {
             images,
@@ -56,6 +63,7 @@ impl Summary {
             rejects: published.rejects,
             decoded_per_second: metrics.decoded.per_second(),
             extracted_per_second: metrics.extracted.per_second(),
+            images_per_pass: (passes > 0).then(|| images_of_workers as f64 / passes as f64),
             get_ms: ms(&metrics.fetched),
             commit_ms: ms(&metrics.committed),
             explained_variance_ratio: state
@@ -79,9 +87,10 @@ impl fmt::Display for Summary {
         writeln!(f, "  rejects   {}", self.rejects)?;
         writeln!(
             f,
-            "  one worker, by stage: decode {} images/s, extract {} images/s; a GET takes {} ms, a commit {} ms",
+            "  one worker, by stage: decode {} images/s, extract {} images/s, {} at a time; a GET takes {} ms, a commit {} ms",
             number(self.decoded_per_second),
             number(self.extracted_per_second),
+            number(self.images_per_pass),
             number(self.get_ms),
             number(self.commit_ms)
         )?;

@@ -62,6 +62,7 @@ pub struct Metrics {
     /// Process 0: the last commit.
     pub published: Published,
     images: By<usize, Counter>,
+    passes: By<usize, Counter>,
     cpu: By<usize, Seconds>,
     keys: By<usize, Reading>,
     workers: Mutex<Vec<Arc<Worker>>>,
@@ -122,6 +123,8 @@ pub struct Worker {
     pub index: usize,
     /// Images that became rows.
     pub images: Counter,
+    /// Passes of the network, each over the images that it takes together.
+    pub passes: Counter,
     /// What its thread has had of a core, in seconds.
     pub cpu: Seconds,
     /// Keys of rows and rejects that it owns.
@@ -158,6 +161,7 @@ impl Default for Metrics {
             decoded: set.define("decode_duration", seconds(), &[], "Time to decode an image and fit it to the network's input", Stage::default()),
             extracted: set.define("extract_duration", seconds(), &[], "Time of the network for an image", Stage::default()),
             images: By::new(&mut set, "images", None, "worker", "Images that became rows"),
+            passes: By::new(&mut set, "network_passes", None, "worker", "Passes of the network, each over as many images as waited, up to the four that share its weights"),
             cpu: By::new(&mut set, "worker_cpu", seconds(), "worker", "Time that a worker's thread has had of a core"),
             keys: By::new(&mut set, "live_keys", None, "worker", "Keys of rows and rejects that a worker owns"),
             refused: LatestRefused::default(),
@@ -243,6 +247,7 @@ impl Metrics {
         let worker = Arc::new(Worker {
             index,
             images: self.images.of(index),
+            passes: self.passes.of(index),
             cpu: self.cpu.of(index),
             keys: self.keys.of(index),
         });

@@ -80,6 +80,7 @@ impl Featuriser {
         let start = Instant::now();
         let extracted = self.backbone.extract(&self.pixels, &mut features);
         let network = start.elapsed() / decoded.len() as u32;
+        self.meter.passes.inc();
         for ((image, read), features) in decoded.into_iter().zip(features.chunks_exact(width)) {
             let mut work = Work {
                 decode: read.took,

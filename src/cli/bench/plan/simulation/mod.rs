@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::Plan;
 use super::random::Random;
-use crate::operators::clock::{BUSY, QUOTA_FIRST, next_quota};
+use crate::operators::clock::{BUSY, QUOTA_MIN, next_quota};
 use crate::operators::extract::Owed;
 
 /// Reading pauses at so many epochs' worth of changes, as in the dataflow.
@@ -95,6 +95,7 @@ struct Worker {
 #[derive(Debug)]
 struct Round {
     begun: Time,
+    quota: usize,
     images: u64,
     left: u64,
 }
@@ -168,7 +169,7 @@ impl<'a> Simulation<'a> {
             ready: vec![VecDeque::new(); machines],
             rounds: BTreeMap::new(),
             begun: 0,
-            quota: QUOTA_FIRST.min(plan.events_per_round),
+            quota: QUOTA_MIN.min(plan.events_per_round),
             waiting: backlog.ceil() as u64,
             gets: 0,
             store_free: 0,
@@ -273,7 +274,8 @@ impl<'a> Simulation<'a> {
             self.ended += round.images;
             let took = Duration::from_nanos(self.now - round.begun);
             let backlog = self.waiting > 0;
-            self.quota = next_quota(self.quota, self.plan.events_per_round, took, backlog);
+            let most = self.plan.events_per_round;
+            self.quota = next_quota(self.quota, round.quota, most, took, backlog);
         }
         let epoch_rows = self.plan.epoch_rows;
         if self.waiting > 0 && self.rounds.len() < self.plan.rounds_in_flight {
@@ -305,6 +307,7 @@ impl<'a> Simulation<'a> {
         }
         let round = Round {
             begun: self.now,
+            quota: self.quota,
             images,
             left: images,
         };
