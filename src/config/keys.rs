@@ -241,7 +241,7 @@ pub const KEYS: &[Key] = &[
     key("limits", "image_dimension", at_least(1), Default("30000"), "Largest width or height that is decoded, in pixels."),
     key("limits", "fetches_in_flight", at_least(1), Default("16"), "Objects that one worker's keys may have under way, wherever they are fetched."),
     key("limits", "fetch_bytes_in_flight", at_least(1), Default("134217728"), "Fetched bytes that wait for their worker, per process; at least image_bytes."),
-    key("limits", "events_per_round", at_least(1), Default("4096"), "Events that one worker reads before it lets the dataflow move."),
+    key("limits", "events_per_round", at_least(1), Default("4096"), "Events that one worker reads for a round at most."),
     key("limits", "rounds_in_flight", at_least(1), Default("8"), "Rounds that may be unfinished before no more events are read."),
     key("limits", "retry_ms", Kind::Milliseconds, Default("600000"), "How long a failing fetch is retried before the job stops."),
     key("limits", "labels", at_least(1), Default("10000"), "Most labels of live rows: each takes 16 bytes a feature of the first process's memory and of every version's moments. A job that would have more ends."),

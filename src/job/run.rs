@@ -223,8 +223,8 @@ fn finish(worker: &mut Worker, host: &Arc<impl Host>, between: impl FnMut() -> b
     step_while(worker, host, between, Worker::has_dataflows)
 }
 
-/// Steps until `goes_on` no longer holds; false if the work has failed before. `between` is what the worker does after each
-/// step; while it says that it did something, the worker does not park.
+/// Steps until `goes_on` no longer holds; false if the work has failed before. `between` is what the worker does after every [`STEPS`];
+/// while it says that it did something, the worker does not park.
 fn step_while(
     worker: &mut Worker,
     host: &Arc<impl Host>,
@@ -235,6 +235,9 @@ fn step_while(
     while goes_on(worker) && !host.failure().is_set() {
         worker.step_or_park(Some(if busy { Duration::ZERO } else { WATCH }));
         for _ in 1..STEPS {
+            if host.failure().is_set() {
+                break;
+            }
             worker.step();
         }
         busy = between();

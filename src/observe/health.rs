@@ -24,12 +24,12 @@ pub struct Health {
 
 #[derive(Debug, Default)]
 struct Beats {
-    /// Of the last step, in ms since the start.
+    /// Of the last steps, in ms since the start.
     last_ms: AtomicU64,
     restored: AtomicBool,
 }
 
-/// A worker's part: it reports every step.
+/// A worker's part: it reports between its steps.
 #[derive(Debug)]
 pub struct Pulse {
     start: Instant,
@@ -120,7 +120,7 @@ impl Health {
 }
 
 impl Pulse {
-    /// The worker takes a step.
+    /// The worker takes its steps.
     pub fn beat(&self) {
         let now_ms = self.start.elapsed().as_millis() as u64;
         self.beats.last_ms.store(now_ms, Relaxed);

@@ -97,11 +97,13 @@ pub fn clock<'scope>(
                 quota = next_quota(quota, ended.quota, pace.quota_max, took, backlog);
                 tracing::trace!(round = ended.round, quota, "round ended");
             }
-            metrics.rounds_in_flight.set(begun.len() as f64);
-            metrics
-                .frontier_age
-                .set(begun.front().map(|begun| begun.at));
+            let show = |begun: &VecDeque<Begun>| {
+                metrics.rounds_in_flight.set(begun.len() as f64);
+                let oldest = begun.front().map(|begun| begun.at);
+                metrics.frontier_age.set(oldest);
+            };
             let Some(held) = capability.as_mut().filter(|_| !control.stop.get()) else {
+                show(&begun);
                 capability = None;
                 // What is in flight is still watched.
                 if !begun.is_empty() {
@@ -110,11 +112,11 @@ pub fn clock<'scope>(
                 return;
             };
             let pause = pause(&control);
-            let free = pace.rounds_in_flight.saturating_sub(begun.len() as u64);
+            let free = match control.uncommitted.get().reaches(pace.uncommitted_max) {
+                true => 0,
+                false => pace.rounds_in_flight.saturating_sub(begun.len() as u64),
+            };
             for _ in 0..due(latest.elapsed(), pause, control.backlog.get()).min(free) {
-                if control.uncommitted.get().reaches(pace.uncommitted_max) {
-                    break;
-                }
                 latest = Instant::now();
                 begun.push_back(Begun {
                     round: *held.time(),
@@ -125,6 +127,7 @@ pub fn clock<'scope>(
                 let next = held.time() + 1;
                 held.downgrade(&next);
             }
+            show(&begun);
             // While ticks are withheld, their time is over.
             let rest = pause.checked_sub(latest.elapsed());
             alarm.within(rest.filter(|rest| !rest.is_zero()).unwrap_or(pause));
@@ -142,15 +145,15 @@ pub(super) fn pause(control: &Control) -> Duration {
     }
 }
 
-/// Rounds that should have begun in that time. A worker that computes images comes by only now and then: with a backlog those of
-/// the meantime begin together, or its images would run out; without, one reads all that has come.
+/// Rounds that should have begun in that time, since the last one did. A worker that computes images comes by only now and then: with a
+/// backlog those of the meantime begin together, or its images would run out; without, one reads all that has come.
 fn due(elapsed: Duration, pause: Duration, backlog: bool) -> u64 {
     let due = (elapsed.as_nanos() / pause.as_nanos()) as u64;
     if backlog { due } else { due.min(1) }
 }
 
-/// From that of a round which took so long: twice as much after a short one, if there is a backlog to judge by, and half as much
-/// after a long one. Rounds that had begun before the last change say nothing of it.
+/// The next rounds' after one that `had` so much and took so long: twice as much after a short one, if there is a backlog to judge by,
+/// and half as much after a long one. A round that had begun before the last change says nothing of it.
 pub(crate) fn next_quota(
     quota: usize,
     had: usize,
@@ -159,8 +162,9 @@ pub(crate) fn next_quota(
     backlog: bool,
 ) -> usize {
     match took {
-        _ if took > ROUND_LONG => quota.min((had / 2).max(QUOTA_MIN)),
-        _ if took < ROUND_SHORT && backlog => quota.max((had * 2).min(quota_max)),
+        _ if had != quota => quota,
+        _ if took > ROUND_LONG => quota.min((quota / 2).max(QUOTA_MIN)),
+        _ if took < ROUND_SHORT && backlog => (quota * 2).min(quota_max),
         _ => quota,
     }
 }
@@ -182,16 +186,23 @@ mod tests {
 
     #[test]
     fn rounds_of_one_quota_change_it_once() {
-        let ends = |quota, ms| {
-            let took = Duration::from_millis(ms);
-            let next = |quota, _| next_quota(quota, 32, 4096, took, true);
-            (0..8).fold(quota, next)
+        let ends = |quota, ms: &[u64]| {
+            let next = |quota, ms| next_quota(quota, 32, 4096, Duration::from_millis(ms), true);
+            ms.iter().copied().fold(quota, next)
         };
-        assert_eq!(ends(32, 3_000), 16);
-        assert_eq!(ends(32, 10), 64);
-        // What was smaller or larger meanwhile stays so.
-        assert_eq!(ends(8, 3_000), 8);
-        assert_eq!(ends(256, 10), 256);
+        assert_eq!(ends(32, &[3_000; 8]), 16);
+        assert_eq!(ends(32, &[10; 8]), 64);
+        assert_eq!(ends(32, &[1_100, 450, 450]), 16);
+        assert_eq!(ends(32, &[700, 450, 1_100]), 64);
+        assert_eq!(ends(8, &[3_000, 10]), 8);
+    }
+
+    #[test]
+    fn a_limit_below_the_least_quota_holds() {
+        for ms in [10, 60_000] {
+            let took = Duration::from_millis(ms);
+            assert_eq!(next_quota(1, 1, 1, took, true), 1);
+        }
     }
 
     #[test]

@@ -250,7 +250,7 @@ impl Direct {
             scratch: scratch.as_mut_ptr(),
         };
         // SAFETY: segments, tiles and `runs` lead to pixels of the two grids only, as their constructors show; that the buffers hold
-        // these for each image, and the scratch what is needed, was asserted. Weights, bias and runs are those that `packed` made
+        // these for each image, and the scratch what is needed, was asserted. Weights, bias, factors and runs are those that `packed` made
         // with them.
         unsafe {
             match &self.work {

@@ -4,7 +4,7 @@
 //! - `lanes`: a register of channels, the one thing that differs between instruction sets; `x86` implements it; `isa` picks.
 //! - `micro`: 14 pixels x 32 outputs, held in registers for the whole of K. All that sums over channels goes through it, or
 //!   through `amx` where the CPU has tiles.
-//! - `layer`: what a convolution is; `grid`: how maps lie in memory; `product`: a convolution at work.
+//! - `layer`: what a convolution is; `grid`: how maps lie in memory, `bf16` what some of them hold; `product`: a convolution at work.
 //! - `conv`: its weights packed, its outputs in `segments` for `micro` or in `tiles` for `amx`; `polyphase`: those of stride 2 on tiles.
 //!   `winograd` with `transform`: 3x3s of stride 1. `depthwise`, `pool`, `stem`: the rest of a network; `convert` where it begins in f32.
 //! - `source`: weights in, BatchNorm folded; `quantise`: these as bytes, for int8. `input`: pixels in. `plan`: layers and the buffers between them; `networks`: which

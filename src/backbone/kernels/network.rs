@@ -51,11 +51,11 @@ struct Buffer {
 }
 
 impl Buffer {
-    /// Where an image's maps begin.
-    fn at(&self, image: usize) -> usize {
+    /// From one image to the next; where there is room for one, all of a pass take turns in it.
+    fn pitch(&self) -> usize {
         match self.images {
             1 => 0,
-            _ => image * self.image_bytes,
+            _ => self.image_bytes,
         }
     }
 }
@@ -192,7 +192,7 @@ impl Network {
             Pool {
                 pooling: self.pooling,
                 from,
-                input: &arena.buffers[last][self.buffers[last - 1].at(image)..],
+                input: &arena.buffers[last][image * self.buffers[last - 1].pitch()..],
                 features,
             }
             .run(self.isa);
@@ -229,11 +229,11 @@ impl Network {
             .get_disjoint_mut([step.input, step.output])
             .expect("a step's buffers differ, as planned");
         // The input's buffer has one image.
-        let from = step.input.checked_sub(1).map(|i| self.buffers[i]);
-        let to = self.buffers[step.output - 1];
-        let first = from.map_or(0, |buffer| buffer.at(images.start));
-        let input = (&input[first..], from.map_or(0, |buffer| buffer.image_bytes));
-        let output = (&mut output[to.at(images.start)..], to.image_bytes);
+        let from = step.input.checked_sub(1);
+        let from = from.map_or(0, |i| self.buffers[i].pitch());
+        let to = self.buffers[step.output - 1].pitch();
+        let input = (&input[images.start * from..], from);
+        let output = (&mut output[images.start * to..], to);
         let images = images.len();
         step.operator.run(self.isa, images, input, output, scratch);
     }

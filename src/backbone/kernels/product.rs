@@ -34,6 +34,10 @@ pub(super) struct Product<'a> {
     pub(super) accumulate: bool,
     /// What outputs are clipped to.
     pub(super) bounds: [f32; 2],
-    /// For sums that wait: of [`Direct::scratch_bytes`](super::conv::Direct::scratch_bytes).
+    /// For sums on tiles: of [`Direct::scratch_bytes`](super::conv::Direct::scratch_bytes).
+    #[cfg_attr(
+        not(all(target_arch = "x86_64", target_os = "linux")),
+        expect(dead_code)
+    )]
     pub(super) scratch: *mut u8,
 }

@@ -55,18 +55,21 @@ impl Segments {
     /// Computes all outputs.
     ///
     /// # Safety
-    /// Inputs must be readable and outputs writable for the grids this was made for, in each image; runs, weights and bias must
-    /// be theirs.
+    /// Inputs must be readable and outputs writable for the grids this was made for, in each image; runs, weights, bias and factors
+    /// must be theirs.
     pub(super) unsafe fn run(&self, product: &Product) {
         for pass in &self.passes {
-            // SAFETY: the caller's.
+            // SAFETY: the caller vouches for all segments, of which these are some.
             unsafe { self.pass(pass, product) }
         }
     }
 
+    /// # Safety
+    /// As [`Segments::run`].
     unsafe fn pass(&self, pass: &Pass, product: &Product) {
         let images = product.images;
         let panels = product.bias.len() / PANEL;
+        // A panel is whole lines, so the block of all is no longer than they are.
         let panel_bytes = product.weights.len() / panels;
         let calls = images * pass.pairs.len() + images.div_ceil(2) * pass.singles.len();
         let run_lines = (panel_bytes / LINE_BYTES).div_ceil(calls * product.runs.len());
@@ -121,7 +124,7 @@ impl Segments {
 impl Pass {
     /// Cuts every row of `to` into segments of nearly equal length and pairs those of equal length, across rows where need be.
     fn whole(kernels: &Kernels, reading: Reading, to: Grid) -> Self {
-        let mut segments = Self::default();
+        let mut pass = Self::default();
         let mut waiting: [Option<Segment>; SEGMENT + 1] = [None; SEGMENT + 1];
         let count = to.width.div_ceil(SEGMENT);
         for y in 0..to.height {
@@ -134,7 +137,7 @@ impl Pass {
                 match waiting[next - x].take() {
                     Some(first) => {
                         let pair = ([first, segment], kernels.two(next - x));
-                        segments.pairs.push(pair);
+                        pass.pairs.push(pair);
                     }
                     None => waiting[next - x] = Some(segment),
                 }
@@ -142,9 +145,9 @@ impl Pass {
         }
         for (pixels, segment) in waiting.into_iter().enumerate() {
             let kernels = |s| (s, [kernels.one(pixels), kernels.two(pixels)]);
-            segments.singles.extend(segment.map(kernels));
+            pass.singles.extend(segment.map(kernels));
         }
-        segments
+        pass
     }
 
     /// These, of `bytes` of maps, so few at a time that their maps stay near.

@@ -37,7 +37,8 @@ impl Operator {
         matches!(self, Self::Direct(_) | Self::Strided(_) | Self::Winograd(_))
     }
 
-    /// Computes some images, each so many bytes of input and of output behind the one before. `isa` is of the maps written.
+    /// Computes some images, each so many bytes of input and of output behind the one before, which are those of a layer's grids where
+    /// it takes images side by side. `isa` is what a [`Convert`] writes for.
     pub(super) fn run(
         &self,
         isa: Isa,

@@ -184,8 +184,8 @@ impl Tiles {
     /// Computes all outputs.
     ///
     /// # Safety
-    /// Inputs must be readable and outputs writable for the grids this was made for, in each image; runs, weights and bias must
-    /// be theirs, and the scratch large enough for as many.
+    /// Inputs must be readable and outputs writable for the grids this was made for, in each image; runs, weights, bias and factors
+    /// must be theirs, and the scratch large enough for as many.
     pub(super) unsafe fn run(&self, product: &Product) {
         let panels = product.bias.len() / PANEL;
         let runs = product.runs.len();

@@ -54,7 +54,7 @@ pub struct Extract {
     /// Independent workers, each a thread, for --serve
     #[arg(long, default_value_t = 1, value_name = "N")]
     threads: usize,
-    /// Passes, of two images side by side where the network takes so many, of which the table takes each layer's fastest
+    /// Passes, of as many images side by side as the network takes, of which the table takes each layer's fastest
     #[arg(long, default_value_t = 20, value_name = "N")]
     rounds: usize,
 }

@@ -1,7 +1,7 @@
 //! `eigenflow bench sweep`: processes x workers x batch, tried on a sample of the user's own images.
 //!
 //! The batch is what the job shares out before it must wait for the slowest process: `limits.rounds_in_flight` rounds of events. It
-//! is not the network's: its kernels take two images side by side where these wait, and are no faster with more (`bench extract
+//! is not the network's: its kernels take up to four images side by side where these wait, and are no faster with more (`bench extract
 //! --serve` takes batches, and shows it).
 
 use std::path::PathBuf;

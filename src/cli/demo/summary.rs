@@ -26,7 +26,7 @@ pub struct Summary {
     /// What one worker does a second while it is at it.
     decoded_per_second: Option<f64>,
     extracted_per_second: Option<f64>,
-    /// Images that found a worker together, of this process.
+    /// Rows that one pass of the network made, in this process.
     images_per_pass: Option<f64>,
     get_ms: Option<f64>,
     commit_ms: Option<f64>,

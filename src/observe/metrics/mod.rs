@@ -161,7 +161,7 @@ impl Default for Metrics {
             decoded: set.define("decode_duration", seconds(), &[], "Time to decode an image and fit it to the network's input", Stage::default()),
             extracted: set.define("extract_duration", seconds(), &[], "Time of the network for an image", Stage::default()),
             images: By::new(&mut set, "images", None, "worker", "Images that became rows"),
-            passes: By::new(&mut set, "network_passes", None, "worker", "Passes of the network, each over as many images as waited, up to the four that share its weights"),
+            passes: By::new(&mut set, "network_passes", None, "worker", "Passes of the network, each over a worker's share of the images that waited, four at most, one where the network gains nothing by more"),
             cpu: By::new(&mut set, "worker_cpu", seconds(), "worker", "Time that a worker's thread has had of a core"),
             keys: By::new(&mut set, "live_keys", None, "worker", "Keys of rows and rejects that a worker owns"),
             refused: LatestRefused::default(),

@@ -12,7 +12,7 @@
 //!
 //! A key's owner decides what is looked at, and what an answer makes of the key (`keys`); who looks doesn't matter, so it
 //! is the process that owes the owner the fewest answers (`owed`). There, I/O runs on the runtime with a bound on objects and
-//! bytes in flight; the network runs on the workers' threads, some images between some steps, so that one worker is one core.
+//! bytes in flight; the network runs on the workers' threads, up to four images between four steps, so that one worker is one core.
 //! Which worker of the process it is doesn't matter either ([`Images`]). The capability of a change is held by its owner until
 //! the answer is there, and by who looks. Two changes of one key are looked at in turn, never at once.
 

@@ -96,7 +96,7 @@ proptest! {
     }
 }
 
-/// Larger than the second-level cache's share, so that tiles and segments visit them in blocks; some segments stay alone.
+/// Larger than the second-level cache's share, so that tiles visit them in blocks, and segments in passes; some segments stay alone.
 #[test]
 #[cfg_attr(miri, ignore = "too many products to interpret")]
 fn large_maps_are_convolved_as_small_ones() {

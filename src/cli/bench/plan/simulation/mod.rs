@@ -6,7 +6,7 @@
 //! ```
 //! A worker is one core: images one after another, of any key, and between them what the operators have to do. An image is fetched and computed by the machine
 //! that owes its key's owner least; another than the owner's hears of it, and the owner of the row, a step later. So whatever has to go
-//! through all workers, a round's seal or an epoch's next stage, waits for the image that each is at: a `step` (the job may be at two). Where a machine has
+//! through all workers, a round's seal or an epoch's next stage, waits for the image that each is at: a `step` (the job may be at four). Where a machine has
 //! no core to spare, work of other threads is taken from its workers.
 
 use std::cmp::Reverse;
