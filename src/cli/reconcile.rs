@@ -78,7 +78,7 @@ impl Reconcile {
     }
 
     async fn compare(&self, config: &Config, objects: &Objects) -> Result<Differences> {
-        let s3 = job::s3_config(config, None);
+        let s3 = uploads::s3_config(config, None);
         let mut tables = job::open_tables(&config.table.uri, &s3, job::PATIENCE_MS).await?;
         let table = tables.open_existing().await?;
         let mut known = Known::read(&tables, &table, objects).await?;

@@ -55,7 +55,6 @@ pub use run::{cluster, reproject, run, verify};
 pub use selection::{Sample, Selection};
 pub use stop::Stop;
 pub use tables::{Found, Summary, Sweep, Tables};
-pub use uploads::s3_config;
 pub use verification::{Check, Difference, Digests, Opened, Tally, Verdict, Verification};
 pub use view::View;
 

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     Contradiction, Extraction, Failure, Job, Labeller, Selection, Stop, Tables, budget_units,
-    uploads::{self, s3_config},
+    uploads,
 };
 use crate::backbone::weights;
 use crate::classifier;
@@ -64,7 +64,7 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
         preprocess,
         identity,
     } = Extraction::load(&config.backbone, &config.head, &cache)?;
-    let s3 = s3_config(&config, options.credentials.as_ref());
+    let s3 = uploads::s3_config(&config, options.credentials.as_ref());
     let limits = &config.limits;
     let metrics = options.metrics;
     let store = Arc::new(Spell::new("the store", metrics.retries.of(["store"])));

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 
 use crate::job::Job;
-use crate::observe::{Stage, Worker};
+use crate::observe::Stage;
 
 /// Components whose share is told.
 const SHOWN: usize = 5;
@@ -50,10 +50,8 @@ impl Summary {
         let seconds = elapsed.as_secs_f64();
         let metrics = &job.metrics;
         let workers = metrics.workers();
-        let of_all =
-            |count: fn(&Worker) -> u64| workers.iter().map(|worker| count(worker)).sum::<u64>();
-        let passes = of_all(|worker| worker.passes.get());
-        let images_of_workers = of_all(|worker| worker.images.get());
+        let extracted: u64 = workers.iter().map(|worker| worker.images.get()).sum();
+        let passes: u64 = workers.iter().map(|worker| worker.passes.get()).sum();
         let ms = |stage: &Stage| stage.per_second().map(|rate| 1e3 / rate);
         Ok(Summary {
             images,
@@ -63,7 +61,7 @@ impl Summary {
             rejects: published.rejects,
             decoded_per_second: metrics.decoded.per_second(),
             extracted_per_second: metrics.extracted.per_second(),
-            images_per_pass: (passes > 0).then(|| images_of_workers as f64 / passes as f64),
+            images_per_pass: (passes > 0).then(|| extracted as f64 / passes as f64),
             get_ms: ms(&metrics.fetched),
             commit_ms: ms(&metrics.committed),
             explained_variance_ratio: state
