@@ -1,23 +1,25 @@
 //! Winograd's F(m x m, 3x3) for stride 1, m = 2 or 4: transform tiles of the input, multiply per frequency with the same
 //! micro-kernel as everywhere (its pixels are tiles), transform back. Lavin & Gray 2016, points 0, ±1 (, ±2), ∞.
 //!
-//! For one group of tiles: `V[frequency][channel block][tile]`, then for each panel of 32 outputs
-//! `M[frequency][block][tile]` in f32, which is turned into output pixels at once.
+//! For one group of tiles: `V[frequency][channel block][tile]`, then, frequency by frequency, all panels of 32 outputs of
+//! `M[frequency][block][tile]` in f32, which is turned into output pixels. So the weights are read strictly in sequence, and what they
+//! are multiplied with, one frequency of V, stays in the nearest caches however many they are.
 
 use super::conv::put_value;
 use super::grid::{Grid, TOGETHER};
 use super::isa::{Access, Isa};
-use super::lanes::{Lanes, Task, place};
+use super::lanes::{LINE_BYTES, Lanes, Task, place};
 use super::layer::{Epilogue, Folded};
 use super::memory::Block;
 use super::micro::{BLOCK_WORDS, Kernels, Layout, PANEL, SEGMENT, Tile};
 use super::quantise::Factors;
 use super::transform::{Ending, input_tile, output_tile, weight_transform};
+use std::array;
 
-/// Tiles transformed together, and from how many tiles on. Many tiles are an early layer's: its weights are small, and groups
-/// that stay in L2 win. Later layers have many weights, which are better read only once.
+/// Tiles transformed together at most, and from how many tiles on. Many tiles are an early layer's: its weights are small, and groups
+/// that stay in L2 win. Later layers have many weights, which are better read only once, for the 4 x 16 tiles of four 7 x 7 maps too.
 const SMALL_GROUP: usize = 28;
-const LARGE_GROUP: usize = 49;
+const LARGE_GROUP: usize = 64;
 const MANY_TILES: usize = 100;
 
 /// What makes integers of the weights that F(2x2, 3x3) transforms, which are quarters of such. Then activations have 11 bits, weights 12,
@@ -50,7 +52,7 @@ pub(super) fn border(m: Option<usize>, height: usize) -> usize {
     1 + m.map_or(0, |m| height.next_multiple_of(m) - height)
 }
 
-/// A 3x3 convolution with stride 1, its weights transformed and packed by panels of 32 outputs and frequencies, each in the
+/// A 3x3 convolution with stride 1, its weights transformed and packed by frequencies and panels of 32 outputs, each in the
 /// kernels' [`Layout`].
 pub(super) struct Winograd {
     isa: Isa,
@@ -67,10 +69,28 @@ pub(super) struct Winograd {
     /// Tiles in a row of the output, and in an image.
     across: usize,
     tiles: usize,
-    /// The most tiles of a group.
-    group: usize,
+    /// Of one image, of two and so on.
+    extents: [Extent; TOGETHER],
+}
+
+/// How many tiles of some images are worked on together, and so how they lie.
+struct Extent {
+    tiles: usize,
+    /// Bytes of one channel block of all tiles.
+    row: usize,
     /// One a channel block of V.
     runs: Vec<u32>,
+}
+
+impl Extent {
+    /// All of them alike, `most` at most. An odd number of lines keeps the blocks of a tile in different sets of the nearest cache.
+    fn new(images: usize, tiles: usize, most: usize, blocks: usize) -> Self {
+        let all = images * tiles;
+        let tiles = all.div_ceil(all.div_ceil(most));
+        let row = (tiles | 1) * LINE_BYTES;
+        let runs = (0..blocks).map(|block| (block * row) as u32).collect();
+        Self { tiles, row, runs }
+    }
 }
 
 impl Winograd {
@@ -101,17 +121,15 @@ impl Winograd {
             let w = &folded.weights[(oc * folded.cin + c) * 9..][..9];
             // G w Gᵀ in f64, rounded once.
             let half: Vec<[f64; 3]> = (g.iter())
-                .map(|g| {
-                    std::array::from_fn(|b| (0..3).map(|a| g[a] * f64::from(w[a * 3 + b])).sum())
-                })
+                .map(|g| array::from_fn(|b| (0..3).map(|a| g[a] * f64::from(w[a * 3 + b])).sum()))
                 .collect();
             for (i, j) in (0..n).flat_map(|i| (0..n).map(move |j| (i, j))) {
                 let mut value: f64 = (0..3).map(|b| half[i][b] * g[j][b]).sum();
                 if isa.integers() {
                     value *= WEIGHTS_OF_INTEGERS;
                 }
-                let frequency = oc / PANEL * n * n + i * n + j;
-                let word = frequency * step_words + layout.at(oc % PANEL, c / per_word);
+                let step = (i * n + j) * (folded.cout / PANEL) + oc / PANEL;
+                let word = step * step_words + layout.at(oc % PANEL, c / per_word);
                 let bits = isa.bits(value as f32);
                 put_value(&mut weights, word, c % per_word, per_word, bits);
             }
@@ -123,7 +141,6 @@ impl Winograd {
         } else {
             SMALL_GROUP
         };
-        let group = most.min(tiles * TOGETHER);
         Self {
             isa,
             kernels: isa.kernels(Access::Products),
@@ -137,8 +154,7 @@ impl Winograd {
             to,
             across,
             tiles,
-            group,
-            runs: (0..from.blocks).map(|b| (b * group * 64) as u32).collect(),
+            extents: array::from_fn(|i| Extent::new(i + 1, tiles, most, from.blocks)),
         }
     }
 
@@ -156,29 +172,34 @@ impl Winograd {
         self
     }
 
-    /// Working memory that `run` needs.
-    pub(super) fn scratch_bytes(&self) -> usize {
-        self.frequencies() * self.group * 64 * (self.from.blocks + 2)
+    /// Working memory that `run` needs for so many images, and for fewer, whose groups may be larger.
+    pub(super) fn scratch_bytes(&self, images: usize) -> usize {
+        let rows = self.extents[..images].iter().map(|extent| extent.row);
+        let row = rows.max().unwrap_or(0);
+        self.frequencies() * (self.from.blocks + BLOCKS * self.panels()) * row
     }
 
     fn frequencies(&self) -> usize {
         (self.m + 2) * (self.m + 2)
     }
+    fn panels(&self) -> usize {
+        self.bias.len() / PANEL
+    }
 
-    /// Computes all outputs of `images`, which lie one behind the other; `input` and `output` have the grids this convolution was
-    /// built for.
+    /// Computes all outputs of `images`, [`TOGETHER`] at most, which lie one behind the other; `input` and `output` have the grids this
+    /// convolution was built for.
     pub(super) fn run(&self, images: usize, input: &[u8], output: &mut [u8], scratch: &mut [u8]) {
-        assert!(images > 0);
+        assert!((1..=TOGETHER).contains(&images));
         assert!(input.len() >= images * self.from.bytes());
         assert!(output.len() >= images * self.to.bytes());
-        assert!(scratch.len() >= self.scratch_bytes());
-        let tiles = images * self.tiles;
-        let size = tiles.div_ceil(tiles.div_ceil(self.group));
-        for first in (0..tiles).step_by(size) {
+        assert!(scratch.len() >= self.scratch_bytes(images));
+        let (tiles, extent) = (images * self.tiles, &self.extents[images - 1]);
+        for first in (0..tiles).step_by(extent.tiles) {
             let group = Group {
                 shape: self,
+                extent,
                 first,
-                count: size.min(tiles - first),
+                count: extent.tiles.min(tiles - first),
                 v: scratch.as_mut_ptr(),
             };
             // SAFETY: the buffers hold the grids of each image and the scratch, as asserted; the border holds what the last tiles read
@@ -196,8 +217,8 @@ impl Winograd {
         // SAFETY: the caller vouches for the buffers.
         unsafe {
             self.isa.enter(Analyse::<N> { group, input });
-            for panel in 0..self.bias.len() / PANEL {
-                self.multiply(panel, group);
+            self.multiply(group);
+            for panel in 0..self.panels() {
                 self.isa.enter(Synthesise::<N> {
                     group,
                     panel,
@@ -207,20 +228,21 @@ impl Winograd {
         }
     }
 
-    /// All products of one panel of outputs.
-    unsafe fn multiply(&self, panel: usize, group: &Group) {
+    /// All products.
+    unsafe fn multiply(&self, group: &Group) {
         const NO_BIAS: [f32; PANEL] = [0.0; PANEL];
-        let step_bytes = self.from.blocks * BLOCK_WORDS * PANEL * 4;
+        let (panels, runs) = (self.panels(), &group.extent.runs);
+        let step_bytes = runs.len() * BLOCK_WORDS * PANEL * 4;
         let calls = group.count.div_ceil(MOST);
-        let fetch_lines = (step_bytes / 64).div_ceil(calls * self.runs.len());
-        for frequency in 0..self.frequencies() {
-            let step = panel * self.frequencies() + frequency;
+        let fetch_lines = (step_bytes / LINE_BYTES).div_ceil(calls * runs.len());
+        for step in 0..self.frequencies() * panels {
+            let (frequency, panel) = (step / panels, step % panels);
             // SAFETY: V and M lie in the scratch one behind the other, `frequencies` long each; a call's tiles lie within
-            // the group; the weights hold `step_bytes` a panel and frequency.
+            // the group; the weights hold `step_bytes` a frequency and panel.
             unsafe {
                 let weights = self.weights.as_ptr().add(step * step_bytes);
-                let v = group.v.add(frequency * self.v_pitch());
-                let products = self.products(group.v).add(frequency * self.m_pitch());
+                let v = group.v.add(frequency * group.v_pitch());
+                let products = group.products(panel).add(frequency * group.m_pitch());
                 for call in 0..calls {
                     let [start, end] = [call, call + 1].map(|c| boundary(c, group.count));
                     let (pixels, kernel) = match end - start {
@@ -228,17 +250,17 @@ impl Winograd {
                         // Of an odd number the middle tile is simply computed twice.
                         count => (count.div_ceil(2), self.kernels.two(count.div_ceil(2))),
                     };
-                    let at = [start * 64, (end - pixels) * 64];
-                    let skip = call * fetch_lines * self.runs.len() * 64;
+                    let at = [start, end - pixels].map(|tile| tile * LINE_BYTES);
+                    let skip = call * fetch_lines * runs.len() * LINE_BYTES;
                     kernel(&Tile {
                         input: at.map(|at| v.add(at).cast_const()),
                         output: at.map(|at| products.add(at)),
-                        output_pitch: self.row(),
+                        output_pitch: group.extent.row,
                         weights: weights.cast(),
                         bias: NO_BIAS.as_ptr(),
                         factors: NO_BIAS.as_ptr(),
                         residual_factor: 0.0,
-                        runs: &self.runs,
+                        runs,
                         accumulate: false,
                         floor: f32::NEG_INFINITY,
                         ceiling: f32::INFINITY,
@@ -249,26 +271,13 @@ impl Winograd {
             }
         }
     }
-
-    /// Bytes of one channel block of all tiles of a group.
-    fn row(&self) -> usize {
-        self.group * 64
-    }
-    /// Bytes from one frequency of V, and of M, to the next.
-    fn v_pitch(&self) -> usize {
-        self.from.blocks * self.row()
-    }
-    fn m_pitch(&self) -> usize {
-        2 * self.row()
-    }
-    /// M follows V in the scratch.
-    fn products(&self, v: *mut u8) -> *mut u8 {
-        v.wrapping_add(self.frequencies() * self.v_pitch())
-    }
 }
 
 /// Tiles that one call of the micro-kernel multiplies.
 const MOST: usize = 2 * SEGMENT;
+
+/// Blocks of M that one panel of outputs is.
+const BLOCKS: usize = PANEL * 4 / LINE_BYTES;
 
 /// Where call `call` starts, of those that `count` tiles are cut into: whole ones, but the last two share alike what would
 /// leave less than half a call for the last.
@@ -285,6 +294,7 @@ fn boundary(call: usize, count: usize) -> usize {
 /// Tiles that are worked on together.
 struct Group<'a> {
     shape: &'a Winograd,
+    extent: &'a Extent,
     first: usize,
     count: usize,
     /// The scratch memory: V, then M.
@@ -301,6 +311,20 @@ impl Group<'_> {
             t / shape.across * shape.m,
             t % shape.across * shape.m,
         )
+    }
+
+    /// Bytes from one frequency of V, and of M, to the next.
+    fn v_pitch(&self) -> usize {
+        self.shape.from.blocks * self.extent.row
+    }
+    fn m_pitch(&self) -> usize {
+        BLOCKS * self.shape.panels() * self.extent.row
+    }
+    /// The first frequency of a panel of M, which follows V in the scratch.
+    fn products(&self, panel: usize) -> *mut u8 {
+        let v_bytes = self.shape.frequencies() * self.v_pitch();
+        self.v
+            .wrapping_add(v_bytes + panel * BLOCKS * self.extent.row)
     }
 }
 
@@ -320,12 +344,13 @@ impl<const N: usize> Task for Analyse<'_, N> {
             let corner = from.corner_at(y + from.border - 1, x + from.border - 1);
             let corner = image * from.bytes() + corner;
             for block in 0..from.blocks {
-                for part in (0..64).step_by(L::WIDTH * L::VALUE_BYTES) {
+                for part in (0..LINE_BYTES).step_by(L::WIDTH * L::VALUE_BYTES) {
                     // SAFETY: the N x N pixels lie in the bordered grid, and (block, tile) in every frequency of V.
                     unsafe {
                         let input = self.input.add(corner + block * from.block_pitch() + part);
-                        let to = self.group.v.add(block * shape.row() + t * 64 + part);
-                        input_tile::<L, N>(input, from.row_pitch(), to, shape.v_pitch());
+                        let to = block * self.group.extent.row + t * LINE_BYTES + part;
+                        let (to, pitch) = (self.group.v.add(to), self.group.v_pitch());
+                        input_tile::<L, N>(input, from.row_pitch(), to, pitch);
                     }
                 }
             }
@@ -343,9 +368,9 @@ struct Synthesise<'a, const N: usize> {
 impl<const N: usize> Task for Synthesise<'_, N> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let shape = self.group.shape;
+        let (shape, row) = (self.group.shape, self.group.extent.row);
         let to = shape.to;
-        let products = shape.products(self.group.v).cast_const();
+        let products = self.group.products(self.panel).cast_const();
         for t in 0..self.group.count {
             let (image, y, x) = self.group.corner(t);
             let corner = image * to.bytes() + to.at(y, x);
@@ -365,8 +390,8 @@ impl<const N: usize> Task for Synthesise<'_, N> {
                         bounds: shape.bounds.map(|bound| L::splat(bound)),
                     };
                     output_tile::<L, N>(
-                        products.add(from_block * shape.row() + t * 64 + from_byte),
-                        shape.m_pitch(),
+                        products.add(from_block * row + t * LINE_BYTES + from_byte),
+                        self.group.m_pitch(),
                         &ending,
                         self.output.add(corner + block * to.block_pitch() + byte),
                         to.row_pitch(),
