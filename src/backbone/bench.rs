@@ -1,6 +1,7 @@
-//! Timing: beside other engines, by a line protocol that lets them take turns; and layer by layer, for a roofline.
+//! Timing: beside other engines, by a line protocol that lets them take turns; layer by layer, for a roofline; and one precision beside
+//! another.
 
-use super::{Backbone, BackboneError, Model};
+use super::{Architecture, Backbone, BackboneError, Model, Options, Precision, kernels};
 use std::io::{BufRead, Error, Write};
 use std::time::{Duration, Instant};
 
@@ -134,4 +135,18 @@ pub fn layers(model: &Model, rounds: usize) -> Vec<LayerTime> {
 /// `pixels`.
 pub fn peak(model: &Model) -> Option<f64> {
     model.peak()
+}
+
+/// How many times the floating-point operations of f32 a core makes in the precision of `options`, by the kernels that these choose for
+/// `architecture`. Of bf16 it is less than one where a CPU has tiles neither to see nor to use, and halves its pace for bf16.
+/// Takes some milliseconds.
+///
+/// # Errors
+/// [`BackboneError::Unsupported`] where this CPU has not the precision, or the family that was asked for.
+pub fn beside_f32(architecture: Architecture, options: &Options) -> Result<f64, BackboneError> {
+    let in_f32 = Options {
+        precision: Precision::F32,
+        ..*options
+    };
+    Ok(kernels::pace(architecture, options)? / kernels::pace(architecture, &in_f32)?)
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`Model`] is a network ready to run: weights read, folded with their BatchNorms, packed for this CPU, and immutable, so that
 //! all workers of a process share it. [`Model::worker`] adds the memory that a pass needs and gives a [`Backbone`].
-//! Two images share a pass through the last layers where these have small maps, and most of the weights. Each image's sums are
+//! Up to four images share a pass through the last layers where these have small maps, and most of the weights. Each image's sums are
 //! formed as if it were alone, so its features cannot depend on its neighbours.
 //!
 //! - [`Architecture`]: which network. [`Options`]: how it is computed: [`Preprocessing`], [`Pooling`], [`Precision`], [`Family`].

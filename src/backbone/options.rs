@@ -19,7 +19,7 @@ pub enum Precision {
     /// which keep 17 of their 24 bits, weights into three, which keep all; the error is about 8e-6 then.
     #[default]
     F32,
-    /// Several times as fast on AMX, up to twice with AVX512-BF16, and one of them is needed; cosine to f32 features about 0.9997.
+    /// Several times as fast on AMX, from half to twice as fast with AVX512-BF16, and one of them is needed; cosine to f32 features about 0.9997.
     /// The first blocks of MobileNetV2 stay in f32.
     Bf16,
     /// Bytes, and sums of 32 bits; the same features on every CPU, fast where it has AVX512-VNNI. Needs a [`Calibration`](super::Calibration); not for

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::Contradiction;
 use super::calibration::{calibrate, calibration};
+use crate::backbone::bench::beside_f32;
 use crate::backbone::weights;
 use crate::backbone::{
     Architecture, Family, Head, Model, Options, Parameters, Pooling, Precision, Preprocessing,
@@ -159,6 +160,7 @@ fn body(config: &config::Backbone, cache: &Path) -> Result<Model> {
                 let calibration = calibrate(network, &parameters, &options)?;
                 return Ok(Model::int8(network, &parameters, &calibration, &options)?);
             }
+            say_if_slow(network, &options)?;
             return Ok(Model::random(network, *seed, &options)?);
         }
         config::Weights::Named(name) => name.clone(),
@@ -186,5 +188,24 @@ fn body(config: &config::Backbone, cache: &Path) -> Result<Model> {
         )?);
     }
     let (bytes, sha256) = (weights.bytes(), &weights.sha256);
+    say_if_slow(network, &options)?;
     Ok(Model::load(network, bytes, sha256, &options)?)
+}
+
+/// bf16 is asked for to be fast, which it is not everywhere: tiles make it several times f32, the instruction of registers from half to
+/// twice.
+fn say_if_slow(network: Architecture, options: &Options) -> Result<()> {
+    if options.precision != Precision::Bf16 {
+        return Ok(());
+    }
+    let pace = beside_f32(network, options)?;
+    // Two measurements of some milliseconds differ by a few percent.
+    if pace < 0.9 {
+        let family = options.chosen_family(network);
+        tracing::warn!(
+            "backbone.precision = \"bf16\" is slower than f32 by this CPU's {family} kernels, at {pace:.2} of its pace: \"f32\" would be \
+             faster and more exact, for a table of its own"
+        );
+    }
+    Ok(())
 }

@@ -61,12 +61,22 @@ pub(super) use quantise::Ranges;
 pub(super) use signs::Signs;
 pub(super) use source::{Source, tensor};
 
-use super::{Architecture, Options, Precision};
+use super::{Architecture, BackboneError, Options, Precision};
 
 /// Raised by every change of these kernels that alters bits.
 const REVISION: u32 = 1;
 /// The same for those of integers.
 const REVISION_OF_INTEGERS: u32 = 1;
+
+/// Operations a second of the micro-kernel that `options` choose for `architecture`, at a glance of some milliseconds.
+///
+/// # Errors
+/// Of a family or precision that this CPU has not.
+pub(super) fn pace(architecture: Architecture, options: &Options) -> Result<f64, BackboneError> {
+    const ROUNDS: usize = 20;
+    let isa = isa::Isa::new(options.chosen_family(architecture), options.precision)?;
+    Ok(peak::peak(isa, ROUNDS))
+}
 
 /// What the bits depend on besides network, precision and weights.
 pub(super) fn identity(architecture: Architecture, options: &Options) -> String {

@@ -2,20 +2,22 @@
 //!
 //! The order of loops is panel, images, then segments; while a panel is at work the next one's weights are prefetched.
 //! Maps too large for a second-level cache are walked in passes, each with all panels: they come from memory once,
-//! not once a panel.
+//! not once a panel. So are images whose maps are too large together, two at a time, as the micro-kernel pairs what is odd.
 
-use super::grid::Grid;
+use super::grid::{Grid, TOGETHER};
 use super::isa::{Access, Isa};
 use super::lanes::{LINE_BYTES, place};
 use super::micro::{BLOCK_WORDS, Kernel, Kernels, PANEL, SEGMENT, Tile};
 use super::product::{BLOCK_BYTES, Product, Reading};
 
-/// Up to so many times [`BLOCK_BYTES`] are one pass: in two, weights that are as large would be read twice to spare a part of these.
-const ONE_PASS: usize = 2;
+/// Up to so many are one pass: in two, weights that are as large would be read twice to spare a part of these.
+const PASS_BYTES: usize = 2 * BLOCK_BYTES;
 
 /// The segments of one convolution.
 pub(super) struct Segments {
     passes: Vec<Pass>,
+    /// Images that take all weights before the next.
+    images: usize,
     /// Bytes of output from one block of channels to the next, and of one value.
     output_pitch: usize,
     value_bytes: usize,
@@ -44,9 +46,11 @@ impl Segments {
         read_bytes: usize,
         to: Grid,
     ) -> Self {
-        let whole = Pass::whole(&isa.kernels(access), reading, to);
+        let bytes = read_bytes + to.bytes();
+        let few = TOGETHER * bytes <= PASS_BYTES;
         Self {
-            passes: whole.cut(read_bytes + to.bytes()),
+            passes: Pass::whole(&isa.kernels(access), reading, to).cut(bytes),
+            images: if few { TOGETHER } else { 2 },
             output_pitch: to.block_pitch(),
             value_bytes: isa.value_bytes(),
         }
@@ -58,9 +62,17 @@ impl Segments {
     /// Inputs must be readable and outputs writable for the grids this was made for, in each image; runs, weights, bias and factors
     /// must be theirs.
     pub(super) unsafe fn run(&self, product: &Product) {
-        for pass in &self.passes {
-            // SAFETY: the caller vouches for all segments, of which these are some.
-            unsafe { self.pass(pass, product) }
+        for first in (0..product.images).step_by(self.images) {
+            let some = Product {
+                images: self.images.min(product.images - first),
+                input: product.input.wrapping_add(first * product.input_bytes),
+                output: product.output.wrapping_add(first * product.output_bytes),
+                ..*product
+            };
+            for pass in &self.passes {
+                // SAFETY: the caller vouches for all images and all segments, of which these are some.
+                unsafe { self.pass(pass, &some) }
+            }
         }
     }
 
@@ -152,7 +164,7 @@ impl Pass {
 
     /// These, of `bytes` of maps, so few at a time that their maps stay near.
     fn cut(self, bytes: usize) -> Vec<Self> {
-        if bytes <= ONE_PASS * BLOCK_BYTES || self.pairs.is_empty() {
+        if bytes <= PASS_BYTES || self.pairs.is_empty() {
             return vec![self];
         }
         let most = (self.pairs.len() * BLOCK_BYTES / bytes).max(1);

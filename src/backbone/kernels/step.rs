@@ -26,7 +26,7 @@ impl Operator {
         match self {
             Self::Stem(stem) => stem.scratch_bytes(),
             Self::Strided(strided) => strided.scratch_bytes(images),
-            Self::Winograd(winograd) => winograd.scratch_bytes(images),
+            Self::Winograd(winograd) => winograd.scratch_bytes(),
             Self::Direct(direct) => direct.scratch_bytes(images),
             Self::Depthwise(_) | Self::Max2(_) | Self::Convert(_) => 0,
         }

@@ -14,10 +14,10 @@ use super::memory::Block;
 use super::micro::{BLOCK_WORDS, Kernels, Layout, PANEL, SEGMENT, Tile};
 use super::quantise::Factors;
 use super::transform::{Ending, input_tile, output_tile, weight_transform};
-use std::array;
 
-/// Tiles transformed together at most, and from how many tiles on. Many tiles are an early layer's: its weights are small, and groups
-/// that stay in L2 win. Later layers have many weights, which are better read only once, for the 4 x 16 tiles of four 7 x 7 maps too.
+/// Tiles transformed together at most, and from how many tiles on. Many tiles are an early layer's: its weights are small, and V
+/// stays in L2 in small groups. Later layers have many weights, which are better read only once, for the 4 x 16 tiles of four 7 x 7
+/// maps too.
 const SMALL_GROUP: usize = 28;
 const LARGE_GROUP: usize = 64;
 const MANY_TILES: usize = 100;
@@ -69,28 +69,12 @@ pub(super) struct Winograd {
     /// Tiles in a row of the output, and in an image.
     across: usize,
     tiles: usize,
-    /// Of one image, of two and so on.
-    extents: [Extent; TOGETHER],
-}
-
-/// How many tiles of some images are worked on together, and so how they lie.
-struct Extent {
-    tiles: usize,
-    /// Bytes of one channel block of all tiles.
+    /// The most tiles of a group.
+    most: usize,
+    /// Bytes from one channel block of a group's tiles to the next.
     row: usize,
     /// One a channel block of V.
     runs: Vec<u32>,
-}
-
-impl Extent {
-    /// All of them alike, `most` at most. An odd number of lines keeps the blocks of a tile in different sets of the nearest cache.
-    fn new(images: usize, tiles: usize, most: usize, blocks: usize) -> Self {
-        let all = images * tiles;
-        let tiles = all.div_ceil(all.div_ceil(most));
-        let row = (tiles | 1) * LINE_BYTES;
-        let runs = (0..blocks).map(|block| (block * row) as u32).collect();
-        Self { tiles, row, runs }
-    }
 }
 
 impl Winograd {
@@ -121,7 +105,9 @@ impl Winograd {
             let w = &folded.weights[(oc * folded.cin + c) * 9..][..9];
             // G w Gᵀ in f64, rounded once.
             let half: Vec<[f64; 3]> = (g.iter())
-                .map(|g| array::from_fn(|b| (0..3).map(|a| g[a] * f64::from(w[a * 3 + b])).sum()))
+                .map(|g| {
+                    std::array::from_fn(|b| (0..3).map(|a| g[a] * f64::from(w[a * 3 + b])).sum())
+                })
                 .collect();
             for (i, j) in (0..n).flat_map(|i| (0..n).map(move |j| (i, j))) {
                 let mut value: f64 = (0..3).map(|b| half[i][b] * g[j][b]).sum();
@@ -141,6 +127,9 @@ impl Winograd {
         } else {
             SMALL_GROUP
         };
+        // An odd number of lines keeps a tile's blocks in different sets of the nearest cache.
+        let largest = (1..=TOGETHER).map(|images| group(images * tiles, most));
+        let row = (largest.max().unwrap_or(0) | 1) * LINE_BYTES;
         Self {
             isa,
             kernels: isa.kernels(Access::Products),
@@ -154,7 +143,9 @@ impl Winograd {
             to,
             across,
             tiles,
-            extents: array::from_fn(|i| Extent::new(i + 1, tiles, most, from.blocks)),
+            most,
+            row,
+            runs: (0..from.blocks).map(|b| (b * row) as u32).collect(),
         }
     }
 
@@ -172,11 +163,17 @@ impl Winograd {
         self
     }
 
-    /// Working memory that `run` needs for so many images, and for fewer, whose groups may be larger.
-    pub(super) fn scratch_bytes(&self, images: usize) -> usize {
-        let rows = self.extents[..images].iter().map(|extent| extent.row);
-        let row = rows.max().unwrap_or(0);
-        self.frequencies() * (self.from.blocks + BLOCKS * self.panels()) * row
+    /// Working memory that `run` needs.
+    pub(super) fn scratch_bytes(&self) -> usize {
+        self.frequencies() * (self.v_pitch() + self.m_pitch())
+    }
+
+    /// Bytes from one frequency of V, and of M, to the next.
+    fn v_pitch(&self) -> usize {
+        self.from.blocks * self.row
+    }
+    fn m_pitch(&self) -> usize {
+        BLOCKS * self.panels() * self.row
     }
 
     fn frequencies(&self) -> usize {
@@ -192,14 +189,14 @@ impl Winograd {
         assert!((1..=TOGETHER).contains(&images));
         assert!(input.len() >= images * self.from.bytes());
         assert!(output.len() >= images * self.to.bytes());
-        assert!(scratch.len() >= self.scratch_bytes(images));
-        let (tiles, extent) = (images * self.tiles, &self.extents[images - 1]);
-        for first in (0..tiles).step_by(extent.tiles) {
+        assert!(scratch.len() >= self.scratch_bytes());
+        let tiles = images * self.tiles;
+        let size = group(tiles, self.most);
+        for first in (0..tiles).step_by(size) {
             let group = Group {
                 shape: self,
-                extent,
                 first,
-                count: extent.tiles.min(tiles - first),
+                count: size.min(tiles - first),
                 v: scratch.as_mut_ptr(),
             };
             // SAFETY: the buffers hold the grids of each image and the scratch, as asserted; the border holds what the last tiles read
@@ -231,7 +228,7 @@ impl Winograd {
     /// All products.
     unsafe fn multiply(&self, group: &Group) {
         const NO_BIAS: [f32; PANEL] = [0.0; PANEL];
-        let (panels, runs) = (self.panels(), &group.extent.runs);
+        let (panels, runs) = (self.panels(), &self.runs);
         let step_bytes = runs.len() * BLOCK_WORDS * PANEL * 4;
         let calls = group.count.div_ceil(MOST);
         let fetch_lines = (step_bytes / LINE_BYTES).div_ceil(calls * runs.len());
@@ -241,8 +238,8 @@ impl Winograd {
             // the group; the weights hold `step_bytes` a frequency and panel.
             unsafe {
                 let weights = self.weights.as_ptr().add(step * step_bytes);
-                let v = group.v.add(frequency * group.v_pitch());
-                let products = group.products(panel).add(frequency * group.m_pitch());
+                let v = group.v.add(frequency * self.v_pitch());
+                let products = group.products(panel).add(frequency * self.m_pitch());
                 for call in 0..calls {
                     let [start, end] = [call, call + 1].map(|c| boundary(c, group.count));
                     let (pixels, kernel) = match end - start {
@@ -255,7 +252,7 @@ impl Winograd {
                     kernel(&Tile {
                         input: at.map(|at| v.add(at).cast_const()),
                         output: at.map(|at| products.add(at)),
-                        output_pitch: group.extent.row,
+                        output_pitch: self.row,
                         weights: weights.cast(),
                         bias: NO_BIAS.as_ptr(),
                         factors: NO_BIAS.as_ptr(),
@@ -271,6 +268,11 @@ impl Winograd {
             }
         }
     }
+}
+
+/// Tiles of a group, where `tiles` make as few and alike ones as they can with `most` in each.
+fn group(tiles: usize, most: usize) -> usize {
+    tiles.div_ceil(tiles.div_ceil(most))
 }
 
 /// Tiles that one call of the micro-kernel multiplies.
@@ -294,7 +296,6 @@ fn boundary(call: usize, count: usize) -> usize {
 /// Tiles that are worked on together.
 struct Group<'a> {
     shape: &'a Winograd,
-    extent: &'a Extent,
     first: usize,
     count: usize,
     /// The scratch memory: V, then M.
@@ -313,18 +314,11 @@ impl Group<'_> {
         )
     }
 
-    /// Bytes from one frequency of V, and of M, to the next.
-    fn v_pitch(&self) -> usize {
-        self.shape.from.blocks * self.extent.row
-    }
-    fn m_pitch(&self) -> usize {
-        BLOCKS * self.shape.panels() * self.extent.row
-    }
     /// The first frequency of a panel of M, which follows V in the scratch.
     fn products(&self, panel: usize) -> *mut u8 {
-        let v_bytes = self.shape.frequencies() * self.v_pitch();
-        self.v
-            .wrapping_add(v_bytes + panel * BLOCKS * self.extent.row)
+        let shape = self.shape;
+        let v_bytes = shape.frequencies() * shape.v_pitch();
+        self.v.wrapping_add(v_bytes + panel * BLOCKS * shape.row)
     }
 }
 
@@ -348,9 +342,8 @@ impl<const N: usize> Task for Analyse<'_, N> {
                     // SAFETY: the N x N pixels lie in the bordered grid, and (block, tile) in every frequency of V.
                     unsafe {
                         let input = self.input.add(corner + block * from.block_pitch() + part);
-                        let to = block * self.group.extent.row + t * LINE_BYTES + part;
-                        let (to, pitch) = (self.group.v.add(to), self.group.v_pitch());
-                        input_tile::<L, N>(input, from.row_pitch(), to, pitch);
+                        let to = self.group.v.add(block * shape.row + t * LINE_BYTES + part);
+                        input_tile::<L, N>(input, from.row_pitch(), to, shape.v_pitch());
                     }
                 }
             }
@@ -368,7 +361,7 @@ struct Synthesise<'a, const N: usize> {
 impl<const N: usize> Task for Synthesise<'_, N> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let (shape, row) = (self.group.shape, self.group.extent.row);
+        let shape = self.group.shape;
         let to = shape.to;
         let products = self.group.products(self.panel).cast_const();
         for t in 0..self.group.count {
@@ -390,8 +383,8 @@ impl<const N: usize> Task for Synthesise<'_, N> {
                         bounds: shape.bounds.map(|bound| L::splat(bound)),
                     };
                     output_tile::<L, N>(
-                        products.add(from_block * row + t * LINE_BYTES + from_byte),
-                        self.group.m_pitch(),
+                        products.add(from_block * shape.row + t * LINE_BYTES + from_byte),
+                        shape.m_pitch(),
                         &ending,
                         self.output.add(corner + block * to.block_pitch() + byte),
                         to.row_pitch(),

@@ -1,5 +1,6 @@
 //! What is tried: instruction sets, shapes, weights.
 
+use super::super::grid::TOGETHER;
 use super::super::isa::{Family, Isa};
 use super::super::layer::{Activation, Folded};
 use super::stored::stored;
@@ -66,7 +67,7 @@ pub(super) fn case() -> impl Strategy<Value = Case> {
         activation(),
         any::<bool>(),
         0..3usize,
-        1..4usize,
+        1..TOGETHER + 1,
     );
     (any::<u64>(), size, kind).prop_map(|(seed, size, kind)| Case {
         seed,

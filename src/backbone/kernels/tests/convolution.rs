@@ -31,7 +31,7 @@ fn check(name: &str, isa: Isa, case: &Case, m: Option<usize>, tolerance: Toleran
     match m {
         Some(m) => {
             let convolution = Winograd::new(isa, &folded, m, epilogue, from, to);
-            let mut scratch = vec![0xff; convolution.scratch_bytes(case.images)];
+            let mut scratch = vec![0xff; convolution.scratch_bytes()];
             convolution.run(case.images, &input, &mut output, &mut scratch);
         }
         None => {
@@ -192,7 +192,7 @@ fn fused_families_agree_bit_for_bit() {
             1,
             &input,
             &mut outputs[1],
-            &mut vec![0; winograd.scratch_bytes(1)],
+            &mut vec![0; winograd.scratch_bytes()],
         );
         outputs.map(|o| o.to_vec())
     });

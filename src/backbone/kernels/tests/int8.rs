@@ -108,7 +108,7 @@ fn check_bytes_of(
                 let (input, mut output) = (among(from, &input, at), among(to, &held, at));
                 match &winograd {
                     Some(winograd) => {
-                        let mut scratch = vec![0xff; winograd.scratch_bytes(case.images)];
+                        let mut scratch = vec![0xff; winograd.scratch_bytes()];
                         winograd.run(case.images, &input, &mut output, &mut scratch);
                     }
                     None => directly(&direct, case.images, &input, &mut output),
