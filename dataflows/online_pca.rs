@@ -71,9 +71,11 @@ pub fn online_pca(
         );
         let (reads, read_reports) = source(job.clone(), ticks, begin.offsets);
 
-        let events = reads.clone().flat_map(|read| match read {
-            Read::Hint(hint) => Some((hint.key, hint.latest)),
-            Read::Malformed(..) => None,
+        // What is not selected is remembered by nobody. `extract` is told of it, as its row may be from an earlier selection.
+        let selection = job.selection.clone();
+        let events = reads.clone().flat_map(move |read| match read {
+            Read::Hint(hint) if selection.takes(&hint.object) => Some((hint.key, hint.latest)),
+            _ => None,
         });
         let known = keys
             .clone()

@@ -46,6 +46,9 @@ impl Cluster {
         if self.workers == 0 {
             return Err(Failure::Usage(anyhow!("--workers must be at least 1")));
         }
+        if self.clusters == Some(0) {
+            return Err(Failure::Usage(anyhow!("-k must be at least 1")));
+        }
         let start = Instant::now();
         let runtime = runtime()?;
         let options = Options {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::{Args, ValueEnum};
 use csv::Writer;
 
@@ -83,6 +83,13 @@ enum Column {
 impl Export {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let Format::Csv = self.format;
+        // Before all rows are read for it.
+        if let Some(folder) = self.output.as_deref().filter(|output| output.is_dir()) {
+            let folder = folder.display();
+            return Err(Failure::Usage(anyhow!(
+                "--output {folder} is a folder: name a file"
+            )));
+        }
         let runtime = runtime()?;
         let Some(file) = &self.output else {
             let output = Writer::from_writer(io::stdout().lock());

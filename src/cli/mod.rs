@@ -14,10 +14,12 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::backbone::BackboneError;
+use crate::backbone::weights::WeightsError;
 use crate::config::{self, Config, ConfigError, Said};
 use crate::job::{self, Contradiction};
 use crate::observe::Metrics;
-use crate::storage::S3Config;
+use crate::operators::kafka;
+use crate::storage::{LocationError, S3Config};
 use crate::table::CommitError;
 
 mod bench;
@@ -170,10 +172,13 @@ impl fmt::Display for Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         let network = |error: &BackboneError| error.stands();
-        if error
-            .chain()
-            .any(|cause| cause.is::<Contradiction>() || cause.downcast_ref().is_some_and(network))
-        {
+        let name = |error: &WeightsError| matches!(error, WeightsError::UnknownName { .. });
+        if error.chain().any(|cause| {
+            cause.is::<Contradiction>()
+                || cause.is::<LocationError>()
+                || cause.downcast_ref().is_some_and(network)
+                || cause.downcast_ref().is_some_and(name)
+        }) {
             Failure::Usage(error)
         } else if CommitError::fenced(&error) {
             Failure::Fenced(error)
@@ -223,7 +228,9 @@ impl ConfigCommand {
     fn run(self) -> Result<ExitCode, Failure> {
         match self {
             ConfigCommand::Check { file } => {
-                job::Rules::new(&load(&file, &[])?).map_err(anyhow::Error::from)?;
+                let config = load(&file, &[])?;
+                job::Rules::new(&config).map_err(anyhow::Error::from)?;
+                kafka::check(&config.kafka)?;
                 println!("{}: fine", file.display());
             }
             ConfigCommand::Example => print!("{}", Config::example()),
@@ -304,5 +311,61 @@ mod tests {
         }
         let outside = BackboneError::Bench(std::io::Error::other("gone"));
         assert!(matches!(wrapped(outside), Failure::Work(_)));
+    }
+
+    /// How the command ends.
+    fn failure(arguments: &[&str]) -> Failure {
+        let arguments = [&["eigenflow"], arguments].concat();
+        run(Arguments::parse_from(arguments)).expect_err("asked wrongly")
+    }
+
+    #[test]
+    fn what_no_restart_cures_is_usage() {
+        for (arguments, part) in [
+            (&["inspect", "gs://x/y"][..], "gs:// is not supported"),
+            (&["inspect", "s3://"], "is no bucket name"),
+            (&["weights", "get", "nope"], "no weights are called `nope`"),
+            (&["cluster", "/nowhere", "-k", "0"], "-k must be at least 1"),
+            (
+                &["reproject", "/nowhere", "-k", "0"],
+                "-k must be at least 1",
+            ),
+        ] {
+            let failure = failure(arguments);
+            assert!(matches!(failure, Failure::Usage(_)), "{failure}");
+            assert!(failure.to_string().contains(part), "{failure}");
+        }
+        let not_here = failure(&["inspect", "/nowhere/table"]);
+        assert!(matches!(not_here, Failure::Work(_)), "{not_here}");
+    }
+
+    #[test]
+    fn a_check_finds_properties_that_no_client_can_be_made_with() {
+        for (properties, part) in [
+            ("sasl.passwrd = \"hunter2\"", "sasl.passwrd"),
+            ("security.protocol = \"foo\"", "security.protocol"),
+            (
+                "security.protocol = \"SASL_SSL\", sasl.mechanism = \"FOO\", sasl.password = \"hunter2\"",
+                "FOO",
+            ),
+            (
+                "security.protocol = \"SSL\", ssl.cipher.suites = \"nope\"",
+                "ssl.cipher.suites",
+            ),
+        ] {
+            let mut file = tempfile::NamedTempFile::new().expect("a file");
+            let said = format!("[kafka]\nproperties = {{ {properties} }}");
+            let text = Config::example().replace("\n[kafka]", &format!("\n{said}"));
+            std::io::Write::write_all(&mut file, text.as_bytes()).expect("written");
+            let path = file.path().to_str().expect("a path");
+            let failure = failure(&["config", "check", path]);
+            assert!(matches!(failure, Failure::Usage(_)), "{failure}");
+            let said = failure.to_string();
+            assert!(
+                said.contains("kafka.properties") && said.contains(part),
+                "{said}"
+            );
+            assert!(!said.contains("hunter2"), "{said}");
+        }
     }
 }

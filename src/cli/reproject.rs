@@ -4,13 +4,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::anyhow;
+use anyhow::{Result, anyhow, ensure};
 use clap::Args;
 
 use super::{Failure, StoreArguments, runtime};
 use crate::config::keys;
-use crate::job::{self, Asked, Reprojected, Reprojection};
-use crate::operators::Load;
+use crate::job::{self, Asked, Contradiction, Reprojected, Reprojection};
+use crate::operators::{Host, Load};
+use crate::table::Row;
 
 /// Arguments of `reproject`.
 #[derive(Debug, Args)]
@@ -69,6 +70,9 @@ impl Reproject {
                 return Err(Failure::Usage(anyhow!("--{flag} must be at least 1")));
             }
         }
+        if self.clusters == Some(0) {
+            return Err(Failure::Usage(anyhow!("-k must be at least 1")));
+        }
         let start = Instant::now();
         let runtime = runtime()?;
         let store = self.store.config();
@@ -77,8 +81,9 @@ impl Reproject {
             count: self.rows_per_file,
             bytes: self.file_bytes,
         };
-        let opened = async { Reprojection::open(tables.await?, file_max, self.clusters()).await };
+        let opened = async { Reprojection::open(tables.await?, file_max, self.asked()).await };
         let reprojection = runtime.block_on(opened)?;
+        self.check(&reprojection)?;
         let done = job::reproject(&Arc::new(reprojection), self.workers)?;
         print(&done, start.elapsed().as_secs_f64());
         Ok(ExitCode::SUCCESS)
@@ -87,11 +92,26 @@ impl Reproject {
 
 impl Reproject {
     /// The clusters that are asked for, if any are.
-    fn clusters(&self) -> Asked {
+    fn asked(&self) -> Asked {
         Asked {
             clusters: self.clusters,
             seed: self.seed,
         }
+    }
+
+    /// Refuses to look for clusters that the table does not show.
+    fn check(&self, opened: &Reprojection) -> Result<()> {
+        let tables = opened.tables();
+        let asked = self.clusters.is_some() || self.seed.is_some();
+        ensure!(
+            !asked || tables.rows.form().shows::<Row>("cluster"),
+            Contradiction(format!(
+                "{} shows no clusters, so -k and --seed mean nothing for it: leave them out; or run a job with columns.cluster, \
+                 another table.uri and what `eigenflow replay` brings in; `eigenflow cluster` tells the clusters of any table",
+                tables.place()
+            ))
+        );
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::listen::Listen;
 use super::supervise::supervise;
 use super::{Failure, load, log, runtime};
+use crate::config::is_host_and_port;
 use crate::job::{Layout, Options};
 
 /// Arguments of `run`.
@@ -70,6 +71,7 @@ impl Run {
 
     fn layout(&self) -> anyhow::Result<Layout> {
         ensure!(self.workers > 0, "--workers must be at least 1");
+        ensure!(self.processes > 0, "--processes (-n) must be at least 1");
         let process = self.process.unwrap_or(0);
         ensure!(
             process < self.processes,
@@ -80,15 +82,7 @@ impl Run {
             return Ok(Layout::single(self.workers));
         }
         let addresses = match &self.hostfile {
-            Some(file) => {
-                let text = std::fs::read_to_string(file)
-                    .with_context(|| format!("host file {}", file.display()))?;
-                text.lines()
-                    .map(str::trim)
-                    .filter(|line| !line.is_empty())
-                    .map(str::to_owned)
-                    .collect::<Vec<_>>()
-            }
+            Some(file) => hosts(file)?,
             None => (0..self.processes)
                 .map(|process| format!("localhost:{}", FIRST_PORT + process))
                 .collect(),
@@ -105,6 +99,24 @@ impl Run {
             addresses: addresses.into_iter().take(self.processes).collect(),
         })
     }
+}
+
+/// The addresses in a host file. Whether a name can be found is seen when the processes meet: it may come later.
+fn hosts(file: &Path) -> anyhow::Result<Vec<String>> {
+    let shown = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| format!("host file {shown}"))?;
+    let mut addresses = Vec::new();
+    for (line, address) in (1..).zip(text.lines().map(str::trim)) {
+        if address.is_empty() {
+            continue;
+        }
+        ensure!(
+            is_host_and_port(address),
+            "{shown}:{line}: {address:?} is not host:port, and a host file has nothing else"
+        );
+        addresses.push(address.to_owned());
+    }
+    Ok(addresses)
 }
 
 impl Run {
@@ -186,4 +198,52 @@ pub(super) fn on_signal(
         }
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Asked {
+        #[command(flatten)]
+        run: Run,
+    }
+
+    fn layout(arguments: &[&str]) -> anyhow::Result<Layout> {
+        let arguments = [&["run", "--config", "job.toml"], arguments].concat();
+        Asked::parse_from(arguments).run.layout()
+    }
+
+    #[test]
+    fn a_job_has_at_least_one_process() {
+        let error = layout(&["-n", "0"]).expect_err("no process").to_string();
+        assert!(error.contains("(-n) must be at least 1"), "{error}");
+    }
+
+    #[test]
+    fn a_host_file_has_addresses_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("hosts");
+        let path = file.to_str().expect("a path");
+        let arguments = ["-n", "2", "-p", "0", "--hostfile", path];
+        for (wrong, line) in [
+            ("a:1\nb\n", 2),
+            ("# ours\na:1\nb:1\n", 1),
+            ("\na:1\n#b:1\n", 3),
+            ("a:1\nb:1 # the second\n", 2),
+            ("a:1\ntcp://b:1\n", 2),
+            ("a:0\nb:1\n", 1),
+        ] {
+            std::fs::write(&file, wrong).expect("written");
+            let error = layout(&arguments).expect_err(wrong).to_string();
+            assert!(error.starts_with(&format!("{path}:{line}: ")), "{error}");
+        }
+        // Whoever can't be found yet is waited for.
+        std::fs::write(&file, "a.invalid:1\n\n [::1]:2 \n").expect("written");
+        let found = layout(&arguments).expect("a layout");
+        assert_eq!(found.addresses, ["a.invalid:1", "[::1]:2"]);
+    }
 }

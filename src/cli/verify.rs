@@ -72,18 +72,33 @@ fn print(verdict: &Verdict, seconds: f64) {
         "classifier  {}",
         recomputed(&verdict.digests.classifier_sha256)
     );
-    println!(
-        "reduced features of {} rows recomputed, of {} not, whose projection is gone",
-        tally.reduced_checked, tally.reduced_unchecked
-    );
-    println!(
-        "predicted labels of {} rows recomputed, of {} not, whose classifier is gone",
-        tally.predicted_checked, tally.predicted_unchecked
-    );
-    println!(
-        "clusters of {} rows recomputed, of {} not, whose clustering is gone",
-        tally.clusters_checked, tally.clusters_unchecked
-    );
+    let by_a_model = [
+        (
+            "reduced features",
+            tally.reduced_checked,
+            tally.reduced_unchecked,
+            "projection",
+        ),
+        (
+            "predicted labels",
+            tally.predicted_checked,
+            tally.predicted_unchecked,
+            "classifier",
+        ),
+        (
+            "clusters",
+            tally.clusters_checked,
+            tally.clusters_unchecked,
+            "clustering",
+        ),
+    ];
+    for (what, checked, unchecked, model) in by_a_model {
+        if (checked, unchecked) != (0, 0) {
+            println!(
+                "{what} of {checked} rows recomputed, of {unchecked} not, whose {model} is gone"
+            );
+        }
+    }
     for difference in &tally.differences {
         println!("different: {}", difference.what);
     }

@@ -23,7 +23,7 @@ impl fmt::Display for Problem {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration {}: {source}; `eigenflow config example` prints one to start from", path.display())]
+    #[error("cannot read the configuration {} (`eigenflow config example` prints one to start from)", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -184,7 +184,7 @@ pub const KEYS: &[Key] = &[
     key("s3", "path_style", Kind::Flag, Derived("true"), "Bucket in the path, not in the host name; without it true exactly when an endpoint is set."),
     key("s3", "buckets", Kind::List, Required("[\"landing\"]"), "Only objects of these buckets are ever fetched."),
 
-    key("table", "uri", Kind::Text, Required("\"s3://warehouse/eigenflow/table\""), "The Delta table: s3://bucket/prefix, or a folder."),
+    key("table", "uri", Kind::Text, Required("\"s3://warehouse/eigenflow/table\""), "The Delta table: s3://bucket/prefix, or a folder. Rejects and state lie beside it, so no other table may."),
     key("table", "rows_per_file", at_least(1), Default("10000"), "Rows of one Parquet file at most."),
     key("table", "file_bytes", Kind::Count { min: 1, max: 1 << 30 }, Default("134217728"), "Bytes of a file's rows at most, before compression; a single row may be larger."),
 

@@ -28,6 +28,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use error::{ConfigError, Problem};
+pub(crate) use resolve::is_host_and_port;
 pub use said::{Said, parse_milliseconds};
 
 /// What a job is to do. Every field is valid on its own and together with the others.

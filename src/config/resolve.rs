@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use globset::Glob;
+use regex::Regex;
+use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::error::ConfigError;
@@ -95,7 +98,9 @@ impl Said {
     fn kafka(&mut self) -> Kafka {
         let brokers = self.text("kafka.brokers");
         for broker in brokers.split(',').filter(|_| !brokers.is_empty()) {
-            if !is_host_and_port(broker.trim()) {
+            // librdkafka takes a protocol in front of each.
+            let (_, address) = broker.split_once("://").unwrap_or(("", broker));
+            if !is_host_and_port(address.trim()) {
                 self.wrong(
                     "kafka.brokers",
                     &format!("takes \"host:port,host:port\"; {broker:?} is not host:port"),
@@ -324,7 +329,13 @@ impl Said {
     fn label(&mut self) -> LabelRule {
         let pattern = self.optional_text("label.pattern");
         match (self.text("label.rule").as_str(), pattern) {
-            ("regex", Some(pattern)) => LabelRule::Regex(pattern),
+            ("regex", Some(pattern)) => {
+                if let Err(reason) = check_pattern(&pattern) {
+                    let message = format!("takes a regular expression with one capture: {reason}");
+                    self.wrong("label.pattern", &message);
+                }
+                LabelRule::Regex(pattern)
+            }
             ("regex", None) => {
                 if !self.mentioned("label.pattern") {
                     let message =
@@ -365,10 +376,21 @@ impl Said {
 
     fn select(&mut self) -> Select {
         Select {
-            include: self.texts("select.include"),
-            exclude: self.texts("select.exclude"),
+            include: self.globs("select.include"),
+            exclude: self.globs("select.exclude"),
             per_label: self.count("select.per_label"),
         }
+    }
+
+    fn globs(&mut self, path: &str) -> Vec<String> {
+        let globs = self.texts(path);
+        for glob in &globs {
+            if let Err(error) = Glob::new(glob) {
+                let message = format!("takes globs; {glob:?} is none: {}", error.kind());
+                self.wrong(path, &message);
+            }
+        }
+        globs
     }
 
     fn projection(&mut self) -> Projection {
@@ -453,13 +475,18 @@ impl Said {
     }
 
     fn log(&mut self) -> Log {
+        let filter = self.text("log.filter");
+        if let Err(error) = EnvFilter::try_new(&filter) {
+            let message = format!("takes a filter such as \"info,eigenflow=debug\": {error}");
+            self.wrong("log.filter", &message);
+        }
         Log {
             format: match self.text("log.format").as_str() {
                 "human" => LogFormat::Human,
                 "json" => LogFormat::Json,
                 _ => LogFormat::Auto,
             },
-            filter: self.text("log.filter"),
+            filter,
         }
     }
 
@@ -513,6 +540,20 @@ impl Said {
     }
 }
 
+/// In one line what is wrong with a pattern of labels.
+fn check_pattern(pattern: &str) -> Result<(), String> {
+    // Of a syntax error the last line is the reason; those before it draw where.
+    let last = |error: regex::Error| {
+        let text = error.to_string();
+        let line = text.lines().last().unwrap_or_default();
+        line.trim_start_matches("error: ").to_owned()
+    };
+    match Regex::new(pattern).map_err(last)?.captures_len() - 1 {
+        1 => Ok(()),
+        captures => Err(format!("{pattern:?} has {captures}")),
+    }
+}
+
 /// Whether a path can be put behind this address, and the whole be written into a log.
 fn is_collector(url: &str) -> bool {
     Url::parse(url).is_ok_and(|url| {
@@ -524,14 +565,13 @@ fn is_collector(url: &str) -> bool {
     })
 }
 
-/// `host:port`, `[v6]:port`, each optionally after `PROTOCOL://`, as librdkafka takes them.
-fn is_host_and_port(broker: &str) -> bool {
-    let address = broker.split_once("://").map_or(broker, |(_, rest)| rest);
+/// Whether it is `host:port` or `[v6]:port`; who it is need not be known.
+pub(crate) fn is_host_and_port(address: &str) -> bool {
     let Some((host, port)) = address.rsplit_once(':') else {
         return false;
     };
     let bracketed = host.starts_with('[') && host.ends_with(']');
-    let plain = !host.is_empty() && !host.contains([':', '/', ' ', '[', ']']);
+    let plain = !host.is_empty() && !host.contains([':', '/', ' ', '\t', '[', ']', '#']);
     (bracketed || plain) && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 

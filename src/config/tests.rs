@@ -266,6 +266,45 @@ fn all_problems_come_at_once() {
 }
 
 #[test]
+fn patterns_globs_and_filters_are_read_at_once_with_their_lines() {
+    let text = format!(
+        "{LEAST}[select]\ninclude = [\"a/**\", \"[z\"]\nexclude = [\"{{a\"]\n[label]\nrule = \"regex\"\npattern = '(a'\n\
+         [log]\nfilter = \"info,eigenflow=blah\"\n[observe]\notlp_endpoint = \"collector\"\n"
+    );
+    let Err(ConfigError::Invalid(problems)) = parse(&text) else {
+        panic!("must be refused");
+    };
+    let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(said.len(), 5, "{said:#?}");
+    for part in [
+        "line 10: `select.include` takes globs; \"[z\" is none: ",
+        "line 11: `select.exclude` takes globs; \"{a\" is none: ",
+        "line 14: `label.pattern` takes a regular expression with one capture: unclosed group",
+        "line 16: `log.filter` takes a filter",
+        "line 18: `observe.otlp_endpoint` takes",
+    ] {
+        assert!(
+            said.iter().any(|line| line.starts_with(part)),
+            "{part}\n{said:#?}"
+        );
+    }
+    assert!(
+        said.iter().all(|line| line.lines().count() == 1),
+        "{said:#?}"
+    );
+    for (pattern, captures) in [("a", 0), ("(a)(b)", 2)] {
+        let error = complaint(&least_with(
+            "label",
+            &format!("rule = \"regex\"\npattern = '{pattern}'"),
+        ));
+        assert!(
+            error.contains(&format!("{pattern:?} has {captures}")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_required_key_of_the_wrong_type_is_reported_once() {
     let text = LEAST.replace("\"uploads\"", "7");
     let Err(ConfigError::Invalid(problems)) = parse(&text) else {

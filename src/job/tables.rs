@@ -131,8 +131,17 @@ impl Tables {
 
     /// Opens the logs for a job: creates what isn't there, and carries out a rejects commit that a crash left undone.
     pub async fn open(&self) -> Result<Found> {
-        let main = Log::open_or_create(self.place.clone(), self.rows.form()).await?;
         let rejects = self.place.beside("rejects")?;
+        // The main table is made first. Looked for last, it is there if these rejects are its own.
+        let taken = Log::<Reject>::open(rejects.clone()).await?.is_some();
+        let main = match Log::open(self.place.clone()).await? {
+            Some(main) => main,
+            None if taken => bail!(Contradiction(format!(
+                "{rejects} belongs to another table, whose state lies beside it: give {} a folder of its own, such as {}/table",
+                self.place, self.place
+            ))),
+            None => Log::create(self.place.clone(), self.rows.form()).await?,
+        };
         let rejects = Log::open_or_create(rejects, self.rejects.form()).await?;
         if main.base.form != *self.rows.form() {
             bail!(Contradiction(format!(
@@ -284,14 +293,16 @@ impl<R: table::Record> Log<R> {
     async fn open_or_create(place: Place, form: &Form) -> Result<Self> {
         match Self::open(place.clone()).await? {
             Some(log) => Ok(log),
-            None => {
-                let table = Table::create(place, form).await?;
-                Ok(Log {
-                    base: table.snapshot().await?,
-                    table,
-                })
-            }
+            None => Self::create(place, form).await,
         }
+    }
+
+    async fn create(place: Place, form: &Form) -> Result<Self> {
+        let table = Table::create(place, form).await?;
+        Ok(Log {
+            base: table.snapshot().await?,
+            table,
+        })
     }
 
     fn written_by(self, author: Author) -> Self {

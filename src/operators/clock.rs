@@ -7,7 +7,8 @@
 //! dataflow without a tick.
 //!
 //! The quota follows the time that a full round takes: rounds are to last between half a second and one, so that no worker runs out
-//! of images, and an epoch can be cut, and a shutdown finished, soon after it is wanted. It begins with the least, as nothing is known then.
+//! of images, and an epoch can be cut, and a shutdown finished, soon after it is wanted. It begins with the least, as nothing is known then,
+//! and after a lull: what comes next may take longer than what it grew by.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -112,6 +113,9 @@ pub fn clock<'scope>(
                 return;
             };
             let pause = pause(&control);
+            if pause == QUIET {
+                quota = QUOTA_MIN.min(pace.quota_max);
+            }
             let free = match control.uncommitted.get().reaches(pace.uncommitted_max) {
                 true => 0,
                 false => pace.rounds_in_flight.saturating_sub(begun.len() as u64),

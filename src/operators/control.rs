@@ -15,7 +15,7 @@ use super::{Epoch, Load, Placed};
 pub struct Control {
     /// Nothing more is to be read: the clock ends, and with it, round by round, the dataflow.
     pub stop: Cell<bool>,
-    /// Some source met its quota in the latest round: there is a backlog, so the next round need not wait.
+    /// Some source met its quota when it last told: there is a backlog, so the next round need not wait.
     pub backlog: Cell<bool>,
     /// When a source last told that it has read on; nothing yet at first.
     pub moved: Cell<Option<Instant>>,

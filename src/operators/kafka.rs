@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Error, Result, anyhow, bail};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
@@ -121,11 +121,20 @@ fn create<C: FromClientConfigAndContext<Reporter>>(
         .create_with_context(Reporter::default())
         .map_err(|error| match error {
             // Displayed, it would repeat the value, which may be a secret.
-            KafkaError::ClientConfig(_, reason, ..) => anyhow!("kafka.properties: {reason}"),
-            error => anyhow!(
+            KafkaError::ClientConfig(_, reason, ..) => {
+                Error::new(Contradiction(format!("kafka.properties: {reason}")))
+            }
+            // A machine that is short of something may have it later.
+            KafkaError::ClientCreation(reason) if reason.contains("thread") => {
+                anyhow!(
+                    "the Kafka client for {} can't be made: {reason}",
+                    config.brokers
+                )
+            }
+            error => Error::new(Contradiction(format!(
                 "{error}: the Kafka client for {} can't be made; check kafka.properties",
                 config.brokers
-            ),
+            ))),
         })
 }
 
@@ -147,7 +156,24 @@ fn client(config: &Kafka, defaults: &[(&str, &str)]) -> ClientConfig {
 }
 
 /// A consumer for `assign()`: it takes part in no group; the group's name serves to publish offsets.
+///
+/// # Errors
+/// A [`Contradiction`] with properties that no client can be made with.
 pub fn consumer(config: &Kafka) -> Result<Consumer> {
+    create(&consumer_settings(config), config)
+}
+
+/// Whether [`consumer`] could be made. No broker is called.
+///
+/// # Errors
+/// As of a consumer.
+pub fn check(config: &Kafka) -> Result<()> {
+    let mut client = consumer_settings(config);
+    client.remove("bootstrap.servers");
+    create::<Consumer>(&client, config).map(drop)
+}
+
+fn consumer_settings(config: &Kafka) -> ClientConfig {
     let mut client = client(
         config,
         &[("queued.max.messages.kbytes", FETCH_AHEAD_KBYTES)],
@@ -165,7 +191,7 @@ pub fn consumer(config: &Kafka) -> Result<Consumer> {
                 "error"
             },
         );
-    create(&client, config)
+    client
 }
 
 /// A producer of object events.

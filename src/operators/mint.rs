@@ -145,8 +145,8 @@ struct Ledger {
     ended: BTreeSet<usize>,
     /// Messages that wait, by worker.
     waiting: BTreeMap<usize, u64>,
-    /// The latest round that a source told of.
-    latest: Round,
+    /// Whether a worker's source met its quota when it last told: each tells its own in order, but not one before the other.
+    full: BTreeMap<usize, bool>,
 }
 
 impl Ledger {
@@ -178,11 +178,8 @@ impl Ledger {
                 if ended {
                     self.ended.insert(worker);
                 }
-                let latest = round > self.latest;
-                self.latest = self.latest.max(round);
-                control
-                    .backlog
-                    .set(full || (control.backlog.get() && !latest));
+                self.full.insert(worker, full);
+                control.backlog.set(self.full.values().any(|full| *full));
             }
         }
     }
@@ -236,6 +233,31 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_is_a_backlog_while_any_source_leaves_one_whichever_round_it_tells_of() {
+        let (mut ledger, control) = (Ledger::default(), Control::default());
+        let mut told = |round, worker, full| {
+            let report = Report::Read {
+                worker,
+                offsets: vec![],
+                waiting: 0,
+                ended: false,
+                full,
+                stop: false,
+            };
+            ledger.record(round, report, &control);
+            control.backlog.get()
+        };
+        assert!(told(5, 1, true));
+        assert!(!told(6, 1, false));
+        // A worker that comes late from its images tells of both rounds at once.
+        assert!(told(5, 0, true));
+        assert!(!told(6, 0, false));
+        // What one has read to its end says nothing of the other's.
+        assert!(told(7, 0, true));
+        assert!(told(8, 1, false));
+    }
 
     #[test]
     fn what_an_epoch_holds_is_uncommitted_until_its_commit() {

@@ -129,18 +129,20 @@ impl Recount {
                 unsummed.push(format!("{}: {error}", row.path));
                 continue;
             }
+            // A row that names no model is no less checked, but there was nothing to compute.
+            let named = |version: Option<i64>| u64::from(version.is_some());
             match reduced_alike(row, &opened.projections, scaled) {
-                Some(true) => tally.reduced_checked += 1,
+                Some(true) => tally.reduced_checked += named(row.projection_version),
                 Some(false) => unlike.push(row.path.clone()),
                 None => tally.reduced_unchecked += 1,
             }
             match predicted_alike(row, opened) {
-                Some(true) => tally.predicted_checked += 1,
+                Some(true) => tally.predicted_checked += named(row.classifier_version),
                 Some(false) => unlabelled.push(row.path.clone()),
                 None => tally.predicted_unchecked += 1,
             }
             match placed_alike(row, opened) {
-                Some(true) => tally.clusters_checked += 1,
+                Some(true) => tally.clusters_checked += named(row.clustering_version),
                 Some(false) => misplaced.push(row.path.clone()),
                 None => tally.clusters_unchecked += 1,
             }
@@ -376,4 +378,56 @@ fn unlike_parts(stored: &Moments, recomputed: &Moments) -> String {
     let more = if parts.len() > SHOWN { ", …" } else { "" };
     let shown = parts[..parts.len().min(SHOWN)].join(", ");
     format!("; {} parts differ: {shown}{more}", parts.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::Form;
+
+    #[test]
+    fn rows_that_name_no_model_are_counted_by_none() {
+        let row = Row {
+            path: "s3://bucket/a.png".to_owned(),
+            label: None,
+            etag: "e".to_owned(),
+            event_time_ms: 0,
+            version: String::new(),
+            width: 1,
+            height: 1,
+            features: vec![0.5, 1.0],
+            reduced_features: None,
+            scaled_features: None,
+            projection_version: None,
+            predicted_label: None,
+            confidence: None,
+            classifier_version: None,
+            cluster: None,
+            clustering_version: None,
+            content: None,
+        };
+        // Without a model there may be nothing of one.
+        let forged = Row {
+            cluster: Some(1),
+            ..row.clone()
+        };
+        let opened = Opened {
+            file: "file".to_owned(),
+            rows: vec![row, forged],
+            projections: BTreeMap::new(),
+            classifiers: BTreeMap::new(),
+            clusterings: BTreeMap::new(),
+            form: Form::default(),
+        };
+        let mut tally = Tally::default();
+        let mut recount = Recount::new(2).expect("sums");
+        recount.take_in(&opened, &mut tally);
+        let counts = [
+            (tally.reduced_checked, tally.reduced_unchecked),
+            (tally.predicted_checked, tally.predicted_unchecked),
+            (tally.clusters_checked, tally.clusters_unchecked),
+        ];
+        assert_eq!(counts, [(0, 0); 3]);
+        assert_eq!(tally.differences.len(), 1);
+    }
 }

@@ -9,6 +9,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -30,6 +31,8 @@ const LISTED_AHEAD: usize = 64;
 pub struct FolderUploads {
     bucket: String,
     root: PathBuf,
+    /// What `root` lies on: another one is there once that is no longer mounted.
+    device: u64,
 }
 
 impl FolderUploads {
@@ -38,9 +41,11 @@ impl FolderUploads {
     /// # Errors
     /// What the file system says of `root`: it must exist.
     pub fn new(bucket: impl Into<String>, root: &Path) -> io::Result<Self> {
+        let root = root.canonicalize()?;
         Ok(Self {
             bucket: bucket.into(),
-            root: root.canonicalize()?,
+            device: fs::metadata(&root)?.dev(),
+            root,
         })
     }
 
@@ -105,8 +110,22 @@ impl FolderUploads {
     ) -> Result<T, FetchError> {
         let path = self.path(bucket, key)?;
         let object = object_name(bucket, key);
-        match tokio::task::spawn_blocking(move || work(&path)).await {
-            Ok(result) => result.map_err(|error| sort(object, &error)),
+        let (root, device) = (self.root.clone(), self.device);
+        let work = move || {
+            let result = work(&path);
+            // Then nothing can be said of the files that it held.
+            let lost = || fs::metadata(&root).map_or(true, |found| found.dev() != device);
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && lost() => {
+                    let reason = format!("{} is gone, or no longer mounted", root.display());
+                    Err(FetchError::Denied { object, reason })
+                }
+                result => result.map_err(|error| sort(object, &error)),
+            }
+        };
+        let object = object_name(bucket, key);
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
             Err(error) => Err(FetchError::Transient {
                 object,
                 reason: error.to_string(),

@@ -217,6 +217,8 @@ where
     match (answer.status().as_u16(), code) {
         // The bucket's absence is a wrong endpoint or name, and no proof that its objects were deleted.
         (404, "NoSuchBucket") => FetchError::Denied { object, reason },
+        // No store's answer, which has a code, but that of a proxy before it whose way to the store is gone.
+        (404, "") => FetchError::Transient { object, reason },
         (404, _) => FetchError::NotFound { object },
         (403, "InvalidObjectState") => FetchError::Invalid {
             object,
@@ -225,7 +227,13 @@ where
         (_, "RequestTimeout") => FetchError::Transient { object, reason },
         (301 | 307 | 401 | 403, _) => FetchError::Denied { object, reason },
         (408 | 409 | 429 | 500.., _) => FetchError::Transient { object, reason },
-        _ => FetchError::Invalid { object, reason },
+        // What these say is said of one key, or of how its object is encrypted.
+        (400, "KeyTooLongError" | "InvalidURI" | "InvalidRequest" | "InvalidArgument") => {
+            FetchError::Invalid { object, reason }
+        }
+        (400, code) if code.starts_with("KMS.") => FetchError::Invalid { object, reason },
+        // Anything else is refused to whoever asks in this way: by another protocol, region or token.
+        _ => FetchError::Denied { object, reason },
     }
 }
 

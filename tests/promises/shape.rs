@@ -12,6 +12,7 @@ use crate::world::{Layout, SMALL_EPOCHS, World, picture};
 keep_on_all_servers!(
     columns_have_the_names_they_are_given_and_the_rows_are_the_same,
     a_table_keeps_its_columns,
+    two_tables_do_not_lie_side_by_side,
     only_what_is_selected_is_a_row_and_reconcile_follows_a_new_selection,
 );
 
@@ -125,6 +126,27 @@ fn a_table_keeps_its_columns(servers: Backend) {
     let (code, said) = run_of(&world, "[columns]\nlabel = \"path\"\n");
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("two columns"), "{said}");
+}
+
+fn two_tables_do_not_lie_side_by_side(servers: Backend) {
+    let mut world = servers.world(1);
+    world.upload(0, 1, "a/1.png", picture(1));
+    world.upload(0, 1, "a/broken.png", "no picture");
+    world.run(Layout::ONE, "");
+    let rejects = world.rejects();
+    assert_eq!(rejects.len(), 1);
+    // Its rejects and its state would be those of the first.
+    let first = world.servers.uri.clone();
+    world.servers.uri = format!("{first}-too");
+    let (code, said) = run_of(&world, "");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("a folder of its own"), "{said}");
+    world.servers.uri = format!("{first}-too/table");
+    let (code, said) = run_of(&world, "");
+    assert_eq!(code, Some(0), "{said}");
+    world.servers.uri = first;
+    assert_eq!(world.rejects(), rejects);
+    assert!(world.verify(1).tally.differences.is_empty());
 }
 
 fn only_what_is_selected_is_a_row_and_reconcile_follows_a_new_selection(servers: Backend) {

@@ -555,3 +555,49 @@ async fn a_bucket_an_archived_object_and_a_wrong_clock_are_no_missing_objects() 
         .unwrap_err();
     assert!(matches!(error, FetchError::Invalid { .. }), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_said_of_the_object_is_no_answer_about_it() {
+    let get = async |answer: &'static str| answering(answer).await.get("b", "k", 1).await;
+    let coded = |status: u16, code: &str| -> &'static str {
+        let body = format!("<Error><Code>{code}</Code></Error>");
+        let length = body.len();
+        format!("HTTP/1.1 {status} x\r\nContent-Length: {length}\r\n\r\n{body}").leak()
+    };
+    // A proxy that has lost its store, and a store that says nothing more than that there is nothing.
+    let proxy = "HTTP/1.1 404 Not Found\r\nContent-Length: 18\r\n\r\n404 page not found";
+    let error = get(proxy).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    for absent in [
+        "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+        coded(404, "NoSuchKey"),
+    ] {
+        let error = get(absent).await.unwrap_err();
+        assert!(matches!(error, FetchError::NotFound { .. }), "{error}");
+    }
+    let plain = "HTTP/1.1 400 Bad Request\r\nContent-Length: 48\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+    for request in [plain, coded(400, "AuthorizationHeaderMalformed")] {
+        let error = get(request).await.unwrap_err();
+        assert!(matches!(error, FetchError::Denied { .. }), "{error}");
+    }
+    for object in [
+        coded(400, "KeyTooLongError"),
+        coded(400, "KMS.DisabledException"),
+    ] {
+        let error = get(object).await.unwrap_err();
+        assert!(matches!(error, FetchError::Invalid { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_is_gone_says_nothing_of_its_files() {
+    let parent = tempfile::tempdir().unwrap();
+    let root = parent.path().join("nas");
+    std::fs::create_dir(&root).unwrap();
+    let uploads = FolderUploads::new(BUCKET, &root).unwrap();
+    let absent = uploads.get(BUCKET, "a", 10).await.unwrap_err();
+    assert!(matches!(absent, FetchError::NotFound { .. }), "{absent}");
+    std::fs::remove_dir(&root).unwrap();
+    let lost = uploads.get(BUCKET, "a", 10).await.unwrap_err();
+    assert!(matches!(lost, FetchError::Denied { .. }), "{lost}");
+}

@@ -41,7 +41,7 @@ pub(super) fn convert(conversion: Conversion, members: &Members) -> Result<Vec<u
 }
 
 fn in_pickle(what: &'static str) -> impl FnOnce(PickleError) -> WeightsError {
-    move |source| WeightsError::Pickle { what, source }
+    move |cause| WeightsError::Pickle { what, cause }
 }
 
 /// TensorFlow.js' description of its shards.

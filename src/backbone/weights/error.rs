@@ -1,5 +1,6 @@
 //! Everything that can go wrong between a network's name and its verified bytes. Each message names the thing
-//! and the cure, for it ends as the one line that a user of the `weights` command sees.
+//! and the cure, for it ends as the one line that a user of the `weights` command sees. A cause stands in the message or
+//! is its `source()`, never both: the line tells either.
 
 use std::path::{Path, PathBuf};
 
@@ -34,8 +35,7 @@ pub enum WeightsError {
     Unavailable {
         /// The catalogue's name.
         name: String,
-        /// What the source said.
-        #[source]
+        /// What the source said; the sentence goes on behind it, so it is no `source()`.
         cause: Box<WeightsError>,
         /// The other ways to get them.
         options: String,
@@ -98,12 +98,12 @@ pub enum WeightsError {
         cause: String,
     },
     /// A pickle that is not plain data, or broken.
-    #[error("{what}: {source}")]
+    #[error("{what}: {cause}")]
     Pickle {
         /// The member of the archive.
         what: &'static str,
         /// What the restricted reader refused.
-        source: PickleError,
+        cause: PickleError,
     },
     /// The file is no safetensors file, or of no network that eigenflow knows.
     #[error("{} is not usable as weights: {cause}", path.display())]
@@ -114,29 +114,29 @@ pub enum WeightsError {
         cause: String,
     },
     /// The file beside the weights that int8 needs.
-    #[error("{}: {source}", path.display())]
+    #[error("{}", path.display())]
     Calibration {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it, and the cure.
+        /// What is wrong with it, and the cure. A `source()`, since the exit code follows from it.
         source: BackboneError,
     },
     /// The file system said no.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
 }
 
 impl WeightsError {
     /// For `map_err`: an I/O error with the path it is about.
     pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self::Io {
+        move |cause| Self::Io {
             path: path.to_owned(),
-            source,
+            cause,
         }
     }
 }

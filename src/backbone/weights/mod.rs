@@ -146,8 +146,8 @@ pub struct Listing {
     pub state: State,
 }
 
-/// Brings weights into the cache (unless they are there and intact) and loads them. Blocks; `progress` gets a line now and
-/// then.
+/// Brings weights into the cache and loads them. What is there and intact stays, and no source is asked. Blocks; `progress` gets a line
+/// now and then.
 ///
 /// A pinned name accepts the pinned bytes only, whatever the source. A name without a pin (the hub's) trusts the first
 /// download: its hash is recorded in the cache, and every later `load` is held to it.
@@ -164,10 +164,15 @@ pub fn get(
     let slot = Slot::new(cache_dir, entry);
     match load_entry(entry, &slot) {
         Ok(weights) => {
-            progress(&format!(
-                "{name} is in the cache: {}",
-                slot.path().display()
-            ));
+            let path = slot.path();
+            let path = path.display();
+            // Of a pinned name every source has the same bytes.
+            progress(
+                &match *source != Source::Catalogue && entry.pin().is_none() {
+                    true => format!("{name} is in the cache already: remove {path} to take others"),
+                    false => format!("{name} is in the cache: {path}"),
+                },
+            );
             return Ok(weights);
         }
         Err(WeightsError::NotCached { .. }) => {}
@@ -388,6 +393,7 @@ fn options(entry: &Entry) -> String {
     };
     format!(
         "ways to get them: {first}; `weights get {name} --from FILE` ({file}); \
-         `weights get {name} --from hub:OWNER/NAME/FILE`; or random ones with `--weights random:SEED`"
+         `weights get {name} --from hub:OWNER/NAME/FILE`; or random ones with \
+         `backbone.weights = \"random:SEED\"` (of the demo: `--weights random:SEED`)"
     )
 }

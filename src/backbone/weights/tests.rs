@@ -113,7 +113,7 @@ fn absent_weights_name_every_way_to_get_them() {
         "npm",
         "--from FILE",
         "--from hub:",
-        "random:SEED",
+        "backbone.weights = \"random:SEED\"",
     ] {
         assert!(message.contains(way), "no {way} in: {message}");
     }
@@ -161,6 +161,38 @@ fn damaged_cache_is_found_named_and_cured() {
         state_of(verify(cache.path()), "resnet34"),
         State::Intact
     ));
+}
+
+#[test]
+fn cached_weights_are_kept_and_another_source_is_told_how_to_replace_them() {
+    let cache = tempfile::tempdir().unwrap();
+    let file = cache.path().join("mine.safetensors");
+    fs::write(&file, miniature_resnet34()).unwrap();
+    let source = Source::File(file.clone());
+    get("resnet34", &source, cache.path(), &silent).unwrap();
+    // Not asked: it is not even there.
+    fs::remove_file(file).unwrap();
+    let said = std::cell::RefCell::new(String::new());
+    let listen = |line: &str| said.borrow_mut().push_str(line);
+    get("resnet34", &source, cache.path(), &listen).unwrap();
+    let cached = cache.path().join("eigenflow/weights/resnet34.safetensors");
+    let cure = format!("remove {} to take others", cached.display());
+    assert!(said.borrow().contains(&cure), "{}", said.borrow());
+}
+
+#[test]
+fn a_cause_is_said_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let absent = Source::File(folder.path().join("absent.tgz"));
+    let error = get("resnet50", &absent, folder.path(), &silent).unwrap_err();
+    let said = format!("{:#}", anyhow::Error::from(error));
+    assert_eq!(said.matches("No such file").count(), 1, "{said}");
+    let damaged = folder.path().join("damaged.int8.json");
+    fs::write(&damaged, "{}").unwrap();
+    let error = anyhow::Error::from(load_calibration(&damaged).unwrap_err());
+    let (place, said) = (format!("{error}"), format!("{error:#}"));
+    assert_eq!(place, damaged.display().to_string());
+    assert!(said.len() > place.len() + 2, "{said}");
 }
 
 #[test]

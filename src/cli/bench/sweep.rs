@@ -5,13 +5,13 @@
 //! --serve` takes batches, and shows it).
 
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, ExitStatus};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, anyhow};
 use clap::Args;
 use serde::Deserialize;
 
-use crate::cli::Failure;
+use crate::cli::{Failure, USAGE};
 
 /// Arguments of `bench sweep`.
 #[derive(Debug, Args)]
@@ -85,9 +85,10 @@ impl Sweep {
     }
 
     /// Images a second of the whole job, start-up included.
-    fn measure(&self, setting: &Setting) -> Result<f64> {
+    fn measure(&self, setting: &Setting) -> Result<f64, Failure> {
         let out = tempfile::tempdir().context("no place for a table")?;
-        let mut demo = Command::new(std::env::current_exe()?);
+        let here = std::env::current_exe().context("this program")?;
+        let mut demo = Command::new(here);
         demo.args(["demo", "--json", "--out"]).arg(out.path());
         demo.args(["--limit", &self.limit.to_string()]);
         demo.args(["--processes", &setting.processes.to_string()]);
@@ -100,8 +101,10 @@ impl Sweep {
         }
         let output = demo.args(&self.demo).output().context("the demo")?;
         let said = String::from_utf8_lossy(&output.stdout);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{}", errors.trim());
+        if !output.status.success() {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            return Err(failed(output.status, &errors));
+        }
         let last = said.lines().last().unwrap_or_default();
         let outcome: Outcome = serde_json::from_str(last).context("what the demo said")?;
         Ok(outcome.images_per_second)
@@ -130,6 +133,19 @@ impl Sweep {
             );
         }
         told
+    }
+}
+
+/// What a demo that failed says, as this command's own failure.
+fn failed(status: ExitStatus, errors: &str) -> Failure {
+    let errors = errors.trim();
+    let error = match errors.strip_prefix("eigenflow: ").unwrap_or(errors) {
+        "" => anyhow!("the demo ended with {status}"),
+        errors => anyhow!("{errors}"),
+    };
+    match status.code() == Some(i32::from(USAGE)) {
+        true => Failure::Usage(error),
+        false => Failure::Work(error),
     }
 }
 
@@ -176,6 +192,8 @@ fn median(setting: &Setting) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
     use clap::Parser;
 
     use super::*;
@@ -196,6 +214,17 @@ mod tests {
         assert_eq!(pairs(2), [(1, 1), (1, 2), (2, 1)]);
         assert_eq!(pairs(6), [(1, 1), (1, 6), (2, 3), (4, 1), (6, 1)]);
         assert_eq!(pairs(8), [(1, 1), (1, 8), (2, 4), (4, 2), (8, 1)]);
+    }
+
+    #[test]
+    fn a_demo_that_was_asked_wrongly_is_a_sweep_that_was() {
+        let ended = |code: i32, errors| failed(ExitStatus::from_raw(code << 8), errors);
+        let wrong = ended(2, "eigenflow: --images /nope: no such folder\n");
+        assert!(matches!(wrong, Failure::Usage(_)));
+        assert_eq!(wrong.to_string(), "--images /nope: no such folder");
+        assert!(matches!(ended(1, "eigenflow: x"), Failure::Work(_)));
+        let killed = failed(ExitStatus::from_raw(9), "");
+        assert!(killed.to_string().contains("signal"), "{killed}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::{Failure, free_addresses, log, runtime};
 use crate::backbone::weights::{self, Source};
 use crate::config::{self, Backbone, Config, Log, LogFormat, Weights, keys};
 use crate::embedded::{EmbeddedKafka, EmbeddedS3};
-use crate::job::{Job, Layout, Options};
+use crate::job::{Job, Layout, Options, Rules};
 use crate::storage::Credentials;
 
 mod settings;
@@ -57,7 +57,7 @@ pub struct Demo {
     /// Its weights, if not its pretrained ones: a .safetensors file, or random:SEED
     #[arg(long, value_name = "WEIGHTS")]
     weights: Option<String>,
-    /// Arithmetic of the convolutions: f32 (the default) or bf16
+    /// Arithmetic of the convolutions: f32 (the default), bf16 or int8
     #[arg(long, value_name = "PRECISION")]
     precision: Option<String>,
     /// Principal components, by number (50 by default) or by the share of variance they explain
@@ -92,16 +92,13 @@ const CREDENTIALS: (&str, &str) = ("demo", "demo-secret");
 
 impl Demo {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let out = self.prepare_out().map_err(Failure::Usage)?;
         log::start(&Log {
             format: LogFormat::Human,
             filter: "warn".to_owned(),
         })?;
         let runtime = runtime()?;
-        let pictures = runtime
-            .block_on(Pictures::new(self.images.as_deref()))
-            .map_err(Failure::Usage)?;
-        let most = pictures.most(self.limit);
+        let (pictures, most) = self.asked(&runtime)?;
+        let out = self.prepare_out().map_err(Failure::Usage)?;
         let credentials = Credentials {
             access_key: CREDENTIALS.0.into(),
             secret_key: CREDENTIALS.1.into(),
@@ -114,9 +111,6 @@ impl Demo {
         .map_err(anyhow::Error::from)?;
         let settings = Settings::new(&self, s3.endpoint(), kafka.brokers(), most);
         let config = settings.config()?;
-        let pictures = pictures
-            .chosen(&config, self.limit)
-            .map_err(Failure::Usage)?;
 
         let bar = bar("uploading", pictures.len() as u64);
         let start = Instant::now();
@@ -158,11 +152,29 @@ impl Demo {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// The pictures that the job is to take, and how many there are at most before it selects.
+    ///
+    /// # Errors
+    /// All that can be asked wrongly, before anything is made: the corrected command finds `--out` as this one did.
+    fn asked(&self, runtime: &Runtime) -> Result<(Pictures, usize), Failure> {
+        if self.processes == 0 || self.workers == Some(0) {
+            return Err(Failure::Usage(anyhow!(
+                "--workers and --processes must be at least 1"
+            )));
+        }
+        let pictures = runtime
+            .block_on(Pictures::new(self.images.as_deref()))
+            .map_err(Failure::Usage)?;
+        let most = pictures.most(self.limit);
+        // There are no servers yet; nothing that is checked depends on where they are.
+        let config =
+            Settings::new(self, "http://127.0.0.1:9000", "127.0.0.1:9092", most).config()?;
+        Rules::new(&config).map_err(anyhow::Error::from)?;
+        let chosen = pictures.chosen(&config, self.limit);
+        Ok((chosen.map_err(Failure::Usage)?, most))
+    }
+
     fn prepare_out(&self) -> Result<PathBuf> {
-        ensure!(
-            self.processes > 0 && self.workers != Some(0),
-            "--workers and --processes must be at least 1"
-        );
         let out = match &self.out {
             Some(out) => out.clone(),
             None => std::env::temp_dir().join(format!("eigenflow-demo-{}", std::process::id())),
@@ -171,18 +183,19 @@ impl Demo {
             std::fs::create_dir_all(folder)
                 .with_context(|| format!("{} can't be made", folder.display()))
         };
+        let buckets = [BUCKET, TABLE_BUCKET].map(|bucket| (bucket, out.join(bucket)));
+        for (_, link) in &buckets {
+            ensure!(
+                link.symlink_metadata().is_err(),
+                "{} is there already: give another --out, or remove it",
+                link.display()
+            );
+        }
         make(&out)?;
-        for bucket in [BUCKET, TABLE_BUCKET] {
-            let link = out.join(bucket);
-            if link.symlink_metadata().is_ok() {
-                bail!(
-                    "{} is there already: give another --out, or remove it",
-                    link.display()
-                );
-            }
+        for (bucket, link) in &buckets {
             // The server keeps its own notes beside the buckets; a reader of the table need not see them.
             make(&out.join(STORE).join(bucket))?;
-            std::os::unix::fs::symlink(Path::new(STORE).join(bucket), &link)
+            std::os::unix::fs::symlink(Path::new(STORE).join(bucket), link)
                 .with_context(|| format!("{} can't be made", link.display()))?;
         }
         Ok(std::path::absolute(&out)?)
@@ -421,7 +434,58 @@ impl Drop for Children {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        demo: Demo,
+    }
+
+    #[test]
+    fn what_is_asked_wrongly_makes_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [out, images, file] =
+            ["out", "images", "images/a.png"].map(|name| folder.path().join(name));
+        std::fs::create_dir(&images).expect("a folder");
+        std::fs::write(&file, "no picture").expect("a file");
+        let path = |path: &Path| path.display().to_string();
+        let [absent, file, images] = [
+            path(&folder.path().join("absent")),
+            path(&file),
+            path(&images),
+        ];
+        let made = path(&out);
+        for (arguments, why) in [
+            (
+                ["--images", &absent, "--limit", "1"],
+                "absent: No such file",
+            ),
+            (["--images", &file, "--limit", "1"], "a.png is no folder"),
+            (["--images", &images, "--precision", "f33"], "f33"),
+            (["--images", &images, "--workers", "0"], "at least 1"),
+            (["--images", &images, "--config", &absent], "cannot read"),
+        ] {
+            let line = ["demo", "--out", &made].into_iter().chain(arguments);
+            let failure = Line::parse_from(line).demo.run().expect_err(why);
+            assert!(matches!(failure, Failure::Usage(_)), "{failure}");
+            assert!(failure.to_string().contains(why), "{failure}");
+            assert!(!out.exists(), "{why}");
+        }
+    }
+
+    #[test]
+    fn an_output_that_is_there_already_is_left_as_it_is() {
+        let out = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(out.path().join(TABLE_BUCKET)).expect("a folder");
+        let line = ["demo".as_ref(), "--out".as_ref(), out.path().as_os_str()];
+        let refused = Line::parse_from(line).demo.prepare_out();
+        let why = refused.expect_err("a refusal").to_string();
+        assert!(why.contains("is there already"), "{why}");
+        assert!(!out.path().join(BUCKET).exists() && !out.path().join(STORE).exists());
+    }
 
     #[test]
     fn a_child_that_fails_is_told_and_one_that_ends_well_is_not() {

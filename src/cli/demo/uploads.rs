@@ -38,14 +38,15 @@ impl Pictures {
         let Some(folder) = images else {
             return Ok(Pictures::Rendered(RENDERED));
         };
-        let uploads = FolderUploads::new(BUCKET, folder)
-            .with_context(|| format!("--images {}", folder.display()))?;
-        let listed: Vec<String> = uploads.keys().try_collect().await?;
-        ensure!(
-            !listed.is_empty(),
-            "--images {} holds no files",
-            folder.display()
-        );
+        let said = format!("--images {}", folder.display());
+        let uploads = FolderUploads::new(BUCKET, folder).with_context(|| said.clone())?;
+        ensure!(folder.is_dir(), "{said} is no folder");
+        let listed: Vec<String> = uploads
+            .keys()
+            .try_collect()
+            .await
+            .with_context(|| said.clone())?;
+        ensure!(!listed.is_empty(), "{said} holds no files");
         Ok(Pictures::Folder(uploads, listed))
     }
 

@@ -74,7 +74,7 @@ pub async fn look(job: &Arc<Job>, hint: &Hint, known: Option<u128>) -> anyhow::R
         .size_bytes
         .unwrap_or(UNKNOWN_SIZE_BYTES)
         .clamp(1, limit_bytes);
-    let (start, mut backoff) = (Instant::now(), Backoff::default());
+    let (mut failed, mut backoff) = (None, Backoff::default());
     loop {
         let budget = job.fetch_budget(set_aside_bytes).await;
         let asked = Instant::now();
@@ -118,13 +118,15 @@ pub async fn look(job: &Arc<Job>, hint: &Hint, known: Option<u128>) -> anyhow::R
             Err(error) => error,
         };
         drop(budget);
-        if start.elapsed() > Duration::from_millis(job.config.limits.retry_ms) {
+        // The wait for the budget is no fault of the store's.
+        let failing = failed.get_or_insert(asked).elapsed();
+        if failing > Duration::from_millis(job.config.limits.retry_ms) {
             let denied = matches!(error, FetchError::Denied { .. });
             if denied && job.witnesses.vouch_for(&*job.uploads, &hint.bucket).await {
                 return Ok(Seen::Unreadable(Unreadable::new("access-denied", &error)));
             }
             let path = path_of(&hint.bucket, &hint.object);
-            let tried = start.elapsed().as_secs();
+            let tried = failing.as_secs();
             return Err(error).with_context(|| {
                 format!("{path}: gave up after {tried} s of retries (limits.retry_ms)")
             });

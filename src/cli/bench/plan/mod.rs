@@ -14,20 +14,20 @@ mod random;
 mod simulation;
 
 /// Arguments of `bench plan`: what there is, what it costs, what bounds it. Costs are by default those of ResNet-50 in f32 on
-/// the machine of benches/README.md.
+/// the first machine of benches/README.md.
 #[derive(Clone, Debug, Args)]
 pub struct Plan {
     /// Machines to try
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 10, 100], value_name = "N,N")]
+    #[arg(long, value_delimiter = ',', default_value = "1,2,10,100", value_parser = at_least_one, value_name = "N,N")]
     machines: Vec<usize>,
     /// Cores of each
-    #[arg(long, default_value_t = 16, value_name = "N")]
+    #[arg(long, default_value_t = 16, value_parser = at_least_one, value_name = "N")]
     cores: usize,
     /// Workers of each; without it as many as cores
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = at_least_one, value_name = "N")]
     workers: Option<usize>,
     /// Partitions of the topic
-    #[arg(long, default_value_t = 64, value_name = "N")]
+    #[arg(long, default_value_t = 64, value_parser = at_least_one, value_name = "N")]
     partitions: usize,
     /// A worker's time for an image: decoding, scaling, the network
     #[arg(long, default_value_t = 51.7, value_parser = positive, value_name = "MS")]
@@ -69,19 +69,19 @@ pub struct Plan {
     #[arg(long, default_value_t = 10.0, value_parser = positive, value_name = "N")]
     gbit_per_second: f64,
     /// Rows of an epoch: publish.rows, or what publish.bytes leaves of it
-    #[arg(long, default_value_t = 16_000, value_name = "N")]
+    #[arg(long, default_value_t = 16_000, value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
     epoch_rows: u64,
     /// publish.interval_ms
     #[arg(long, default_value_t = 30.0, value_name = "S")]
     interval_s: f64,
     /// limits.rounds_in_flight
-    #[arg(long, default_value_t = 8, value_name = "N")]
+    #[arg(long, default_value_t = 8, value_parser = at_least_one, value_name = "N")]
     rounds_in_flight: usize,
     /// limits.events_per_round
-    #[arg(long, default_value_t = 4096, value_name = "N")]
+    #[arg(long, default_value_t = 4096, value_parser = at_least_one, value_name = "N")]
     events_per_round: usize,
     /// limits.fetches_in_flight
-    #[arg(long, default_value_t = 16, value_name = "N")]
+    #[arg(long, default_value_t = 16, value_parser = at_least_one, value_name = "N")]
     fetches_in_flight: usize,
     /// How much work is waiting: so much that all workers at their best would need this long
     #[arg(long, default_value_t = 120.0, value_parser = positive, value_name = "S")]
@@ -95,13 +95,20 @@ fn positive(text: &str) -> Result<f64, &'static str> {
         .ok_or("write a number above 0")
 }
 
+fn at_least_one(text: &str) -> Result<usize, &'static str> {
+    let number = text.parse().ok();
+    number
+        .filter(|number| *number > 0)
+        .ok_or("write a whole number above 0")
+}
+
 impl Plan {
     pub fn run(self) -> Result<ExitCode, Failure> {
         println!(
             "machines  workers  images/s  of ideal  workers busy  GETs/s  cut to commit  bound by"
         );
         for &machines in &self.machines {
-            let outcome = simulate(&self, machines.max(1));
+            let outcome = simulate(&self, machines);
             self.print(machines, &outcome);
         }
         Ok(ExitCode::SUCCESS)
@@ -123,7 +130,7 @@ impl Plan {
 
     /// Of a machine.
     fn workers(&self) -> usize {
-        self.workers.unwrap_or(self.cores).max(1)
+        self.workers.unwrap_or(self.cores)
     }
 
     /// Of an epoch's Σx and Σxxᵀ at one worker, in 128-bit integers of a packed triangle.

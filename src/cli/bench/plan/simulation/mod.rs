@@ -298,7 +298,7 @@ impl<'a> Simulation<'a> {
     }
 
     fn begin(&mut self) {
-        let readers = self.workers.len().min(self.plan.partitions.max(1));
+        let readers = self.workers.len().min(self.plan.partitions);
         let images = self.waiting.min((readers * self.quota) as u64);
         self.waiting -= images;
         let reading_s = images as f64 / readers as f64 * self.plan.event_us / 1e6;

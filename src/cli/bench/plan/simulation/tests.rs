@@ -18,6 +18,18 @@ fn rate(arguments: &str, machines: usize) -> f64 {
 }
 
 #[test]
+fn nothing_is_planned_of_no_machine_core_or_round() {
+    for none in ["--machines 1,0", "--cores 0", "--rounds-in-flight 0"] {
+        let line = ["plan"].into_iter().chain(none.split_whitespace());
+        let refused = Line::try_parse_from(line)
+            .err()
+            .map(|error| error.to_string());
+        assert!(refused.is_some_and(|why| why.contains("above 0")), "{none}");
+    }
+    assert_eq!(plan("").machines, [1, 2, 10, 100]);
+}
+
+#[test]
 fn a_worker_with_nothing_to_wait_for_does_what_its_images_let_it() {
     let one = rate("--cores 2 --workers 1 --backlog-s 600", 1);
     let ideal = 1e3 / (51.7 + 0.125);
