@@ -66,7 +66,8 @@ fn every_flipped_bit_is_found() {
     assert_eq!(clean.tally.tombstones, 1);
     assert_eq!(clean.tally.reduced_checked, 23);
     assert_eq!(clean.tally.reduced_unchecked, 0);
-    assert_eq!(clean.tally.clusters_checked, 23);
+    // The one that came last is in none yet.
+    assert_eq!(clean.tally.clusters_checked, 22);
     assert_eq!(clean.tally.clusters_unchecked, 0);
     let state = world.inspect();
     assert_eq!(
