@@ -132,15 +132,9 @@ impl Tables {
     /// Opens the logs for a job: creates what isn't there, and carries out a rejects commit that a crash left undone.
     pub async fn open(&self) -> Result<Found> {
         let rejects = self.place.beside("rejects")?;
-        // The main table is made first. Looked for last, it is there if these rejects are its own.
-        let taken = Log::<Reject>::open(rejects.clone()).await?.is_some();
         let main = match Log::open(self.place.clone()).await? {
             Some(main) => main,
-            None if taken => bail!(Contradiction(format!(
-                "{rejects} belongs to another table, whose state lies beside it: give {} a folder of its own, such as {}/table",
-                self.place, self.place
-            ))),
-            None => Log::create(self.place.clone(), self.rows.form()).await?,
+            None => self.first(&rejects).await?,
         };
         let rejects = Log::open_or_create(rejects, self.rejects.form()).await?;
         if main.base.form != *self.rows.form() {
@@ -154,6 +148,20 @@ impl Tables {
         let mut logs = Logs { main, rejects };
         logs.catch_up(&self.place).await?;
         self.found(logs).await
+    }
+
+    /// The main table where none was found, if no other's `rejects` are beside it.
+    async fn first(&self, rejects: &Place) -> Result<Log<Row>> {
+        // A process of the same job may be faster: it makes the main table first, which is then there if the rejects are.
+        let taken = Log::<Reject>::open(rejects.clone()).await?.is_some();
+        match Log::open(self.place.clone()).await? {
+            Some(main) => Ok(main),
+            None if taken => bail!(Contradiction(format!(
+                "{rejects} belongs to another table, whose state lies beside it: give {} a folder of its own, such as {}/table",
+                self.place, self.place
+            ))),
+            None => Log::create(self.place.clone(), self.rows.form()).await,
+        }
     }
 
     /// Opens the logs of tables that must be there, and changes nothing: a job may be at work on them. Rejects that are
