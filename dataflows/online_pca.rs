@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Kafka ──> source ──> latest ──> extract ──> stage ──────────────> write ──┐
-//!               │  └──── names ────────^          │ └─> rewrite ─┐      ^     ├──> commit ──> s3://…/table
+//!               │  └──── hints ────────^          │ └─> rewrite ─┐      ^     ├──> commit ──> s3://…/table
 //!               └─ reports ─> mint ── cuts ───────┘       │      └──────│─────┘
 //!                                                         └─> moments ─> project
 //! ```
@@ -42,15 +42,15 @@ pub fn online_pca(
     workers: usize,
 ) -> probe::Handle<Round> {
     let control = Rc::new(Control::default());
-    let (origin, state, ledger, epoch) = match beginning {
+    let (origin, state, ledger) = match beginning {
         Some(beginning) => (
             Some(beginning.origin),
             Some(beginning.state),
             Some(beginning.ledger),
-            beginning.epoch,
         ),
-        None => (None, None, None, 0),
+        None => (None, None, None),
     };
+    let epoch = ledger.as_ref().map_or(0, |ledger| ledger.state.epoch);
     let limits = &job.config.limits;
     let pace = Pace {
         rounds_in_flight: limits.rounds_in_flight as u64,
@@ -72,9 +72,9 @@ pub fn online_pca(
         let (reads, read_reports) = source(job.clone(), ticks, begin.offsets);
 
         // What is not selected is remembered by nobody. `extract` is told of it, as its row may be from an earlier selection.
-        let selection = job.selection.clone();
+        let selected = job.config.select.clone();
         let events = reads.clone().flat_map(move |read| match read {
-            Read::Hint(hint) if selection.takes(&hint.object) => Some((hint.key, hint.latest)),
+            Read::Hint(hint) if selected.takes(&hint.object) => Some((hint.key, hint.latest)),
             _ => None,
         });
         let known = keys

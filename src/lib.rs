@@ -21,7 +21,8 @@
 //! - [`table`]: rows as Parquet, commits as Delta Lake
 //!
 //! These nine know nothing of dataflows or Kafka, and of each other only that `table` uses `storage`, and that the two models are fitted
-//! from `moments`. They can be used alone.
+//! from `moments`. They can be used alone. What several of them need is private: `tensors` (models as files), `lanes` (sums in one order),
+//! `splitmix` (seeded chance), `spell` (trouble that is told once).
 //!
 //! - [`operators`]: the timely and differential operators, one a file
 //! - [`dataflows`]: the graphs, wiring only
@@ -45,6 +46,7 @@ pub mod embedded;
 pub mod event;
 pub mod image;
 pub mod job;
+mod lanes;
 pub mod moments;
 pub mod observe;
 pub mod operators;
@@ -54,6 +56,8 @@ pub mod report;
 #[cfg(test)]
 #[path = "../tests/shared/mod.rs"]
 mod shared;
+mod spell;
+mod splitmix;
 pub mod storage;
 pub mod table;
 mod tensors;

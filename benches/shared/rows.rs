@@ -7,10 +7,10 @@ use eigenflow::config::Said;
 use eigenflow::event::Version;
 use eigenflow::job::state::{FORMAT, JobState};
 use eigenflow::job::{self, Job, Options};
-use eigenflow::operators::digest;
 use eigenflow::table::Row;
 
 use crate::job::TOPIC;
+use eigenflow::storage::digest;
 
 pub const LABEL: &str = "a class of fruit";
 
@@ -54,14 +54,6 @@ pub fn row(number: usize, features: &[f32]) -> Row {
         width: 100,
         height: 100,
         features: features.to_vec(),
-        reduced_features: None,
-        scaled_features: None,
-        projection_version: None,
-        predicted_label: None,
-        confidence: None,
-        classifier_version: None,
-        cluster: None,
-        clustering_version: None,
-        content: None,
+        ..Row::default()
     }
 }

@@ -136,9 +136,6 @@ impl fmt::Display for Calibration {
             hash.update([0]);
             hash.update(range.to_le_bytes());
         }
-        f.write_str("calibration sha256:")?;
-        hash.finalize()
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "calibration sha256:{}", hex::encode(hash.finalize()))
     }
 }

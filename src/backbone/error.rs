@@ -12,6 +12,9 @@ pub enum BackboneError {
     /// No such precision.
     #[error("unknown precision `{0}`: choose f32, bf16 or int8")]
     UnknownPrecision(String),
+    /// No such family of kernels.
+    #[error("unknown kernels `{0}`: choose amx, avx512, avx2 or portable")]
+    UnknownFamily(String),
     /// No such preprocessing.
     #[error("unknown preprocessing `{0}`: choose torchvision, caffe or tf")]
     UnknownPreprocessing(String),

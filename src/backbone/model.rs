@@ -67,20 +67,16 @@ impl Model {
         }
     }
 
-    /// A network without its classifier, in f32 or bf16, from `bytes` of safetensors with torchvision's names in f32. `weights_sha256` is the
-    /// bytes' hash, as the caller verified it; it becomes part of the identity.
+    /// A network without its classifier, in f32 or bf16. Which parameters they are becomes part of the identity.
     ///
     /// # Errors
     /// [`BackboneError::Side`], [`BackboneError::Unsupported`], and one for each way in which weights can be wrong.
     pub fn load(
         architecture: Architecture,
-        bytes: &[u8],
-        weights_sha256: &str,
+        parameters: &Parameters,
         options: &Options,
     ) -> Result<Self, BackboneError> {
-        let sha256 = weights_sha256;
-        let parameters = Parameters::Safetensors { bytes, sha256 };
-        Self::build(architecture, &parameters, options, None)
+        Self::build(architecture, parameters, options, None)
     }
 
     /// A network whose weights are random numbers from `seed`, the same on every machine: for trying things out where no

@@ -2,8 +2,8 @@
 
 use super::shrinkage::{Estimator, Shrinkage, ledoit_wolf};
 use super::{Classifier, ClassifierError, model::Fitted};
+use crate::lanes::dot;
 use crate::moments::{Group, Moments};
-use crate::projection::dot;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt;
 use faer::linalg::matmul::triangular::{BlockStructure, matmul};

@@ -1,6 +1,6 @@
 //! A fitted classifier, and what it says of a row of features.
 
-use crate::projection::dot;
+use crate::lanes::dot;
 
 /// What a fit yields, and a file holds.
 #[derive(Debug, Clone, PartialEq)]

@@ -96,10 +96,6 @@ impl Classifier {
         }
         hasher.update(le_bytes(&fitted.coefficients));
         hasher.update(le_bytes(&fitted.intercepts));
-        hasher
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex::encode(hasher.finalize())
     }
 }

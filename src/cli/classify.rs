@@ -12,6 +12,7 @@ use super::view::ViewArguments;
 use super::{Failure, runtime};
 use crate::classifier::{Classifier, Prediction};
 use crate::job;
+use crate::job::state::JobState;
 
 /// Arguments of `classify`.
 #[derive(Debug, Args)]
@@ -91,9 +92,7 @@ impl Classify {
         let mut tables =
             job::open_tables(&self.table, &self.view.store(), job::PATIENCE_MS).await?;
         let found = tables.open_existing_at(self.view.version).await?;
-        let state = found
-            .state
-            .context("the table is there, but no job has committed to it yet")?;
+        let state = JobState::committed(found.state)?;
         let stored = job::read_classifier(&tables, &state).await?;
         let stored = stored.context(
             "the table has no classifier: it needs classifier.enabled = true and images of at least two labels, and comes with the next \

@@ -15,8 +15,10 @@ use crate::event::{self, Change, Dialect, ObjectEvent, Version};
 use crate::job::{Stop, uploads};
 use crate::operators::kafka;
 use crate::storage::{Location, UploadMeta};
-use crate::table::Key;
+use crate::table::KeyRow;
 
+/// More events a second than a topic takes.
+pub const RATE_MAX: i64 = 1_000_000;
 /// Sent and not yet acknowledged.
 const IN_FLIGHT: usize = 1000;
 
@@ -87,7 +89,7 @@ pub fn created(bucket: &str, object: UploadMeta) -> ObjectEvent {
 }
 
 /// The event of an object that has a row. It has the row's own version, over which a removal wins.
-pub fn of_row(change: Change, bucket: &str, key: &str, row: &Key) -> ObjectEvent {
+pub fn of_row(change: Change, bucket: &str, key: &str, row: &KeyRow) -> ObjectEvent {
     let version = row.version.parse().unwrap_or(Version {
         time_ms: row.event_time_ms,
         sequencer: 0,
@@ -143,7 +145,7 @@ impl Sender {
         Ok(Sender {
             producer: kafka::producer(&config.kafka)?,
             topic: config.kafka.topic.clone(),
-            pace: rate.map(|rate| tokio::time::interval(Duration::from_secs(1) / rate.max(1))),
+            pace: rate.map(|rate| tokio::time::interval(Duration::from_secs(1) / rate)),
             waiting: FuturesOrdered::new(),
             acknowledged: None,
             bar: ProgressBar::new_spinner().with_style(style()),

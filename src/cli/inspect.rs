@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::{Failure, StoreArguments, runtime};
 use crate::job;
+use crate::job::state::JobState;
 use crate::table::{Form, Row};
 
 /// Arguments of `inspect`.
@@ -40,9 +41,7 @@ impl Inspect {
         let mut tables =
             job::open_tables(&self.table, &self.store.config(), job::PATIENCE_MS).await?;
         let found = tables.open_existing().await?;
-        let state = found
-            .state
-            .context("the table is there, but no job has committed to it yet")?;
+        let state = JobState::committed(found.state)?;
         let projection = state.projection.as_ref();
         let clustering = state.clustering.as_ref();
         let agreement = clustering.and_then(|clustering| clustering.agreement);

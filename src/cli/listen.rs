@@ -8,7 +8,7 @@ use clap::Args;
 use tokio::runtime::Runtime;
 
 use super::Failure;
-use super::run::stop_on_signal;
+use super::signals::stop_on_signal;
 use crate::config::{Config, Observe};
 use crate::job::{self, Job, Layout, Options};
 use crate::observe::Board;

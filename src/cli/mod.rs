@@ -3,19 +3,19 @@
 //! Exit codes: 0 for success, 1 for a failure while at work (or a difference that `verify` found), 2 for what was asked
 //! wrongly: arguments, a configuration that is wrong or contradicts the table, and a network that can't be had as asked (its
 //! input, weights, or this CPU); 3 for a job that another job fenced
-//! out of its table, and for a `reproject` that lost to a job. A supervisor may start again what ended with 1, or by a signal,
-//! and nothing else.
+//! out of its table, and for a `reproject` or `rebuild` that lost to a job. A supervisor may start again what ended with 1, or by a
+//! signal, and nothing else.
 
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::backbone::BackboneError;
 use crate::backbone::weights::WeightsError;
-use crate::config::{self, Config, ConfigError, Said};
+use crate::config::{Config, ConfigError, environment};
 use crate::job::{self, Contradiction};
 use crate::observe::Metrics;
 use crate::operators::kafka;
@@ -39,6 +39,7 @@ mod replay;
 mod report;
 mod reproject;
 mod run;
+mod signals;
 mod similar;
 mod supervise;
 mod vacuum;
@@ -136,7 +137,7 @@ impl StoreArguments {
 
 /// Exit code of what was asked wrongly.
 const USAGE: u8 = 2;
-/// Exit code of a job that another one fenced out.
+/// Exit code of who was fenced out of the table.
 const FENCED: u8 = 3;
 
 /// Why a command did not succeed.
@@ -228,8 +229,8 @@ impl ConfigCommand {
     fn run(self) -> Result<ExitCode, Failure> {
         match self {
             ConfigCommand::Check { file } => {
-                let config = load(&file, &[])?;
-                job::Rules::new(&config).map_err(anyhow::Error::from)?;
+                let config = Config::load(&file, environment())?;
+                job::form(&config.columns).map_err(anyhow::Error::from)?;
                 kafka::check(&config.kafka)?;
                 println!("{}: fine", file.display());
             }
@@ -238,15 +239,6 @@ impl ConfigCommand {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// A file's configuration under the environment's overrides and `flags` of (key, TOML value, flag) over both.
-fn load(file: &Path, flags: &[(&str, String, &str)]) -> Result<Config, Failure> {
-    let mut said = Said::load(file, config::environment())?;
-    for (key, value, flag) in flags {
-        said.set(key, value, flag);
-    }
-    Ok(said.resolve()?)
 }
 
 /// Addresses of this machine that were free a moment ago, no two the same.

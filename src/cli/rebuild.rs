@@ -4,17 +4,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, value_parser};
 use futures::TryStreamExt;
 
-use super::events::{self, Sender};
-use super::{Failure, load, runtime};
+use super::events::{self, RATE_MAX, Sender};
+use super::{Failure, runtime};
 use crate::backbone::weights;
-use crate::config::Config;
+use crate::config::{Config, environment};
 use crate::event::{Change, ObjectEvent};
 use crate::job::{self, Contradiction, Extraction, Rebuilding, Rebuilt};
-use crate::operators::object_of;
-use crate::table::Key;
+use crate::storage::object_of;
+use crate::table::KeyRow;
 
 /// Arguments of `rebuild`.
 #[derive(Debug, Args)]
@@ -24,7 +24,7 @@ pub struct Rebuild {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Events a second at most
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=RATE_MAX))]
     rate: Option<u32>,
 }
 
@@ -39,7 +39,7 @@ that, leave the table alone: choose another table.uri, start the job, and `eigen
 
 impl Rebuild {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let config = load(&self.config, &[])?;
+        let config = Config::load(&self.config, environment())?;
         let cache = weights::cache_dir().map_err(anyhow::Error::from)?;
         let extraction = Extraction::load(&config.backbone, &config.head, &cache)?;
         let uri = &config.table.uri;
@@ -91,7 +91,7 @@ impl Rebuild {
 }
 
 /// The event of a row's image, as the job that made the row knew it.
-fn event(config: &Config, row: &Key) -> Result<ObjectEvent> {
+fn event(config: &Config, row: &KeyRow) -> Result<ObjectEvent> {
     let object = object_of(&row.path).with_context(|| format!("{} is no path", row.path))?;
     let (bucket, key) = object;
     ensure!(

@@ -14,16 +14,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, value_parser};
 use futures::StreamExt;
 
-use super::events::{self, Objects, Sender};
-use super::{Failure, load, runtime};
-use crate::config::Config;
+use super::events::{self, Objects, RATE_MAX, Sender};
+use super::{Failure, runtime};
+use crate::config::{Config, environment};
 use crate::event::Change;
 use crate::job::{self, Found, Sample, Tables, uploads};
-use crate::operators::{Key, Which, digest, key_of, path_of};
-use crate::storage::{FetchError, UploadMeta};
+use crate::operators::Which;
+use crate::storage::{FetchError, Key, UploadMeta, digest, key_of, path_of};
 use crate::table;
 
 /// Arguments of `reconcile`.
@@ -35,7 +35,7 @@ pub struct Reconcile {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Events a second at most
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=RATE_MAX))]
     rate: Option<u32>,
     /// Only count
     #[arg(long)]
@@ -54,7 +54,7 @@ struct Differences {
 
 impl Reconcile {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let config = load(&self.config, &[])?;
+        let config = Config::load(&self.config, environment())?;
         let objects = Objects::parse(&self.source, &config).map_err(Failure::Usage)?;
         let found = runtime()?.block_on(self.compare(&config, &objects))?;
         let Differences {
@@ -87,7 +87,7 @@ impl Reconcile {
             false => Some(Sender::new(config, self.rate).await?),
         };
         let mut differences = Differences::default();
-        let mut sample = Sample::new(config)?;
+        let mut sample = Sample::new(config);
 
         let Objects { bucket, prefix } = objects;
         let uploads = uploads::open(config, None).await?;
@@ -192,7 +192,7 @@ impl Known {
     }
 
     /// The object of a row that was not listed.
-    fn gone<'a>(&self, objects: &Objects, row: &'a table::Key) -> Option<&'a str> {
+    fn gone<'a>(&self, objects: &Objects, row: &'a table::KeyRow) -> Option<&'a str> {
         let object = object(objects, &row.path)?;
         let seen = matches!(self.0.get(&key_of(&row.path)), Some(Content::Seen));
         (!seen).then_some(object)

@@ -21,6 +21,7 @@ pub fn replacing(file: &Path, write: impl FnOnce(&NamedTempFile) -> Result<()>) 
         .tempfile_in(folder.unwrap_or(Path::new(".")))
         .with_context(unwritable)?;
     write(&partial)?;
-    partial.persist(file).with_context(unwritable)?;
+    let persisted = partial.persist(file).map_err(|error| error.error);
+    persisted.with_context(unwritable)?;
     Ok(())
 }

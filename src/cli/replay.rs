@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
-use clap::Args;
+use clap::{Args, value_parser};
 use futures::StreamExt;
 
-use super::events::{self, Objects, Sender};
-use super::run::on_signal;
-use super::{Failure, load, runtime};
-use crate::config::Config;
+use super::events::{self, Objects, RATE_MAX, Sender};
+use super::signals::on_signal;
+use super::{Failure, runtime};
+use crate::config::{Config, environment};
 use crate::job::{Sample, Stop, uploads};
 
 /// How long an interrupted replay waits for what it has sent.
@@ -26,7 +26,7 @@ pub struct Replay {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Events a second at most
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=RATE_MAX))]
     rate: Option<u32>,
     /// Begin behind this key: what an interrupted replay said
     #[arg(long, value_name = "KEY")]
@@ -35,7 +35,7 @@ pub struct Replay {
 
 impl Replay {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let config = load(&self.config, &[])?;
+        let config = Config::load(&self.config, environment())?;
         let objects = Objects::parse(&self.source, &config).map_err(Failure::Usage)?;
         let (runtime, stop) = (runtime()?, Stop::default());
         let asked = stop.clone();
@@ -75,7 +75,7 @@ impl Replay {
     ) -> Result<u64> {
         let Objects { bucket, prefix } = objects;
         let uploads = uploads::open(config, None).await?;
-        let mut sample = Sample::new(config)?;
+        let mut sample = Sample::new(config);
         let after = self.after.as_deref();
         // What comes before counts, too, where a label has only so many.
         let from = after.filter(|_| config.select.per_label == 0);

@@ -4,14 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, ensure};
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::listen::Listen;
 use super::supervise::supervise;
-use super::{Failure, load, log, runtime};
-use crate::config::is_host_and_port;
+use super::{Failure, log, runtime};
+use crate::config::{Config, environment, is_host_and_port};
 use crate::job::{Layout, Options};
 
 /// Arguments of `run`.
@@ -48,11 +47,13 @@ const FIRST_PORT: usize = 2101;
 
 impl Run {
     pub fn run(self) -> Result<ExitCode, Failure> {
-        let config = load(&self.config, &[])?;
+        let config = Config::load(&self.config, environment())?;
         let layout = self.layout().map_err(Failure::Usage)?;
-        log::start(&config.log)?;
+        log::start(&config.log);
         if self.restart || (self.processes > 1 && self.process.is_none()) {
-            return supervise(&self);
+            return supervise(&self.here(), self.restart, |process, hosts| {
+                self.process(process, hosts)
+            });
         }
         let runtime = runtime()?;
         let options = Options {
@@ -121,20 +122,15 @@ fn hosts(file: &Path) -> anyhow::Result<Vec<String>> {
 
 impl Run {
     /// The numbers of the processes that are to run here.
-    pub(super) fn here(&self) -> Vec<usize> {
+    fn here(&self) -> Vec<usize> {
         match self.process {
             Some(process) => vec![process],
             None => (0..self.processes).collect(),
         }
     }
 
-    /// Whether what dies is to be started again.
-    pub(super) fn restarts(&self) -> bool {
-        self.restart
-    }
-
     /// The command line of one of the processes, unsupervised; `hosts` where the processes have addresses.
-    pub(super) fn process(&self, process: usize, hosts: Option<&Path>) -> io::Result<Command> {
+    fn process(&self, process: usize, hosts: Option<&Path>) -> io::Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["run", "--config"]).arg(&self.config);
         command.args(["--workers", &self.workers.to_string()]);
@@ -156,48 +152,6 @@ impl Run {
         }
         Ok(command)
     }
-}
-
-/// SIGTERM and SIGINT finish what is in flight, publish it, and end the job; a second one ends the process at once.
-pub fn stop_on_signal(runtime: &tokio::runtime::Runtime, of: &Options) -> Result<(), Failure> {
-    let (health, stop) = (of.health.clone(), of.stop.clone());
-    on_signal(runtime, move || {
-        health.stop();
-        if stop.ask() {
-            eprintln!("eigenflow: stopped at once; the table is as of its last commit");
-            std::process::exit(1);
-        }
-        if !stop.is_working() {
-            tracing::info!("stopped before anything was begun");
-            std::process::exit(0);
-        }
-        tracing::info!(
-            "stopping: what is in flight is finished and published; a second signal stops at once"
-        );
-    })
-}
-
-/// Calls `act` at every SIGTERM and SIGINT.
-pub(super) fn on_signal(
-    runtime: &tokio::runtime::Runtime,
-    mut act: impl FnMut() + Send + 'static,
-) -> Result<(), Failure> {
-    let _inside = runtime.enter();
-    let receive = |kind| {
-        signal(kind).map_err(|error| Failure::Work(anyhow!("signals can't be received: {error}")))
-    };
-    let mut terminate = receive(SignalKind::terminate())?;
-    let mut interrupt = receive(SignalKind::interrupt())?;
-    runtime.spawn(async move {
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            act();
-        }
-    });
-    Ok(())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::eye::Eye;
 use super::view::ViewArguments;
 use super::{Failure, runtime};
 use crate::job::{FILES_IN_FLIGHT, View};
-use crate::projection::squared_distance;
+use crate::lanes::squared_distance;
 use crate::table::Point;
 
 /// Arguments of `similar`.

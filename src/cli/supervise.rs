@@ -4,9 +4,10 @@
 //! follow, and are killed if they don't. With `--restart` all are then started again, from the last commit. That goes on
 //! for ever, as a cause may pass at any time; only where a restart can't cure anything is the verdict final.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ExitCode, ExitStatus};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use tempfile::NamedTempFile;
 
-use super::run::{Run, on_signal};
+use super::signals::on_signal;
 use super::{FENCED, Failure, USAGE, free_addresses, runtime};
 use crate::storage::Backoff;
 
@@ -26,11 +27,16 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How often children and signals are looked at.
 const WATCH: Duration = Duration::from_millis(50);
 
-/// Runs the processes of `run` that belong here until they end in good order, or a restart would cure nothing.
+/// Runs the processes of a job that belong `here` until they end in good order, or a restart would cure nothing. `command` is the command
+/// line of one of them, unsupervised, with a host file where several run here.
 ///
 /// # Errors
-/// Processes that can't be started; without `--restart`, a process that failed.
-pub fn supervise(run: &Run) -> Result<ExitCode, Failure> {
+/// Processes that can't be started; unless it `restarts` them, a process that failed.
+pub fn supervise(
+    here: &[usize],
+    restarts: bool,
+    command: impl Fn(usize, Option<&Path>) -> io::Result<Command>,
+) -> Result<ExitCode, Failure> {
     let runtime = runtime()?;
     let signals = Arc::new(AtomicUsize::new(0));
     let count = signals.clone();
@@ -40,14 +46,14 @@ pub fn supervise(run: &Run) -> Result<ExitCode, Failure> {
     let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         let start = Instant::now();
-        let ends = Team::start(run)?.watch(&signals)?;
+        let ends = Team::start(here, &command)?.watch(&signals)?;
         let Some(verdict) = judge(&ends) else {
             return Ok(ExitCode::SUCCESS);
         };
         if let Verdict::Final(code) = verdict {
             return Ok(ExitCode::from(code));
         }
-        if signals.load(Relaxed) > 0 || !run.restarts() {
+        if signals.load(Relaxed) > 0 || !restarts {
             let ends: Vec<_> = ends.iter().map(ExitStatus::to_string).collect();
             return Err(Failure::Work(anyhow!(
                 "the job's processes ended with {}",
@@ -98,8 +104,10 @@ struct Team {
 }
 
 impl Team {
-    fn start(run: &Run) -> Result<Self> {
-        let here = run.here();
+    fn start(
+        here: &[usize],
+        command: impl Fn(usize, Option<&Path>) -> io::Result<Command>,
+    ) -> Result<Self> {
         let hosts = match here.len() {
             1 => None,
             processes => Some(hosts(processes)?),
@@ -108,9 +116,9 @@ impl Team {
             children: Vec::new(),
             _hosts: hosts,
         };
-        for process in here {
+        for &process in here {
             let hosts = team._hosts.as_ref().map(NamedTempFile::path);
-            let mut command = run.process(process, hosts)?;
+            let mut command = command(process, hosts)?;
             // Ctrl-C reaches the supervisor alone, which passes it on: a process that hears it twice stops at once.
             command.process_group(0);
             end_with_this_process(&mut command);
@@ -185,7 +193,7 @@ fn terminate(child: &mut Child) {
 /// A supervisor that is killed takes the job with it, in good order: a second supervisor must not meet the first's job.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code, reason = "between fork and exec little is allowed")]
-fn end_with_this_process(command: &mut std::process::Command) {
+fn end_with_this_process(command: &mut Command) {
     // SAFETY: between fork and exec only this one system call is made, which is async-signal-safe.
     unsafe {
         command.pre_exec(|| {
@@ -196,7 +204,7 @@ fn end_with_this_process(command: &mut std::process::Command) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn end_with_this_process(_: &mut std::process::Command) {}
+fn end_with_this_process(_: &mut Command) {}
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use super::Clustering;
 use super::model::nearest;
 use super::questions::{Answer, Ask, Assigned, Drawn, FRACTION_BITS, Sampled, Told};
 use super::race::{arrival, hash};
-use crate::projection::squared_distance;
+use crate::lanes::squared_distance;
 
 /// Rows of m reduced features, with their keys and labels.
 pub struct Members {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::projection::squared_distance;
+use crate::lanes::squared_distance;
 
 /// k centroids of m reduced features, made by a [`Lead`](super::Lead) or read by [`Stored`](super::Stored).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,12 +1,6 @@
 //! Chance as a function of a seed and a key.
 
-/// SplitMix64's finaliser (Steele, Lea and Flood 2014).
-fn mix(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
-}
+use crate::splitmix::mix;
 
 /// A number that is evenly spread over keys, seeds and turns.
 pub(super) fn hash(seed: u64, turn: u64, key: u128) -> u64 {

@@ -81,10 +81,6 @@ impl Clustering {
             hasher.update(size.to_le_bytes());
         }
         hasher.update(le_bytes(&self.centroids));
-        hasher
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex::encode(hasher.finalize())
     }
 }

@@ -72,7 +72,7 @@ fn clusters_are_found_the_largest_first() {
     let inertia = rows.iter().map(|(row, _)| {
         let nearest = found.clustering.nearest(row) as usize;
         let centroid = found.clustering.centroids().nth(nearest).unwrap();
-        crate::projection::squared_distance(centroid, row)
+        crate::lanes::squared_distance(centroid, row)
     });
     assert!((inertia.sum::<f64>() - found.inertia).abs() < 1e-4);
 }

@@ -251,7 +251,7 @@ pub const KEYS: &[Key] = &[
     key("observe", "otlp_endpoint", Kind::Text, Derived("\"http://localhost:4318\""), "An OpenTelemetry collector that takes OTLP over HTTP: it is told where the time of each epoch went, as JSON at /v1/traces below this address; without it nothing is traced."),
 
     key("log", "format", Kind::Choice(&["auto", "human", "json"]), Default("\"auto\""), "auto: human on a terminal, json elsewhere."),
-    key("log", "filter", Kind::Text, Default("\"info,delta_kernel=warn\""), "Which lines, as tracing's EnvFilter: \"info,eigenflow=debug\"."),
+    key("log", "filter", Kind::Text, Default("\"info,delta_kernel=warn\""), "Which lines, by level and module: \"info,eigenflow=debug\"."),
 ];
 
 /// The key of this section and name.

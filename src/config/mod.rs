@@ -17,9 +17,11 @@
 
 mod error;
 pub mod keys;
+mod label;
 mod render;
 mod resolve;
 mod said;
+mod select;
 #[cfg(test)]
 mod tests;
 
@@ -27,9 +29,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use tracing_subscriber::filter::Targets;
+
+use crate::backbone::{Family, Pooling, Precision, Preprocessing};
+use crate::image::{Filter, Fit};
+
 pub use error::{ConfigError, Problem};
+pub use label::{LabelPattern, LabelRule};
 pub(crate) use resolve::is_host_and_port;
 pub use said::{Said, parse_milliseconds};
+pub use select::{Globs, Select};
 
 /// What a job is to do. Every field is valid on its own and together with the others.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,9 +49,9 @@ pub struct Config {
     pub s3: S3,
     /// Where the result goes.
     pub table: Table,
-    /// `[columns]`
+    /// What its columns are called.
     pub columns: Columns,
-    /// `[select]`
+    /// Which objects are rows.
     pub select: Select,
     /// The network.
     pub backbone: Backbone,
@@ -174,17 +183,6 @@ pub struct Columns {
     pub content: Option<String>,
 }
 
-/// Which objects are rows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Select {
-    /// Globs of keys; none means all.
-    pub include: Vec<String>,
-    /// Globs of keys.
-    pub exclude: Vec<String>,
-    /// Objects of a label that commands announce; 0 means all.
-    pub per_label: u64,
-}
-
 /// The network that turns pixels into features.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backbone {
@@ -195,7 +193,7 @@ pub struct Backbone {
     /// Arithmetic of the convolutions.
     pub precision: Precision,
     /// Instructions of the convolutions, if not the fastest.
-    pub kernels: Option<Kernels>,
+    pub kernels: Option<Family>,
     /// From levels to the network's input, if not what the weights were made for.
     pub preprocessing: Option<Preprocessing>,
     /// From the last maps to features.
@@ -219,52 +217,6 @@ pub enum Weights {
     Random(u64),
 }
 
-/// Arithmetic of the convolutions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// Single precision.
-    F32,
-    /// bfloat16 products, f32 sums.
-    Bf16,
-    /// Products of bytes, integer sums.
-    Int8,
-}
-
-/// Instructions of the convolutions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kernels {
-    /// Tiles beside 512-bit registers.
-    Amx,
-    /// 512-bit registers.
-    Avx512,
-    /// 256-bit registers.
-    Avx2,
-    /// None in particular.
-    Portable,
-}
-
-/// From the levels of an image to the network's input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Preprocessing {
-    /// RGB by mean and deviation.
-    Torchvision,
-    /// BGR minus the mean.
-    Caffe,
-    /// RGB from -1 to 1.
-    Tf,
-}
-
-/// From the last maps to features.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pooling {
-    /// The mean of each channel.
-    Avg,
-    /// The maximum of each channel.
-    Max,
-    /// Everything: row, column, channel.
-    Flatten,
-}
-
 /// What makes features fewer before they are summed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Head {
@@ -279,40 +231,6 @@ pub enum Head {
     },
     /// Fully connected layers from a safetensors file.
     Dense(PathBuf),
-}
-
-/// How an image becomes square.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fit {
-    /// Resized to the input's side in both directions.
-    Stretch,
-    /// The shorter side resized, then the centre cut out.
-    CenterCrop {
-        /// The shorter side in pixels before the cut; at least the input's side where that is configured.
-        resize: usize,
-    },
-}
-
-/// How an image is scaled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filter {
-    /// Pillow's BILINEAR.
-    Bilinear,
-    /// Pillow's BICUBIC.
-    Bicubic,
-    /// Pillow's NEAREST.
-    Nearest,
-}
-
-/// How an object's key becomes its label.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LabelRule {
-    /// The parent folder's name.
-    Parent,
-    /// No label.
-    None,
-    /// What the one capture of this regular expression matches. Its syntax is checked where it is compiled.
-    Regex(String),
 }
 
 /// Standardisation and principal components.
@@ -417,12 +335,12 @@ impl fmt::Debug for Token {
 }
 
 /// What is said on standard error.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Log {
     /// For whom.
     pub format: LogFormat,
-    /// tracing's `EnvFilter`.
-    pub filter: String,
+    /// Which lines.
+    pub filter: Targets,
 }
 
 /// For whom the log is written.

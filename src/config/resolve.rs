@@ -1,20 +1,22 @@
 //! The second stage: what it means. Defaults are filled in, and what only holds between values is checked.
 
+use std::fmt::Display;
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use globset::Glob;
-use regex::Regex;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use url::Url;
 
 use super::error::ConfigError;
 use super::keys::{KEYS, Key, Unsaid};
 use super::said::{Said, Value};
 use super::{
-    Backbone, Classifier, Columns, Components, Config, Filter, Fit, Head, Kafka, Kernels,
-    LabelRule, Limits, Log, LogFormat, LostOffsets, Observe, Pooling, Precision, Preprocessing,
-    Projection, Properties, Publish, S3, Select, Shrinkage, Start, Table, Token, Weights,
+    Backbone, Classifier, Columns, Components, Config, Globs, Head, Kafka, LabelPattern, LabelRule,
+    Limits, Log, LogFormat, LostOffsets, Observe, Projection, Properties, Publish, S3, Select,
+    Shrinkage, Start, Table, Token, Weights,
 };
+use crate::backbone::Precision;
+use crate::image::Fit;
 
 /// Kafka properties that are eigenflow's own to set, each with the place to say them instead.
 const OWN_PROPERTIES: &[(&str, &str)] = &[
@@ -215,22 +217,18 @@ impl Said {
             Some(Value::Count(side)) => usize::try_from(side).ok(),
             _ => None,
         };
-        let resize = self.size("backbone.crop_resize");
+        let resize = u32::try_from(self.count("backbone.crop_resize")).unwrap_or(u32::MAX);
         let fit = match self.text("backbone.fit").as_str() {
             "center-crop" => Fit::CenterCrop { resize },
             _ => Fit::Stretch,
         };
         if let (Fit::CenterCrop { .. }, Some(side)) = (fit, input_side)
-            && side > resize
+            && side > resize as usize
         {
             let message = format!("must be at least `backbone.input_side`, {side}");
             self.wrong("backbone.crop_resize", &message);
         }
-        let precision = match self.text("backbone.precision").as_str() {
-            "bf16" => Precision::Bf16,
-            "int8" => Precision::Int8,
-            _ => Precision::F32,
-        };
+        let precision = self.chosen("backbone.precision").unwrap_or_default();
         if let (Precision::Int8, "mobilenet_v2" | "pixels") = (precision, name.as_str()) {
             let message = format!(
                 "can't be int8 for {name}: the ResNets and vgg16 have it; choose f32 or bf16"
@@ -242,31 +240,14 @@ impl Said {
             name,
             precision,
             kernels: match self.text("backbone.kernels").as_str() {
-                "amx" => Some(Kernels::Amx),
-                "avx512" => Some(Kernels::Avx512),
-                "avx2" => Some(Kernels::Avx2),
-                "portable" => Some(Kernels::Portable),
-                _ => None,
+                "auto" => None,
+                _ => self.chosen("backbone.kernels"),
             },
-            preprocessing: self.optional_text("backbone.preprocessing").map(|name| {
-                match name.as_str() {
-                    "caffe" => Preprocessing::Caffe,
-                    "tf" => Preprocessing::Tf,
-                    _ => Preprocessing::Torchvision,
-                }
-            }),
-            pooling: match self.text("backbone.pooling").as_str() {
-                "max" => Pooling::Max,
-                "flatten" => Pooling::Flatten,
-                _ => Pooling::Avg,
-            },
+            preprocessing: self.chosen("backbone.preprocessing"),
+            pooling: self.chosen("backbone.pooling").unwrap_or_default(),
             input_side,
             fit,
-            filter: match self.text("backbone.filter").as_str() {
-                "bicubic" => Filter::Bicubic,
-                "nearest" => Filter::Nearest,
-                _ => Filter::Bilinear,
-            },
+            filter: self.chosen("backbone.filter").unwrap_or_default(),
         }
     }
 
@@ -329,13 +310,14 @@ impl Said {
     fn label(&mut self) -> LabelRule {
         let pattern = self.optional_text("label.pattern");
         match (self.text("label.rule").as_str(), pattern) {
-            ("regex", Some(pattern)) => {
-                if let Err(reason) = check_pattern(&pattern) {
+            ("regex", Some(pattern)) => match LabelPattern::new(&pattern) {
+                Ok(pattern) => LabelRule::Regex(pattern),
+                Err(reason) => {
                     let message = format!("takes a regular expression with one capture: {reason}");
                     self.wrong("label.pattern", &message);
+                    LabelRule::None
                 }
-                LabelRule::Regex(pattern)
-            }
+            },
             ("regex", None) => {
                 if !self.mentioned("label.pattern") {
                     let message =
@@ -382,10 +364,10 @@ impl Said {
         }
     }
 
-    fn globs(&mut self, path: &str) -> Vec<String> {
-        let globs = self.texts(path);
-        for glob in &globs {
-            if let Err(error) = Glob::new(glob) {
+    fn globs(&mut self, path: &str) -> Globs {
+        let mut globs = Globs::default();
+        for glob in self.texts(path) {
+            if let Err(error) = globs.add(&glob) {
                 let message = format!("takes globs; {glob:?} is none: {}", error.kind());
                 self.wrong(path, &message);
             }
@@ -475,11 +457,13 @@ impl Said {
     }
 
     fn log(&mut self) -> Log {
-        let filter = self.text("log.filter");
-        if let Err(error) = EnvFilter::try_new(&filter) {
+        let text = self.text("log.filter");
+        let directives: Vec<_> = text.split(',').map(str::trim).collect();
+        let filter = directives.join(",").parse().unwrap_or_else(|error| {
             let message = format!("takes a filter such as \"info,eigenflow=debug\": {error}");
             self.wrong("log.filter", &message);
-        }
+            Targets::default()
+        });
         Log {
             format: match self.text("log.format").as_str() {
                 "human" => LogFormat::Human,
@@ -488,6 +472,13 @@ impl Said {
             },
             filter,
         }
+    }
+
+    /// What a word stands for; none where none is said.
+    fn chosen<T: FromStr<Err: Display>>(&mut self, path: &str) -> Option<T> {
+        let parsed = self.optional_text(path)?.parse();
+        let problem = |error| self.wrong(path, &format!("is not to be had: {error}"));
+        parsed.map_err(problem).ok()
     }
 
     /// Reports a value that was understood, but cannot be meant.
@@ -537,20 +528,6 @@ impl Said {
 
     fn flag(&self, path: &str) -> bool {
         matches!(self.value(path), Some(Value::Flag(true)))
-    }
-}
-
-/// In one line what is wrong with a pattern of labels.
-fn check_pattern(pattern: &str) -> Result<(), String> {
-    // Of a syntax error the last line is the reason; those before it draw where.
-    let last = |error: regex::Error| {
-        let text = error.to_string();
-        let line = text.lines().last().unwrap_or_default();
-        line.trim_start_matches("error: ").to_owned()
-    };
-    match Regex::new(pattern).map_err(last)?.captures_len() - 1 {
-        1 => Ok(()),
-        captures => Err(format!("{pattern:?} has {captures}")),
     }
 }
 

@@ -395,7 +395,10 @@ fn values_say_what_they_mean() {
     assert_eq!(config.backbone.preprocessing, Some(Preprocessing::Caffe));
     let (features, seed) = (256, 1);
     assert_eq!(config.head, Head::RandomProjection { features, seed });
-    assert_eq!(config.label, LabelRule::Regex("^([^/]+)/".into()));
+    assert_eq!(
+        config.label,
+        LabelRule::Regex(LabelPattern::new("^([^/]+)/").unwrap())
+    );
     assert_eq!(config.limits.retry_ms, 16);
     assert_eq!(config.classifier.shrinkage, Shrinkage::LedoitWolf);
     let columns = &config.columns;

@@ -5,6 +5,9 @@
 //! network's features show. (Pillow 13 takes the columns first where height shrinks much more than width, which moves
 //! some values of such a picture by a level; earlier versions never do.)
 
+use std::fmt;
+use std::str::FromStr;
+
 /// Fractional bits of a weight: 32, less 8 for the level and 2 for the sum.
 const WEIGHT_BITS: u32 = 32 - 8 - 2;
 /// The weight of 1.
@@ -21,6 +24,30 @@ pub enum Filter {
     Bicubic,
     /// The one pixel that its middle falls into: what Keras' `load_img` takes where no interpolation is said.
     Nearest,
+}
+
+impl Filter {
+    const ALL: [Self; 3] = [Self::Bilinear, Self::Bicubic, Self::Nearest];
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bilinear => "bilinear",
+            Self::Bicubic => "bicubic",
+            Self::Nearest => "nearest",
+        })
+    }
+}
+
+impl FromStr for Filter {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let named = |filter: &Self| filter.to_string() == name;
+        let found = Self::ALL.into_iter().find(named);
+        found.ok_or_else(|| format!("unknown filter `{name}`: choose bilinear, bicubic or nearest"))
+    }
 }
 
 /// A stretch of one axis, in pixels of the picture.

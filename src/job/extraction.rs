@@ -10,7 +10,7 @@ use super::calibration::{calibrate, calibration};
 use crate::backbone::bench::beside_f32;
 use crate::backbone::weights;
 use crate::backbone::{
-    Architecture, Family, Head, Model, Options, Parameters, Pooling, Precision, Preprocessing,
+    Architecture, Calibration, Family, Head, Model, Options, Parameters, Pooling, Precision,
 };
 use crate::config;
 use crate::image::{Filter, Fit, Preprocess};
@@ -37,17 +37,8 @@ impl Extraction {
         let spec = model.spec();
         let preprocess = Preprocess {
             side: spec.side as u32,
-            fit: match backbone.fit {
-                config::Fit::Stretch => Fit::Stretch,
-                config::Fit::CenterCrop { resize } => Fit::CenterCrop {
-                    resize: resize as u32,
-                },
-            },
-            filter: match backbone.filter {
-                config::Filter::Bilinear => Filter::Bilinear,
-                config::Filter::Bicubic => Filter::Bicubic,
-                config::Filter::Nearest => Filter::Nearest,
-            },
+            fit: backbone.fit,
+            filter: backbone.filter,
         };
         preprocess.check()?;
         let fitting = match preprocess.fit {
@@ -56,9 +47,8 @@ impl Extraction {
         };
         // Tables from before there was a choice say nothing of the default.
         let filter = match preprocess.filter {
-            Filter::Bilinear => "",
-            Filter::Bicubic => ", bicubic",
-            Filter::Nearest => ", nearest",
+            Filter::Bilinear => String::new(),
+            other => format!(", {other}"),
         };
         Ok(Extraction {
             // The pixels that the network sees depend on how an image is fitted, so the features do.
@@ -84,11 +74,8 @@ fn load(backbone: &config::Backbone, head: &config::Head, cache: &Path) -> Resul
         config::Head::Dense(path) => {
             let named = || format!("head.weights {}", path.display());
             let bytes = std::fs::read(path).with_context(named)?;
-            let sha256: String = Sha256::digest(&bytes)
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            let family = family(backbone).unwrap_or_else(Family::registers);
+            let sha256 = hex::encode(Sha256::digest(&bytes));
+            let family = backbone.kernels.unwrap_or_else(Family::registers);
             let head = Head::dense(family, features, &bytes, &sha256).with_context(named)?;
             body.with_head(head)?
         }
@@ -105,22 +92,12 @@ fn load(backbone: &config::Backbone, head: &config::Head, cache: &Path) -> Resul
     Ok(model)
 }
 
-/// The kernels that are asked for by name.
-fn family(backbone: &config::Backbone) -> Option<Family> {
-    backbone.kernels.map(|kernels| match kernels {
-        config::Kernels::Amx => Family::Amx,
-        config::Kernels::Avx512 => Family::Avx512,
-        config::Kernels::Avx2 => Family::Avx2,
-        config::Kernels::Portable => Family::Portable,
-    })
-}
-
 fn body(config: &config::Backbone, cache: &Path) -> Result<Model> {
     if config.name == "pixels" {
         ensure!(
             config.input_side.is_none()
                 && config.preprocessing.is_none()
-                && config.pooling == config::Pooling::Avg,
+                && config.pooling == Pooling::Avg,
             Contradiction(
                 "backbone.input_side, preprocessing and pooling can't be set for pixels, which scales every image to 16x16 and \
                  takes the levels as they are"
@@ -130,38 +107,19 @@ fn body(config: &config::Backbone, cache: &Path) -> Result<Model> {
         return Ok(Model::pixels());
     }
     let mut options = Options {
-        family: family(config),
-        precision: match config.precision {
-            config::Precision::F32 => Precision::F32,
-            config::Precision::Bf16 => Precision::Bf16,
-            config::Precision::Int8 => Precision::Int8,
-        },
-        pooling: match config.pooling {
-            config::Pooling::Avg => Pooling::Avg,
-            config::Pooling::Max => Pooling::Max,
-            config::Pooling::Flatten => Pooling::Flatten,
-        },
+        family: config.kernels,
+        precision: config.precision,
+        pooling: config.pooling,
         ..Options::default()
     };
     options.side = config.input_side.unwrap_or(options.side);
-    let preprocessing = config
-        .preprocessing
-        .map(|preprocessing| match preprocessing {
-            config::Preprocessing::Torchvision => Preprocessing::Torchvision,
-            config::Preprocessing::Caffe => Preprocessing::Caffe,
-            config::Preprocessing::Tf => Preprocessing::Tf,
-        });
     let named = match &config.weights {
         config::Weights::Random(seed) => {
-            options.preprocessing = preprocessing.unwrap_or_default();
+            options.preprocessing = config.preprocessing.unwrap_or_default();
             let network = Architecture::parse(&config.name)?;
-            if options.precision == Precision::Int8 {
-                let parameters = Parameters::Random(*seed);
-                let calibration = calibrate(network, &parameters, &options)?;
-                return Ok(Model::int8(network, &parameters, &calibration, &options)?);
-            }
-            say_if_slow(network, &options)?;
-            return Ok(Model::random(network, *seed, &options)?);
+            let parameters = Parameters::Random(*seed);
+            let calibration = || calibrate(network, &parameters, &options);
+            return computed(network, &parameters, &options, calibration);
         }
         config::Weights::Named(name) => name.clone(),
         config::Weights::File(path) => path.to_string_lossy().into_owned(),
@@ -177,27 +135,32 @@ fn body(config: &config::Backbone, cache: &Path) -> Result<Model> {
             config.name
         ))
     );
-    options.preprocessing = preprocessing.unwrap_or(weights.preprocessing);
-    if options.precision == Precision::Int8 {
-        let calibration = calibration(&named, &weights, &options, cache)?;
-        return Ok(Model::int8(
-            network,
-            &weights.parameters(),
-            &calibration,
-            &options,
-        )?);
+    options.preprocessing = config.preprocessing.unwrap_or(weights.preprocessing);
+    computed(network, &weights.parameters(), &options, || {
+        calibration(&named, &weights, &options, cache)
+    })
+}
+
+/// The network in the precision that is asked for, bytes by `calibration`.
+fn computed(
+    network: Architecture,
+    parameters: &Parameters,
+    options: &Options,
+    calibration: impl FnOnce() -> Result<Calibration>,
+) -> Result<Model> {
+    match options.precision {
+        Precision::Int8 => {
+            return Ok(Model::int8(network, parameters, &calibration()?, options)?);
+        }
+        Precision::Bf16 => say_if_slow(network, options)?,
+        Precision::F32 => {}
     }
-    let (bytes, sha256) = (weights.bytes(), &weights.sha256);
-    say_if_slow(network, &options)?;
-    Ok(Model::load(network, bytes, sha256, &options)?)
+    Ok(Model::load(network, parameters, options)?)
 }
 
 /// bf16 is asked for to be fast, which it is not everywhere: tiles make it several times f32, the instruction of registers from half to
 /// twice.
 fn say_if_slow(network: Architecture, options: &Options) -> Result<()> {
-    if options.precision != Precision::Bf16 {
-        return Ok(());
-    }
     let pace = beside_f32(network, options)?;
     // Two measurements of some milliseconds differ by a few percent.
     if pace < 0.9 {

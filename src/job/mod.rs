@@ -22,8 +22,8 @@ use state::JobState;
 
 mod calibration;
 mod clusterer;
-mod label;
-mod model;
+mod extraction;
+mod models;
 mod open;
 mod origin;
 mod points;
@@ -31,7 +31,7 @@ mod rebuilding;
 mod rendezvous;
 mod reprojection;
 mod run;
-mod selection;
+mod sample;
 pub mod state;
 pub(crate) mod statistics;
 mod stop;
@@ -42,20 +42,18 @@ mod view;
 
 pub use calibration::{calibrate, calibrate_on, calibration};
 pub use clusterer::Clusterer;
-pub use label::Labeller;
-pub use model::Extraction;
-pub use open::{Options, PATIENCE_MS, Rules, open, open_tables};
-pub use origin::{
-    Beginning, Origin, read_classifier, read_clustering, read_moments, read_projection,
-};
+pub use extraction::Extraction;
+pub use models::{read_classifier, read_clustering, read_moments, read_projection};
+pub use open::{Options, PATIENCE_MS, form, open, open_tables};
+pub use origin::{Beginning, Origin};
 pub use points::{FILES_IN_FLIGHT, Points};
 pub use rebuilding::{Rebuilding, Rebuilt};
 pub use reprojection::{Asked, Plan, Reprojected, Reprojection};
 pub use run::{cluster, reproject, run, verify};
-pub use selection::{Sample, Selection};
+pub use sample::Sample;
 pub use stop::Stop;
 pub use tables::{Found, Summary, Sweep, Tables};
-pub use verification::{Check, Difference, Digests, Opened, Tally, Verdict, Verification};
+pub use verification::{Check, Difference, Digests, Findings, Opened, Verdict, Verification};
 pub use view::View;
 
 /// Everything that the operators of a process share.
@@ -78,10 +76,6 @@ pub struct Job {
     pub images: Images,
     /// Features of an image.
     pub features: usize,
-    /// From key to label.
-    pub labeller: Labeller,
-    /// Which keys are rows.
-    pub selection: Selection,
     /// Fitting of images to the network's input.
     pub preprocess: Preprocess,
     /// What is no longer an image but an attack.

@@ -5,14 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use super::{
-    Contradiction, Extraction, Failure, Job, Labeller, Selection, Stop, Tables, budget_units,
-    uploads,
-};
+use super::{Contradiction, Extraction, Failure, Job, Stop, Tables, budget_units, uploads};
 use crate::backbone::weights;
 use crate::classifier;
 use crate::config::{self, Config};
@@ -54,11 +51,7 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
         Some(cache) => cache,
         None => weights::cache_dir()?,
     };
-    let Rules {
-        labeller,
-        selection,
-        form,
-    } = Rules::new(&config)?;
+    let form = form(&config.columns)?;
     let Extraction {
         model,
         preprocess,
@@ -81,8 +74,6 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
         images: Images::default(),
         features: model.spec().features,
         identity,
-        labeller,
-        selection,
         preprocess,
         image_limits: Limits {
             bytes: limits.image_bytes,
@@ -128,31 +119,11 @@ async fn tables(uri: &str, s3: &S3Config, patience: Patience, form: Form) -> Res
     Tables::at(place, form)
 }
 
-/// What a configuration says of keys and columns, compiled.
-pub struct Rules {
-    labeller: Labeller,
-    selection: Selection,
-    form: Form,
-}
-
-impl Rules {
-    /// Of a configuration.
-    ///
-    /// # Errors
-    /// A pattern, a glob or a column's name that is none.
-    pub fn new(config: &Config) -> Result<Self, Contradiction> {
-        let compiled = || {
-            anyhow::Ok(Rules {
-                labeller: Labeller::new(&config.label)?,
-                selection: Selection::new(&config.select)?,
-                form: form(&config.columns)?,
-            })
-        };
-        compiled().map_err(|error| Contradiction(format!("{error:#}")))
-    }
-}
-
-fn form(columns: &config::Columns) -> Result<Form> {
+/// The table's columns, as they are to be called.
+///
+/// # Errors
+/// Names that can't be, or that two columns have.
+pub fn form(columns: &config::Columns) -> Result<Form, Contradiction> {
     let config::Columns {
         path,
         label,
@@ -190,7 +161,7 @@ fn form(columns: &config::Columns) -> Result<Form> {
     let named = named
         .into_iter()
         .filter_map(|(own, name)| Some((own.to_owned(), name?.clone())));
-    Form::new::<Row>(named).context("[columns]")
+    Form::new::<Row>(named).map_err(|error| Contradiction(format!("[columns]: {error:#}")))
 }
 
 fn classifier_options(config: &config::Classifier) -> Option<classifier::Options> {

@@ -2,18 +2,16 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use super::state::{FORMAT, JobState, decode_moments, decode_tombstones};
-use super::{Contradiction, Job, Tables};
-use crate::classifier;
-use crate::clusters;
+use super::models::{read_classifier, read_moments, read_projection};
+use super::state::{FORMAT, JobState, decode_tombstones};
+use super::{Contradiction, Job};
 use crate::event::Version;
-use crate::moments::Moments;
 use crate::operators::commit::Ledger;
 use crate::operators::project::{Published, State};
-use crate::operators::{Epoch, Key, Placed, Slot, Which};
-use crate::projection::Stored;
+use crate::operators::{Placed, Slot, Which};
+use crate::storage::Key;
 
 /// Worker 0's beginning. The default is that of the workers which learn all through the dataflow.
 #[derive(Default)]
@@ -34,8 +32,6 @@ pub struct Beginning {
     pub state: State,
     /// For `commit`.
     pub ledger: Ledger,
-    /// The last committed epoch.
-    pub epoch: Epoch,
 }
 
 impl Beginning {
@@ -93,7 +89,6 @@ impl Beginning {
                     .collect(),
             },
             state: State::new(moments, projection, classifier, published),
-            epoch: state.epoch,
             ledger: Ledger { state, tombstones },
         })
     }
@@ -122,86 +117,6 @@ pub(super) fn check_topic(state: &JobState, topic: &str) -> Result<()> {
         )));
     }
     Ok(())
-}
-
-/// The moments that a commit names, checked against its digest.
-pub async fn read_moments(tables: &Tables, state: &JobState) -> Result<Moments> {
-    let Some(named) = &state.moments else {
-        return Ok(Moments::empty(state.features)?);
-    };
-    let bytes = tables.objects.get(&named.object).await?;
-    let moments = decode_moments(state.features, bytes).with_context(|| named.object.clone())?;
-    let found = moments.sha256();
-    if found != named.sha256 {
-        bail!(
-            "{} is damaged: its moments have sha256 {found}, the commit names {}",
-            named.object,
-            named.sha256
-        );
-    }
-    Ok(moments)
-}
-
-/// The projection that a commit names, checked against its digest.
-pub async fn read_projection(tables: &Tables, state: &JobState) -> Result<Option<Stored>> {
-    let Some(named) = &state.projection else {
-        return Ok(None);
-    };
-    let bytes = tables.objects.get(&named.object).await?;
-    let stored = Stored::from_safetensors(&bytes).with_context(|| named.object.clone())?;
-    let found = stored.projection.sha256();
-    if found != named.sha256 {
-        bail!(
-            "{} is damaged: its projection has sha256 {found}, the commit names {}",
-            named.object,
-            named.sha256
-        );
-    }
-    Ok(Some(stored))
-}
-
-/// The classifier that a commit names, checked against its digest.
-pub async fn read_classifier(
-    tables: &Tables,
-    state: &JobState,
-) -> Result<Option<classifier::Stored>> {
-    let Some(named) = &state.classifier else {
-        return Ok(None);
-    };
-    let bytes = tables.objects.get(&named.object).await?;
-    let stored = classifier::Stored::from_safetensors(&bytes);
-    let stored = stored.with_context(|| named.object.clone())?;
-    let found = stored.classifier.sha256();
-    if found != named.sha256 {
-        bail!(
-            "{} is damaged: its classifier has sha256 {found}, the commit names {}",
-            named.object,
-            named.sha256
-        );
-    }
-    Ok(Some(stored))
-}
-
-/// The clustering that a commit names, checked against its digest.
-pub async fn read_clustering(
-    tables: &Tables,
-    state: &JobState,
-) -> Result<Option<clusters::Stored>> {
-    let Some(named) = &state.clustering else {
-        return Ok(None);
-    };
-    let bytes = tables.objects.get(&named.object).await?;
-    let stored = clusters::Stored::from_safetensors(&bytes);
-    let stored = stored.with_context(|| named.object.clone())?;
-    let found = stored.clustering.sha256();
-    if found != named.sha256 {
-        bail!(
-            "{} is damaged: its clustering has sha256 {found}, the commit names {}",
-            named.object,
-            named.sha256
-        );
-    }
-    Ok(Some(stored))
 }
 
 #[cfg(test)]

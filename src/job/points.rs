@@ -71,7 +71,7 @@ impl Points {
             true => projection.n_components() + 2 * projection.width(),
             false => projection.n_components(),
         };
-        let kib = file.rows * (ROW_BYTES + 4 * floats as u64) / 1024;
+        let kib = file.rows.saturating_mul(ROW_BYTES + 4 * floats as u64) / 1024;
         let kib = kib.min(ROOM_KIB as u64) as u32;
         let room = self.room.clone().acquire_many_owned(kib).await?;
         Ok(Task {

@@ -5,14 +5,14 @@
 //! Kafka offsets of before, so a job that starts from it meets the events. A job that meets them earlier, because it still runs,
 //! has to commit to go past them, and then this commit is fenced out and changes nothing; sent twice they do no harm.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use futures::{Stream, StreamExt, stream};
 
 use super::origin::check_topic;
 use super::state::{FileList, JobState};
 use super::{Extraction, Tables};
 use crate::operators::Which;
-use crate::table::{Author, CommitError, DataFile, Key};
+use crate::table::{Author, CommitError, DataFile, KeyRow};
 
 /// A table whose rows are to be of another network.
 pub struct Rebuilding {
@@ -46,9 +46,7 @@ impl Rebuilding {
     ) -> Result<Option<Self>> {
         let found = tables.open_to_rewrite(Author::Rebuild).await;
         let found = found.map_err(explained)?;
-        let state = found
-            .state
-            .context("the table is there, but no job has committed to it yet")?;
+        let state = JobState::committed(found.state)?;
         check_topic(&state, topic)?;
         Ok(
             (state.backbone != extraction.identity).then_some(Rebuilding {
@@ -61,7 +59,7 @@ impl Rebuilding {
     }
 
     /// The keys of all rows, a file's at a time.
-    pub fn keys(&self) -> impl Stream<Item = Result<Vec<Key>>> {
+    pub fn keys(&self) -> impl Stream<Item = Result<Vec<KeyRow>>> {
         stream::iter(&self.rows).then(|file| self.tables.read_keys(Which::Main, file))
     }
 

@@ -71,9 +71,12 @@ pub fn rendezvous(
     let Some(listener) = listen(&layout.addresses[layout.process], me, gives_up)? else {
         return Ok(None);
     };
+    let calling = AtomicBool::new(true);
+    let accept = || accept(&listener, me, || calling.load(Relaxed), gives_up);
     std::thread::scope(|scope| {
-        let callers = scope.spawn(|| tell(&failed, accept(&listener, me, gives_up)));
+        let callers = scope.spawn(|| tell(&failed, accept()));
         let called = tell(&failed, call_all(layout, me, gives_up));
+        calling.store(false, Relaxed);
         let callers = callers.join().map_err(|_| anyhow!("the listener died"))?;
         let (Some(mut sockets), Some(callers)) = (called?, callers?) else {
             return Ok(None);
@@ -111,11 +114,12 @@ fn listen(address: &str, me: Hello, gives_up: &impl Fn() -> bool) -> Result<Opti
     Ok(None)
 }
 
-/// Waits for all processes behind this one. Callers are met beside each other: a silent one holds
-/// nobody up for longer than its [`PATIENCE`].
+/// Waits for all processes behind this one, and while this one is `calling` others for those that call once more. Callers are met beside
+/// each other: a silent one holds nobody up for longer than its [`PATIENCE`].
 fn accept(
     listener: &TcpListener,
     me: Hello,
+    calling: impl Fn() -> bool,
     gives_up: &impl Fn() -> bool,
 ) -> Result<Option<Sockets>> {
     let first = me.process + 1;
@@ -127,9 +131,10 @@ fn accept(
     let meetings = AtomicUsize::new(0);
     let mut waiting = Waiting::new();
     std::thread::scope(|scope| {
-        while let Some(missing) = missing() {
-            if gives_up() {
-                return Ok(());
+        loop {
+            let missing = missing();
+            if gives_up() || (missing.is_none() && !calling()) {
+                return;
             }
             let accepted = match meetings.load(Relaxed) < MEETINGS {
                 true => listener.accept(),
@@ -138,7 +143,9 @@ fn accept(
             let (socket, caller) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    waiting.tell(first + missing as u32, "for a call", &error);
+                    if let Some(missing) = missing {
+                        waiting.tell(first + missing as u32, "for a call", &error);
+                    }
                     sleep(BREATH);
                     continue;
                 }
@@ -158,8 +165,7 @@ fn accept(
                 meetings.fetch_sub(1, Relaxed);
             });
         }
-        Ok::<(), anyhow::Error>(())
-    })?;
+    });
     let sockets = sockets.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(sockets.iter().all(Option::is_some).then_some(sockets))
 }

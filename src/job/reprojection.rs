@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result};
 use tokio::runtime::Handle;
 
-use super::origin::{read_classifier, read_clustering, read_moments, read_projection};
+use super::models::{read_classifier, read_clustering, read_moments, read_projection};
 use super::state::{ClusteringRef, JobState};
 use super::statistics::{Kind, all_under};
 use super::{Failure, Summary, Tables};
@@ -302,9 +302,7 @@ impl Reprojection {
             .open_to_rewrite(Author::Reproject)
             .await
             .map_err(explained)?;
-        let state = found
-            .state
-            .context("the table is there, but no job has committed to it yet")?;
+        let state = JobState::committed(found.state)?;
         let writer = uuid::Uuid::new_v4().simple().to_string();
         let plan = Plan::of(&tables, &writer, file_max, clusters).await?;
         let groups = plan.as_ref().map_or(&[][..], |plan| &plan.groups);

@@ -10,8 +10,9 @@ use crate::classifier;
 use crate::clusters;
 use crate::event::Version;
 use crate::moments::{Moments, Part, Sums};
-use crate::operators::{Epoch, Key};
+use crate::operators::Epoch;
 use crate::projection::{Options, Stored};
+use crate::storage::Key;
 use crate::table::state::{MomentsPart, Tombstone};
 use crate::table::{self, DataFile};
 
@@ -221,6 +222,14 @@ impl ProjectionRef {
 }
 
 impl JobState {
+    /// Of a table that a job has committed to, as it was `found`.
+    ///
+    /// # Errors
+    /// Where none has.
+    pub fn committed(found: Option<Self>) -> Result<Self> {
+        found.context("the table is there, but no job has committed to it yet")
+    }
+
     /// From the JSON of a commit.
     pub fn parse(json: &str) -> Result<Self> {
         // Before the rest, which another format may spell otherwise.

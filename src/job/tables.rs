@@ -35,6 +35,11 @@ struct Logs {
     rejects: Log<Reject>,
 }
 
+/// Only worker 0 opens them, and only it asks for what needs them.
+fn opened<L>(logs: Option<L>) -> Result<L> {
+    logs.context("the tables' logs were not opened in this process")
+}
+
 impl Logs {
     fn state(&self, place: &Place) -> Result<Option<JobState>> {
         let json = self.main.base.job.as_deref();
@@ -230,9 +235,7 @@ impl Tables {
     /// Makes an epoch true: the main table's commit, then the rejects table's, which the first one holds written ahead.
     pub async fn commit(&self, state: &JobState, main: FileList) -> Result<Summary> {
         let mut logs = self.logs.lock().await;
-        let logs = logs
-            .as_mut()
-            .context("the tables' logs were not opened in this process")?;
+        let logs = opened(logs.as_mut())?;
         let json = serde_json::to_string(state)?;
         logs.main.commit(state.epoch, main, json).await?;
         logs.rejects.catch_up(state).await?;
@@ -242,20 +245,14 @@ impl Tables {
     /// What the tables hold as of the last commit of this process.
     pub async fn summary(&self) -> Result<Summary> {
         let logs = self.logs.lock().await;
-        let logs = logs
-            .as_ref()
-            .context("the tables' logs were not opened in this process")?;
+        let logs = opened(logs.as_ref())?;
         Ok(logs.summary())
     }
 
     /// The last commit, and the main table's files as of it; `None` before a job has committed.
     pub async fn committed(&self) -> Result<Option<(JobState, Vec<DataFile>)>> {
         let logs = self.logs.lock().await;
-        let base = &logs
-            .as_ref()
-            .context("the tables' logs were not opened in this process")?
-            .main
-            .base;
+        let base = &opened(logs.as_ref())?.main.base;
         let Some(json) = &base.job else {
             return Ok(None);
         };
@@ -267,10 +264,7 @@ impl Tables {
         // Commits go on meanwhile.
         let (table, version) = {
             let logs = self.logs.lock().await;
-            let main = &logs
-                .as_ref()
-                .context("the tables' logs were not opened in this process")?
-                .main;
+            let main = &opened(logs.as_ref())?.main;
             (main.table.clone(), main.base.version)
         };
         let past = table.history(version, count).await?;
@@ -279,7 +273,7 @@ impl Tables {
     }
 
     /// The key columns of a file.
-    pub async fn read_keys(&self, which: Which, file: &DataFile) -> Result<Vec<table::Key>> {
+    pub async fn read_keys(&self, which: Which, file: &DataFile) -> Result<Vec<table::KeyRow>> {
         Ok(match which {
             Which::Main => self.rows.read_keys(file).await?,
             Which::Rejects => self.rejects.read_keys(file).await?,

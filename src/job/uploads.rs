@@ -13,6 +13,7 @@ use futures::stream::{self, BoxStream};
 use crate::config::Config;
 use crate::storage::{
     Credentials, FetchError, FolderUploads, S3Config, S3Uploads, Upload, UploadMeta, Uploads,
+    path_of,
 };
 
 /// The store of a configuration.
@@ -72,7 +73,7 @@ struct Folders(BTreeMap<String, FolderUploads>);
 impl Folders {
     fn bucket(&self, bucket: &str, key: &str) -> Result<&FolderUploads, FetchError> {
         self.0.get(bucket).ok_or_else(|| FetchError::Denied {
-            object: format!("s3://{bucket}/{key}"),
+            object: path_of(bucket, key),
             reason: "the bucket is not among s3.buckets".to_owned(),
         })
     }

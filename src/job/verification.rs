@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
-use super::origin::{read_classifier, read_clustering, read_moments, read_projection};
+use super::models::{read_classifier, read_clustering, read_moments, read_projection};
 use super::state::{JobState, decode_tombstones, version_of};
 use super::{Failure, Tables};
 use crate::classifier;
@@ -41,7 +41,7 @@ pub struct Difference {
 
 /// What was read, and what was found in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
+pub struct Findings {
     /// Data files that were read whole.
     pub files: u64,
     /// Rows in them.
@@ -68,9 +68,9 @@ pub struct Tally {
     pub differences: Vec<Difference>,
 }
 
-impl Tally {
+impl Findings {
     /// Takes another one in.
-    pub fn add(&mut self, other: Tally) {
+    pub fn add(&mut self, other: Findings) {
         self.files += other.files;
         self.rows += other.rows;
         self.rejects += other.rejects;
@@ -109,7 +109,7 @@ pub struct Verdict {
     pub epoch: Epoch,
     /// What was read.
     #[serde(flatten)]
-    pub tally: Tally,
+    pub tally: Findings,
     /// Of what was recomputed.
     #[serde(flatten)]
     pub digests: Digests,
@@ -148,7 +148,7 @@ pub struct Verification {
     newest_clustering: Option<clusters::Stored>,
     clusterings: Versions,
     /// What was found before the workers began.
-    opening: Tally,
+    opening: Findings,
     verdict: Mutex<Option<Verdict>>,
 }
 
@@ -171,10 +171,8 @@ impl Verification {
     /// Where there is no table, or its logs can't be read.
     pub async fn open(mut tables: Tables) -> Result<Self> {
         let found = tables.open_existing().await?;
-        let state = found
-            .state
-            .context("the table is there, but no job has committed to it yet")?;
-        let mut opening = Tally::default();
+        let state = JobState::committed(found.state)?;
+        let mut opening = Findings::default();
         let object = state.moments.as_ref().map(|named| &*named.object);
         let moments = read_moments(&tables, &state).await;
         let moments = opening.readable(object.unwrap_or("moments"), moments);
@@ -226,8 +224,8 @@ impl Verification {
     }
 
     /// Reads an object whole; the rows that are to be recomputed, with the models that they may be under.
-    pub async fn read(&self, check: Check) -> (Tally, Option<Opened>) {
-        let mut tally = Tally::default();
+    pub async fn read(&self, check: Check) -> (Findings, Option<Opened>) {
+        let mut tally = Findings::default();
         match check {
             Check::Rows(file) => match self.tables.rows.read(&file).await {
                 Ok(rows) => {
@@ -271,7 +269,7 @@ impl Verification {
     async fn projections_of(
         &self,
         rows: &[Row],
-        tally: &mut Tally,
+        tally: &mut Findings,
     ) -> BTreeMap<Epoch, Vec<Stored>> {
         let named = rows.iter().filter_map(|row| row.projection_version);
         let newest = self.newest.as_ref();
@@ -285,7 +283,7 @@ impl Verification {
     async fn classifiers_of(
         &self,
         rows: &[Row],
-        tally: &mut Tally,
+        tally: &mut Findings,
     ) -> BTreeMap<Epoch, Vec<classifier::Stored>> {
         let named = rows.iter().filter_map(|row| row.classifier_version);
         let newest = self.newest_classifier.as_ref();
@@ -299,7 +297,7 @@ impl Verification {
     async fn clusterings_of(
         &self,
         rows: &[Row],
-        tally: &mut Tally,
+        tally: &mut Findings,
     ) -> BTreeMap<i64, Vec<clusters::Stored>> {
         let named = rows.iter().filter_map(|row| row.clustering_version);
         let newest = self.newest_clustering.as_ref();
@@ -315,7 +313,7 @@ impl Verification {
         newest: Option<(Epoch, &M)>,
         objects: &Versions,
         read: impl Fn(&[u8]) -> Result<M, StoredError>,
-        tally: &mut Tally,
+        tally: &mut Findings,
     ) -> BTreeMap<Epoch, Vec<M>> {
         let mut models: BTreeMap<Epoch, Vec<M>> = BTreeMap::new();
         for version in named {
@@ -341,7 +339,7 @@ impl Verification {
     }
 
     /// Sets the verdict: what was read by all workers, and the digests of what was recomputed.
-    pub fn conclude(&self, mut tally: Tally, recomputed: Digests) {
+    pub fn conclude(&self, mut tally: Findings, recomputed: Digests) {
         tally.add(self.opening.clone());
         let differences = &mut tally.differences;
         differences.sort_unstable_by(|a, b| (&a.object, &a.what).cmp(&(&b.object, &b.what)));
@@ -397,7 +395,7 @@ pub struct Opened {
 }
 
 /// Holds the number of records in a file against the log's.
-fn count(tally: &mut Tally, file: &DataFile, found: usize) {
+fn count(tally: &mut Findings, file: &DataFile, found: usize) {
     if file.rows != found as u64 {
         let (name, said) = (&file.name, file.rows);
         let what = format!("{name} holds {found} rows, the table's log says {said}");

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::origin::read_projection;
+use super::models::read_projection;
 use super::state::JobState;
 use super::{Found, Points, Tables};
 use crate::projection::Stored;
@@ -36,7 +36,7 @@ impl View {
             rows,
             rejects,
         } = tables.open_existing_at(version).await?;
-        let state = state.context("the table is there, but no job has committed to it yet")?;
+        let state = JobState::committed(state)?;
         let projection = read_projection(&tables, &state).await?;
         let projection = projection
             .context("the table has no projection yet: it comes with the second image")?;

@@ -28,11 +28,7 @@ pub fn combine(width: usize, digests: impl IntoIterator<Item = (Part, [u8; 32])>
         hasher.update(name_bytes(part));
         hasher.update(digest);
     }
-    hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex::encode(hasher.finalize())
 }
 
 /// A prefix-free name, so that no two sequences of parts share their bytes.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::now_ms;
 
 /// A worker that took no step for so long is stuck: parked ones look up far more often, and no operator takes longer.
-pub const STALL: Duration = Duration::from_secs(60);
+const STALL: Duration = Duration::from_secs(60);
 
 /// A process's health.
 #[derive(Debug)]

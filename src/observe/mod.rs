@@ -12,14 +12,13 @@ mod health;
 pub mod http;
 mod metrics;
 pub mod page;
-mod spell;
 mod traces;
 mod vitals;
 
-pub use board::{Board, Commit, Event, FITTED_MAX, Fitted, WINDOW};
+pub use crate::spell::Spell;
+pub use board::{Board, Commit, Event, FITTED_MAX, Fitted};
 pub use health::{Health, Pulse};
 pub use metrics::{Lag, Metrics, Outcome, Stage, Worker};
-pub use spell::Spell;
 pub use traces::{Begun, Trace, Traces, Value};
 pub use vitals::{Refused, Vitals, WorkerVitals};
 

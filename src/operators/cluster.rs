@@ -22,9 +22,10 @@ use timely::dataflow::operators::vec::Broadcast;
 use timely::dataflow::operators::{Capability, ConnectLoop, Feedback};
 
 use super::models::{ModelFiles, Models};
-use super::{Host, Key, Round, Tasks, key_of};
+use super::{Host, Round, Tasks};
 use crate::clusters::{Answer, Ask, ClusterError, Lead, Members, Options, Outcome, Step};
 use crate::job::{FILES_IN_FLIGHT, Points};
+use crate::storage::{Key, key_of};
 use crate::table::{DataFile, Point};
 
 /// What is asked for, with m, the number of reduced features. Worker 0's.
@@ -196,7 +197,7 @@ fn answer<'scope, H: Host>(
     rows: StreamVec<'scope, Round, Dealt>,
     asks: StreamVec<'scope, Round, Question>,
 ) -> StreamVec<'scope, Round, Answer> {
-    let mut builder = OperatorBuilder::new("Answer".to_owned(), rows.scope());
+    let mut builder = OperatorBuilder::new("ClusterAnswer".to_owned(), rows.scope());
     let by_key = Exchange::new(|(key, ..): &Dealt| *key as u64);
     let mut rows = builder.new_input(rows, by_key);
     let mut asks = builder.new_input(asks, Pipeline);

@@ -21,10 +21,11 @@ use super::latest::horizon_ms;
 use super::progress::Progress;
 use super::project::Published;
 use super::stage::Tombstone;
-use super::{Control, Cut, Epoch, FileChange, Host as _, Key, Placed, Round, Tasks, Which};
+use super::{Control, Cut, Epoch, FileChange, Host as _, Placed, Round, Tasks, Which};
 use crate::event::Version;
 use crate::job::Job;
 use crate::job::state::{FileList, JobState, Prequential, encode_tombstones};
+use crate::storage::Key;
 use crate::table::state::STATE;
 
 /// Worker 0's view of what is committed.

@@ -27,9 +27,10 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Operator;
 
-use super::{Key, Round};
+use super::Round;
 use crate::event::Version;
 use crate::observe::now_ms;
+use crate::storage::Key;
 
 /// What a version says about its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

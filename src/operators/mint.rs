@@ -22,7 +22,7 @@ use timely::dataflow::operators::vec::Broadcast;
 
 use super::alarm::Alarm;
 use super::clock::{FIRST_ROUND, pause};
-use super::{Control, Cut, Epoch, Load, Report, Round};
+use super::{Control, Cut, Epoch, Load, Placed, Report, Round};
 use crate::job::Job;
 use crate::observe::Trace;
 
@@ -49,7 +49,7 @@ pub fn mint<'scope>(
         if let Some(capability) = &mut capability {
             capability.downgrade(&FIRST_ROUND);
         }
-        let mut ledger = Ledger::default();
+        let mut reported = Reported::default();
         let mut minted = last;
         let mut since = Instant::now();
         control.committed.set(last);
@@ -65,7 +65,7 @@ pub fn mint<'scope>(
                         Report::Read { stop: true, .. } => job.stopped.store(true, Relaxed),
                         Report::Read { .. } => {}
                     }
-                    ledger.record(*time.time(), report, &control);
+                    reported.record(*time.time(), report, &control);
                 }
             });
             let Some(held) = &mut capability else { return };
@@ -76,7 +76,7 @@ pub fn mint<'scope>(
             if job.stopped.load(Relaxed) {
                 job.health.stop();
             }
-            if job.stopped.load(Relaxed) || (job.until_end && ledger.ended.len() == peers) {
+            if job.stopped.load(Relaxed) || (job.until_end && reported.ended.len() == peers) {
                 control.stop.set(true);
             }
             if (control.stop.get() != stopped || pause(&control) < before)
@@ -85,9 +85,9 @@ pub fn mint<'scope>(
                 clock.activate();
             }
             if control.committed.get() == minted {
-                ledger.committed(&control);
+                reported.committed(&control);
                 let upper = frontiers[0].frontier().first().copied();
-                let (load, moved) = ledger.below(upper);
+                let (load, moved) = reported.below(upper);
                 let interval = Duration::from_millis(job.config.publish.interval_ms);
                 let left = interval.saturating_sub(since.elapsed());
                 let due = upper.is_none() || load.reaches(job.epoch_max()) || left.is_zero();
@@ -98,26 +98,8 @@ pub fn mint<'scope>(
                 if holds && due {
                     minted += 1;
                     since = Instant::now();
-                    let end = upper.unwrap_or(Round::MAX);
-                    let trace = Trace::new(
-                        &job.config.table.uri,
-                        &job.writer,
-                        minted,
-                        ledger.begun_below(end),
-                    );
-                    job.traces.enter(trace);
-                    let gather = job.traces.began("gather", trace.began);
-                    gather
-                        .with("changes", load.count)
-                        .with("bytes", load.bytes)
-                        .end();
-                    let cut = Cut {
-                        epoch: minted,
-                        upper: end,
-                        placed: control.placed.take(),
-                        offsets: ledger.close(upper),
-                        trace,
-                    };
+                    let cut = reported.cut(&job, minted, upper, control.placed.take());
+                    let end = cut.upper;
                     output.activate().session(&held).give(cut);
                     held.downgrade(&end);
                 } else if upper.is_none() {
@@ -134,7 +116,7 @@ pub fn mint<'scope>(
 
 /// What was reported and is in no epoch yet, and how much is in the epoch in flight.
 #[derive(Default)]
-struct Ledger {
+struct Reported {
     /// Of the epoch in flight: its rows are in memory until it is committed.
     closed: Load,
     changes: BTreeMap<Round, Load>,
@@ -149,7 +131,7 @@ struct Ledger {
     full: BTreeMap<usize, bool>,
 }
 
-impl Ledger {
+impl Reported {
     fn record(&mut self, round: Round, report: Report, control: &Control) {
         let idle = matches!(&report, Report::Read { offsets, .. } if offsets.is_empty());
         if !idle {
@@ -209,7 +191,28 @@ impl Ledger {
         control.uncommitted.set(control.uncommitted.get() - closed);
     }
 
-    /// Takes what lies below the frontier into an epoch: the offsets it reaches.
+    /// What lies below the frontier as an epoch, of which `placed` are the files of the one before.
+    fn cut(&mut self, job: &Job, epoch: Epoch, upper: Option<Round>, placed: Vec<Placed>) -> Cut {
+        let end = upper.unwrap_or(Round::MAX);
+        let begun = self.begun_below(end);
+        let trace = Trace::new(&job.config.table.uri, &job.writer, epoch, begun);
+        let offsets = self.close(upper);
+        job.traces.enter(trace);
+        let gather = job.traces.began("gather", trace.began);
+        gather
+            .with("changes", self.closed.count)
+            .with("bytes", self.closed.bytes)
+            .end();
+        Cut {
+            epoch,
+            upper: end,
+            placed,
+            offsets,
+            trace,
+        }
+    }
+
+    /// Takes what lies below the frontier into the epoch in flight: the offsets it reaches.
     fn close(&mut self, upper: Option<Round>) -> Vec<(i32, i64)> {
         let upper = upper.unwrap_or(Round::MAX);
         let later = self.changes.split_off(&upper);
@@ -236,7 +239,7 @@ mod tests {
 
     #[test]
     fn there_is_a_backlog_while_any_source_leaves_one_whichever_round_it_tells_of() {
-        let (mut ledger, control) = (Ledger::default(), Control::default());
+        let (mut reported, control) = (Reported::default(), Control::default());
         let mut told = |round, worker, full| {
             let report = Report::Read {
                 worker,
@@ -246,7 +249,7 @@ mod tests {
                 full,
                 stop: false,
             };
-            ledger.record(round, report, &control);
+            reported.record(round, report, &control);
             control.backlog.get()
         };
         assert!(told(5, 1, true));
@@ -261,14 +264,14 @@ mod tests {
 
     #[test]
     fn what_an_epoch_holds_is_uncommitted_until_its_commit() {
-        let (mut ledger, control) = (Ledger::default(), Control::default());
+        let (mut reported, control) = (Reported::default(), Control::default());
         let rows = |count| Load { count, bytes: 10 };
-        ledger.record(1, Report::Extracted(rows(3)), &control);
-        ledger.record(2, Report::Extracted(rows(4)), &control);
-        ledger.close(Some(2));
+        reported.record(1, Report::Extracted(rows(3)), &control);
+        reported.record(2, Report::Extracted(rows(4)), &control);
+        reported.close(Some(2));
         assert_eq!(control.uncommitted.get().count, 7);
-        ledger.record(3, Report::Extracted(rows(5)), &control);
-        ledger.committed(&control);
+        reported.record(3, Report::Extracted(rows(5)), &control);
+        reported.committed(&control);
         assert_eq!(
             control.uncommitted.get(),
             Load {
@@ -277,7 +280,7 @@ mod tests {
             }
         );
         // Nothing is taken off twice.
-        ledger.committed(&control);
+        reported.committed(&control);
         assert_eq!(control.uncommitted.get().count, 9);
     }
 }

@@ -1,4 +1,4 @@
-//! The timely and differential operators, one a file, in the order in which an image meets them.
+//! The timely and differential operators, one a file, and what they have in common.
 //!
 //! ```text
 //!            clock ─── ticks ──> source ──> latest ──> extract ──> stage ──> write ──> commit
@@ -20,11 +20,11 @@ use std::ops::{Add, Sub};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::event::Version;
 use crate::job::state::Prequential;
 use crate::observe::Trace;
+use crate::storage::Key;
 use crate::table::{DataFile, Record, Reject, Row};
 
 mod alarm;
@@ -59,31 +59,6 @@ pub type Round = u64;
 
 /// Counts commits of a table from 1; the table's transaction version.
 pub type Epoch = i64;
-
-/// An object's identity: the first 16 bytes of the SHA-256 of its path. Paths are the users' to choose, so nothing
-/// weaker would do, and 128 bits keep a million keys small.
-pub type Key = u128;
-
-/// The key of a path such as `s3://bucket/key`.
-pub fn key_of(path: &str) -> Key {
-    digest(path.as_bytes())
-}
-
-/// The first 16 bytes of a SHA-256, for comparisons of equality.
-pub fn digest(bytes: &[u8]) -> u128 {
-    let hash = Sha256::digest(bytes);
-    u128::from_be_bytes(std::array::from_fn(|i| hash[i]))
-}
-
-/// `s3://bucket/key`, the key verbatim.
-pub fn path_of(bucket: &str, key: &str) -> String {
-    format!("s3://{bucket}/{key}")
-}
-
-/// Bucket and key of a path; `None` for what is no such path.
-pub fn object_of(path: &str) -> Option<(&str, &str)> {
-    path.strip_prefix("s3://")?.split_once('/')
-}
 
 /// A hint that an object may have changed. What it now is, the store says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

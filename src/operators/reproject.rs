@@ -26,7 +26,7 @@ use crate::table::DataFile;
 const COMMIT_POLL: Duration = Duration::from_millis(5);
 
 /// The outputs of [`publish`], at worker 0.
-pub struct Published<'scope> {
+pub struct Outputs<'scope> {
     /// What rows are to be written under.
     pub models: StreamVec<'scope, Round, ModelFiles>,
     /// What the commit is to say beside its files.
@@ -38,7 +38,7 @@ pub fn publish<'scope, H: Host>(
     host: Arc<H>,
     found: StreamVec<'scope, Round, Result<Box<Outcome>, ClusterError>>,
     plan: Option<Plan>,
-) -> Published<'scope> {
+) -> Outputs<'scope> {
     let scope = found.scope();
     let mut builder = OperatorBuilder::new("Publish".to_owned(), scope);
     let mut tasks: Tasks<Plan> =
@@ -70,7 +70,7 @@ pub fn publish<'scope, H: Host>(
             }
         }
     });
-    Published { models, state }
+    Outputs { models, state }
 }
 
 /// Files that become one, with their number.

@@ -17,9 +17,10 @@ use timely::dataflow::operators::{Capability, Concat, Exchange, ToStream};
 use timely::dataflow::{Scope, StreamVec};
 
 use super::latest::{Content, Latest};
-use super::{Key, Placed, Round, Slot, Tasks, digest, key_of};
+use super::{Placed, Round, Slot, Tasks};
 use crate::event::Version;
 use crate::job::{Contradiction, Job, Origin};
+use crate::storage::{Key, digest, key_of};
 use crate::table::{self, DataFile};
 
 /// What is known of a key from the table.
@@ -149,7 +150,7 @@ fn read_keys<'scope>(
     keys
 }
 
-fn restored(slot: Slot, rows: Vec<table::Key>) -> impl Iterator<Item = Restored> {
+fn restored(slot: Slot, rows: Vec<table::KeyRow>) -> impl Iterator<Item = Restored> {
     rows.into_iter().map(move |row| Restored {
         key: key_of(&row.path),
         // A reject without an etag vouches for no content: the next hint is worth a look.

@@ -16,11 +16,10 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::moments::{Retracted, Retraction};
-use super::{
-    Amend, Amendment, Cut, Edit, FileChange, Key, Placed, Round, Slot, Tasks, Which, key_of,
-};
+use super::{Amend, Amendment, Cut, Edit, FileChange, Placed, Round, Slot, Tasks, Which};
 use crate::job::Job;
 use crate::job::state::Prequential;
+use crate::storage::{Key, key_of};
 use crate::table::{DataFile, DataFiles};
 
 /// The outputs of [`rewrite`], at the epoch's lower round.

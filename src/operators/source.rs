@@ -23,10 +23,11 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use super::clock::Tick;
 use super::discovery::Discovery;
 use super::latest::{Content, Latest};
-use super::{Hint, Read, Report, Round, digest, kafka, key_of, path_of};
+use super::{Hint, Read, Report, Round, kafka};
 use crate::event::{self, Change, ObjectEvent};
 use crate::job::Job;
 use crate::observe::{Lag, Outcome};
+use crate::storage::{digest, key_of, path_of};
 use crate::table::Reject;
 
 /// How often it is told how much waits.

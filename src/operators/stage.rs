@@ -19,11 +19,10 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use super::extract::Tally;
 use super::latest::horizon_ms;
 use super::restore::Restored;
-use super::{
-    Amend, Amendment, Batch, Change, Cut, Edit, Key, Load, Round, SharedBatch, Slot, Which,
-};
+use super::{Amend, Amendment, Batch, Change, Cut, Edit, Load, Round, SharedBatch, Slot, Which};
 use crate::event::Version;
 use crate::job::Job;
+use crate::storage::Key;
 use crate::table::{Reject, Row};
 
 /// A key that was removed, with the version that removed it; `None`: it is back.
@@ -273,22 +272,13 @@ mod tests {
     fn row(path: &str) -> Change {
         Change::Row(Box::new(Row {
             path: path.into(),
-            label: None,
             etag: "e".into(),
             event_time_ms: 1,
             version: V.to_string(),
             width: 1,
             height: 1,
             features: vec![0.0],
-            reduced_features: None,
-            scaled_features: None,
-            projection_version: None,
-            predicted_label: None,
-            confidence: None,
-            classifier_version: None,
-            cluster: None,
-            clustering_version: None,
-            content: None,
+            ..Row::default()
         }))
     }
 

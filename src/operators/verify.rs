@@ -19,7 +19,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use super::{Round, Tasks};
 use crate::classifier;
 use crate::job::state::JobState;
-use crate::job::{Check, Digests, Opened, Tally, Verification};
+use crate::job::{Check, Digests, Findings, Opened, Verification};
 use crate::moments::{Accumulator, Moments, Part, Sums, quantise};
 use crate::projection::{Stored, fit};
 use crate::table::Row;
@@ -32,7 +32,7 @@ pub struct Audit<'scope> {
     /// The sums of each worker's rows, by part.
     pub sums: VecCollection<'scope, Round, Part, Sums>,
     /// What each worker read.
-    pub tallies: StreamVec<'scope, Round, Tally>,
+    pub tallies: StreamVec<'scope, Round, Findings>,
 }
 
 /// Reads every object of `checks` at the worker that has it.
@@ -42,7 +42,7 @@ pub fn audit<'scope>(
 ) -> Audit<'scope> {
     let scope = checks.scope();
     let mut builder = OperatorBuilder::new("Audit".to_owned(), scope);
-    let mut tasks: Tasks<(Tally, Option<Opened>)> = Tasks::new(
+    let mut tasks: Tasks<(Findings, Option<Opened>)> = Tasks::new(
         scope.worker(),
         &builder.operator_info().address,
         &verification,
@@ -53,11 +53,11 @@ pub fn audit<'scope>(
     let mut sums_out =
         OutputBuilder::<_, CapacityContainerBuilder<Vec<(Part, Round, Sums)>>>::from(sums_out);
     let mut tallies_out =
-        OutputBuilder::<_, CapacityContainerBuilder<Vec<Tally>>>::from(tallies_out);
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<Findings>>>::from(tallies_out);
     builder.build(move |_| {
         let mut queue: VecDeque<Check> = VecDeque::new();
         let mut held: Option<[Capability<Round>; 2]> = None;
-        let mut all = Tally::default();
+        let mut all = Findings::default();
         let mut recount = match Recount::new(verification.state.features) {
             Ok(recount) => Some(recount),
             Err(error) => {
@@ -120,7 +120,7 @@ impl Recount {
     }
 
     /// Sums the rows of a file, and reduces them again.
-    fn take_in(&mut self, opened: &Opened, tally: &mut Tally) {
+    fn take_in(&mut self, opened: &Opened, tally: &mut Findings) {
         let (mut unsummed, mut unlike, mut unlabelled) = (Vec::new(), Vec::new(), Vec::new());
         let mut misplaced = Vec::new();
         let scaled = opened.form.shows::<Row>("scaled_features");
@@ -259,15 +259,15 @@ fn placed_alike(row: &Row, opened: &Opened) -> Option<bool> {
 pub fn conclude<'scope>(
     verification: Arc<Verification>,
     sums: StreamVec<'scope, Round, (Part, Round, Sums)>,
-    tallies: StreamVec<'scope, Round, Tally>,
+    tallies: StreamVec<'scope, Round, Findings>,
 ) {
     let scope = sums.scope();
     let here = scope.index() == 0;
     let mut builder = OperatorBuilder::new("Conclude".to_owned(), scope);
     let mut sums = builder.new_input(sums, Exchange::new(|_: &(Part, Round, Sums)| 0));
-    let mut tallies = builder.new_input(tallies, Exchange::new(|_: &Tally| 0));
+    let mut tallies = builder.new_input(tallies, Exchange::new(|_: &Findings| 0));
     builder.build(move |_| {
-        let mut found = here.then(|| (Vec::new(), Tally::default()));
+        let mut found = here.then(|| (Vec::new(), Findings::default()));
         move |frontiers| {
             sums.for_each(|_, data| {
                 if let Some((parts, _)) = &mut found {
@@ -290,7 +290,7 @@ pub fn conclude<'scope>(
     });
 }
 
-fn judge(verification: &Verification, parts: Vec<(Part, Sums)>, mut tally: Tally) -> Result<()> {
+fn judge(verification: &Verification, parts: Vec<(Part, Sums)>, mut tally: Findings) -> Result<()> {
     if tally.incomplete {
         verification.conclude(tally, Digests::default());
         return Ok(());
@@ -320,7 +320,7 @@ fn judge(verification: &Verification, parts: Vec<(Part, Sums)>, mut tally: Tally
 }
 
 /// The sha256 of the projection fitted from `moments` as the published one was; none where there are too few rows.
-fn refit(state: &JobState, moments: &Moments, tally: &mut Tally) -> Result<Option<String>> {
+fn refit(state: &JobState, moments: &Moments, tally: &mut Findings) -> Result<Option<String>> {
     let (rows, named) = (moments.n(), &state.projection);
     let Some(named) = named.as_ref().filter(|_| rows > 1) else {
         if named.is_some() != (rows > 1) {
@@ -342,7 +342,7 @@ fn refit(state: &JobState, moments: &Moments, tally: &mut Tally) -> Result<Optio
 }
 
 /// The sha256 of the classifier fitted from `moments` as the published one was; none where none was published.
-fn refit_classifier(state: &JobState, moments: &Moments, tally: &mut Tally) -> Option<String> {
+fn refit_classifier(state: &JobState, moments: &Moments, tally: &mut Findings) -> Option<String> {
     let named = state.classifier.as_ref()?;
     let sha256 = match classifier::fit(moments, &named.options) {
         Ok(classifier) => classifier.sha256(),
@@ -389,22 +389,11 @@ mod tests {
     fn rows_that_name_no_model_are_counted_by_none() {
         let row = Row {
             path: "s3://bucket/a.png".to_owned(),
-            label: None,
             etag: "e".to_owned(),
-            event_time_ms: 0,
-            version: String::new(),
             width: 1,
             height: 1,
             features: vec![0.5, 1.0],
-            reduced_features: None,
-            scaled_features: None,
-            projection_version: None,
-            predicted_label: None,
-            confidence: None,
-            classifier_version: None,
-            cluster: None,
-            clustering_version: None,
-            content: None,
+            ..Row::default()
         };
         // Without a model there may be nothing of one.
         let forged = Row {
@@ -419,7 +408,7 @@ mod tests {
             clusterings: BTreeMap::new(),
             form: Form::default(),
         };
-        let mut tally = Tally::default();
+        let mut tally = Findings::default();
         let mut recount = Recount::new(2).expect("sums");
         recount.take_in(&opened, &mut tally);
         let counts = [

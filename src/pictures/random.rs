@@ -1,40 +1,25 @@
 //! Seeded numbers: a generator, and noise over space.
 
-/// SplitMix64 (Steele, Lea & Flood, 2014).
-pub(super) struct Random(u64);
+use crate::splitmix::{GOLDEN, SplitMix, finalise, fraction, mix};
+
+/// A generator for one place.
+pub(super) struct Random(SplitMix);
 
 impl Random {
     /// A stream for these coordinates, unrelated to that of any others.
     pub(super) fn of<const N: usize>(coordinates: [u64; N]) -> Self {
-        Random(coordinates.iter().fold(0, |state, c| mix(state ^ mix(*c))))
+        let seed = coordinates.iter().fold(0, |state, c| mix(state ^ mix(*c)));
+        Random(SplitMix(seed))
     }
 
     pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(GOLDEN);
-        finalise(self.0)
+        self.0.next()
     }
 
     /// Uniform in `[low, high)`.
     pub(super) fn between(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * fraction(self.next())
     }
-}
-
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-fn mix(value: u64) -> u64 {
-    finalise(value.wrapping_add(GOLDEN))
-}
-
-fn finalise(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-/// The upper 53 bits as a number in `[0, 1)`.
-fn fraction(bits: u64) -> f64 {
-    (bits >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// One hash a lattice point. The factors are odd and unrelated, so that no neighbours share theirs.
@@ -67,7 +52,7 @@ pub(super) fn noise(seed: u64, p: [f64; 3]) -> f64 {
 /// searched, so points near a wall are cut, which suits specks).
 pub(super) fn nearest_point(seed: u64, p: [f64; 3]) -> f64 {
     let cell = p.map(|c| c.floor());
-    let mut random = Random(lattice(seed, cell.map(|c| c as i64)));
+    let mut random = Random(SplitMix(lattice(seed, cell.map(|c| c as i64))));
     cell.iter().zip(p).fold(0.0, |sum, (corner, c)| {
         let d = c - corner - random.between(0.3, 0.7);
         sum + d * d

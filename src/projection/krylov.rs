@@ -10,7 +10,8 @@
 //! cycle that starts from a fresh pseudo-random block. The seed is fixed, so the outcome is a function of the matrix.
 
 use super::eigen::{self, Spectrum};
-use super::lanes::dot;
+use crate::lanes::dot;
+use crate::splitmix::SplitMix;
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatMut, MatRef, Par};
 
@@ -201,7 +202,7 @@ impl<'a> Basis<'a> {
     fn fresh_block(&mut self) -> Mat<f64> {
         let mut block = Mat::zeros(self.matrix.nrows(), BLOCK);
         for column in 0..BLOCK {
-            self.random.fill(block.col_as_slice_mut(column));
+            fill(block.col_as_slice_mut(column), &mut self.random);
         }
         self.orthonormalise(&mut block);
         block
@@ -239,7 +240,7 @@ impl<'a> Basis<'a> {
                     vector.iter_mut().for_each(|v| *v /= norm);
                 } else {
                     smallest = 0.0;
-                    self.random.fill(&mut vector);
+                    fill(&mut vector, &mut self.random);
                 }
                 block.col_as_slice_mut(column).copy_from_slice(&vector);
             }
@@ -260,25 +261,13 @@ fn multiply(
     matmul(into, accum, left, right, factor, Par::Seq);
 }
 
-/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Fills `vector` with a direction: entries uniform in [-1, 1), scaled to norm 1.
-    fn fill(&mut self, vector: &mut [f64]) {
-        vector
-            .iter_mut()
-            .for_each(|v| *v = (self.next() >> 11) as f64 / (1u64 << 52) as f64 - 1.0);
-        let norm = dot(vector, vector).sqrt();
-        vector.iter_mut().for_each(|v| *v /= norm);
-    }
+/// Fills `vector` with a direction: entries uniform in [-1, 1), scaled to norm 1.
+fn fill(vector: &mut [f64], random: &mut SplitMix) {
+    vector
+        .iter_mut()
+        .for_each(|v| *v = (random.next() >> 11) as f64 / (1u64 << 52) as f64 - 1.0);
+    let norm = dot(vector, vector).sqrt();
+    vector.iter_mut().for_each(|v| *v /= norm);
 }
 
 #[cfg(test)]
@@ -292,7 +281,7 @@ mod tests {
         let mut q = Mat::<f64>::identity(width, width);
         for _ in 0..3 {
             let mut v = vec![0.0; width];
-            random.fill(&mut v);
+            fill(&mut v, &mut random);
             q = Mat::from_fn(width, width, |i, j| {
                 q[(i, j)] - 2.0 * v[i] * (0..width).map(|l| v[l] * q[(l, j)]).sum::<f64>()
             });

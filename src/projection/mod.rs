@@ -11,7 +11,6 @@ mod drift;
 mod eigen;
 mod fit;
 mod krylov;
-mod lanes;
 mod model;
 mod stored;
 
@@ -21,7 +20,6 @@ pub use model::Projection;
 pub use stored::Stored;
 
 pub use crate::tensors::StoredError;
-pub(crate) use lanes::{dot, squared_distance};
 
 /// Why there is no projection, or no drift.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

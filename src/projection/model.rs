@@ -1,6 +1,6 @@
 //! A fitted projection, and what it does to a row of features.
 
-use super::lanes::dot;
+use crate::lanes::dot;
 use ndarray::{Array2, ArrayView2};
 
 /// Below this share of the largest one, a component's variance is rounding error, and whitening leaves it at zero.

@@ -155,11 +155,7 @@ impl Projection {
         ] {
             hasher.update(le_bytes(values));
         }
-        hasher
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex::encode(hasher.finalize())
     }
 }
 

@@ -17,7 +17,7 @@ use crate::classifier;
 use crate::clusters::{Agreement, ClusterError, Clustering};
 use crate::job::statistics::{Kind, all_have};
 use crate::job::{self, Clusterer, FILES_IN_FLIGHT, View};
-use crate::operators::{Key, key_of};
+use crate::storage::{Key, key_of};
 use crate::table::{DataFile, Point, Row};
 
 /// Commits whose projections are told of.

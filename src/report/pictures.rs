@@ -11,8 +11,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use crate::image::{self, Limits};
 use crate::job::View;
 use crate::job::uploads::folders;
-use crate::operators::object_of;
-use crate::storage::{S3Config, S3Uploads, Uploads};
+use crate::storage::{S3Config, S3Uploads, Uploads, object_of};
 use crate::table::{DataFile, Row};
 
 /// The longer side, in pixels.

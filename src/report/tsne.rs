@@ -7,7 +7,7 @@
 use std::num::NonZero;
 use std::thread;
 
-use crate::projection::squared_distance;
+use crate::lanes::squared_distance;
 
 /// About how many neighbours a row has.
 const PERPLEXITY: f64 = 30.0;

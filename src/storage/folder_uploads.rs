@@ -21,7 +21,8 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::uploads::{FetchError, Upload, UploadMeta, Uploads, object_name};
+use super::name::path_of;
+use super::uploads::{FetchError, Upload, UploadMeta, Uploads};
 
 /// Listed objects that wait for a slow reader.
 const LISTED_AHEAD: usize = 64;
@@ -54,7 +55,7 @@ impl FolderUploads {
             return Ok(());
         }
         Err(FetchError::Denied {
-            object: object_name(bucket, key),
+            object: path_of(bucket, key),
             reason: format!("the only bucket here is {}", self.bucket),
         })
     }
@@ -69,7 +70,7 @@ impl FolderUploads {
         };
         if !key.split('/').all(plain) {
             return Err(FetchError::Invalid {
-                object: object_name(bucket, key),
+                object: path_of(bucket, key),
                 reason: "a file can't have this name".into(),
             });
         }
@@ -109,7 +110,7 @@ impl FolderUploads {
         work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
     ) -> Result<T, FetchError> {
         let path = self.path(bucket, key)?;
-        let object = object_name(bucket, key);
+        let object = path_of(bucket, key);
         let (root, device) = (self.root.clone(), self.device);
         let work = move || {
             let result = work(&path);
@@ -123,7 +124,7 @@ impl FolderUploads {
                 result => result.map_err(|error| sort(object, &error)),
             }
         };
-        let object = object_name(bucket, key);
+        let object = path_of(bucket, key);
         match tokio::task::spawn_blocking(work).await {
             Ok(result) => result,
             Err(error) => Err(FetchError::Transient {
@@ -158,7 +159,7 @@ impl Uploads for FolderUploads {
             })
             .await?;
         read.map_err(|bytes| FetchError::TooLarge {
-            object: object_name(bucket, key),
+            object: path_of(bucket, key),
             bytes,
             limit: limit_bytes,
         })
@@ -247,7 +248,7 @@ impl<T> Walk<T> {
             let kind = self.or_end(base, entry.file_type())?;
             let Ok(name) = entry.file_name().into_string() else {
                 self.send(Err(FetchError::Invalid {
-                    object: object_name(
+                    object: path_of(
                         &self.bucket,
                         &format!("{base}{}", entry.file_name().display()),
                     ),
@@ -297,7 +298,7 @@ impl<T> Walk<T> {
     fn or_end<U>(&self, key: &str, result: io::Result<U>) -> Result<U, Ended> {
         result.map_err(|error| {
             // Nobody listens: the walk ends either way.
-            let _ = self.send(Err(sort(object_name(&self.bucket, key), &error)));
+            let _ = self.send(Err(sort(path_of(&self.bucket, key), &error)));
             Ended
         })
     }
@@ -330,10 +331,7 @@ fn meta(key: String, mut content: impl Read, metadata: &fs::Metadata) -> io::Res
             }
         }
     }
-    let etag = hasher.finalize()[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let etag = hex::encode(&hasher.finalize()[..16]);
     let modified = metadata.modified()?.duration_since(UNIX_EPOCH);
     Ok(UploadMeta {
         key,

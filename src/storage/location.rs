@@ -171,14 +171,6 @@ impl fmt::Display for Location {
     }
 }
 
-impl std::str::FromStr for Location {
-    type Err = LocationError;
-
-    fn from_str(text: &str) -> Result<Self, LocationError> {
-        Self::parse(text)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,11 +15,12 @@
 //!                        └─────> S3Uploads;  FolderUploads     (images)
 //! ```
 //!
-//! `tests/storage_conformance.rs` holds every backend of either kind to one suite.
+//! `tests/rooms/storage.rs` holds every backend of either kind to one suite.
 
 mod error;
 mod folder_uploads;
 mod location;
+mod name;
 mod patience;
 mod place;
 mod s3;
@@ -33,6 +34,7 @@ mod witnesses;
 pub use error::StorageError;
 pub use folder_uploads::FolderUploads;
 pub use location::{Location, LocationError};
+pub use name::{Key, digest, key_of, object_of, path_of};
 pub use patience::{Backoff, Patience};
 pub use place::Place;
 pub use s3::{Credentials, S3Config};

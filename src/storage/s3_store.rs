@@ -351,7 +351,8 @@ fn metas(page: &ListObjectsV2Output) -> Vec<Result<ObjectMeta>> {
         .collect()
 }
 
-fn length(bytes: Option<i64>) -> u64 {
+/// A size that the store may leave out.
+pub(super) fn length(bytes: Option<i64>) -> u64 {
     u64::try_from(bytes.unwrap_or(0)).unwrap_or(0)
 }
 

@@ -13,8 +13,10 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 
 use super::error::chain;
+use super::name::path_of;
 use super::s3_error::{is_broken_off, passing_refusal};
-use super::uploads::{FetchError, Upload, UploadMeta, Uploads, object_name};
+use super::s3_store::length;
+use super::uploads::{FetchError, Upload, UploadMeta, Uploads};
 
 const HEADS_IN_FLIGHT: usize = 8;
 
@@ -49,7 +51,7 @@ impl S3Uploads {
 #[async_trait]
 impl Uploads for S3Uploads {
     async fn get(&self, bucket: &str, key: &str, limit_bytes: u64) -> Result<Upload, FetchError> {
-        let object = object_name(bucket, key);
+        let object = path_of(bucket, key);
         let mut answer = self
             .client
             .get_object()
@@ -90,10 +92,7 @@ impl Uploads for S3Uploads {
             meta: UploadMeta {
                 key: key.into(),
                 etag: unquoted(answer.e_tag()),
-                version_id: answer
-                    .version_id()
-                    .filter(|id| !id.is_empty())
-                    .map(Into::into),
+                version_id: version_id(answer.version_id()),
                 size,
                 last_modified_ms: millis(answer.last_modified()),
             },
@@ -106,14 +105,11 @@ impl Uploads for S3Uploads {
             Ok(answer) => Ok(Some(UploadMeta {
                 key: key.into(),
                 etag: unquoted(answer.e_tag()),
-                version_id: answer
-                    .version_id()
-                    .filter(|id| !id.is_empty())
-                    .map(Into::into),
-                size: unsigned(answer.content_length()),
+                version_id: version_id(answer.version_id()),
+                size: length(answer.content_length()),
                 last_modified_ms: millis(answer.last_modified()),
             })),
-            Err(error) => match sort(&object_name(bucket, key), error) {
+            Err(error) => match sort(&path_of(bucket, key), error) {
                 FetchError::NotFound { .. } => Ok(None),
                 error => Err(error),
             },
@@ -126,7 +122,7 @@ impl Uploads for S3Uploads {
         prefix: &str,
         after: Option<&str>,
     ) -> BoxStream<'static, Result<UploadMeta, FetchError>> {
-        let object = object_name(bucket, prefix);
+        let object = path_of(bucket, prefix);
         let (uploads, owned_bucket) = (self.clone(), bucket.to_string());
         let request = self
             .client
@@ -171,14 +167,11 @@ impl Uploads for S3Uploads {
             .body(ByteStream::from(bytes))
             .send()
             .await
-            .map_err(|error| sort(&object_name(bucket, key), error))?;
+            .map_err(|error| sort(&path_of(bucket, key), error))?;
         Ok(UploadMeta {
             key: key.into(),
             etag: unquoted(answer.e_tag()),
-            version_id: answer
-                .version_id()
-                .filter(|id| !id.is_empty())
-                .map(Into::into),
+            version_id: version_id(answer.version_id()),
             size,
             last_modified_ms: chrono::Utc::now().timestamp_millis(),
         })
@@ -188,7 +181,7 @@ impl Uploads for S3Uploads {
         let answer = self.client.delete_object().bucket(bucket).key(key).send();
         match answer.await {
             Ok(_) => Ok(()),
-            Err(error) => match sort(&object_name(bucket, key), error) {
+            Err(error) => match sort(&path_of(bucket, key), error) {
                 FetchError::NotFound { .. } => Ok(()),
                 error => Err(error),
             },
@@ -255,7 +248,7 @@ fn metas(listing: &str, page: &ListObjectsV2Output) -> Vec<Result<UploadMeta, Fe
                 key,
                 etag: unquoted(object.e_tag()),
                 version_id: None,
-                size: unsigned(object.size()),
+                size: length(object.size()),
                 last_modified_ms: millis(object.last_modified()),
             })
         })
@@ -283,8 +276,9 @@ fn unquoted(etag: Option<&str>) -> String {
     etag.unwrap_or_default().trim_matches('"').to_string()
 }
 
-fn unsigned(bytes: Option<i64>) -> u64 {
-    u64::try_from(bytes.unwrap_or(0)).unwrap_or(0)
+/// Of a bucket without versions a store may say an empty one.
+fn version_id(said: Option<&str>) -> Option<String> {
+    said.filter(|id| !id.is_empty()).map(Into::into)
 }
 
 fn millis(time: Option<&DateTime>) -> i64 {

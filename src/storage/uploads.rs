@@ -90,8 +90,8 @@ impl FetchError {
 /// Buckets of uploads.
 #[async_trait]
 pub trait Uploads: Send + Sync {
-    /// The newest version of an object. The caller compares its tag with the one that was promised: the store
-    /// is right, the event may be stale.
+    /// The newest version of an object. The caller compares its tag with the one that the row has: what the event
+    /// said of it may be stale.
     ///
     /// # Errors
     /// Any [`FetchError`]; memory is bounded by `limit_bytes` whatever the store sends.
@@ -127,9 +127,4 @@ pub trait Uploads: Send + Sync {
     /// # Errors
     /// Any [`FetchError`] but `NotFound` and `TooLarge`.
     async fn delete(&self, bucket: &str, key: &str) -> Result<(), FetchError>;
-}
-
-/// `s3://bucket/key`, as errors and the table's `path` spell it.
-pub(super) fn object_name(bucket: &str, key: &str) -> String {
-    format!("s3://{bucket}/{key}")
 }

@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType as ArrowType, Int64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType as ArrowType, SchemaRef};
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use delta_kernel::engine::arrow_expression::evaluate_expression::to_json;
@@ -28,10 +28,9 @@ use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::columns::{floats, millis, numbers, texts};
 use super::form::{Form, own_name, undress};
 use super::range_reader::RangeReader;
-use super::schema::{Record, Row, SchemaError};
+use super::schema::{Record, SchemaError};
 use super::sealed;
 use crate::storage::{Place, StorageError};
 
@@ -46,30 +45,6 @@ pub struct DataFile {
     pub rows: u64,
     /// Delta's statistics of the file: a JSON object of row count, bounds and null counts.
     pub stats: String,
-}
-
-/// What `latest` needs of a live row after a restart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Key {
-    /// `s3://bucket/key`.
-    pub path: String,
-    /// Entity tag; a reject may have none.
-    pub etag: Option<String>,
-    /// Event time in ms since 1970 UTC.
-    pub event_time_ms: i64,
-    /// The version's text.
-    pub version: String,
-}
-
-/// What a map needs of a row.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reduction {
-    /// `s3://bucket/key`.
-    pub path: String,
-    /// Its label.
-    pub label: Option<String>,
-    /// `[k]`, and the projection that made it.
-    pub reduced: Option<(i64, Vec<f32>)>,
 }
 
 /// A data file that can't be written or read.
@@ -169,19 +144,11 @@ impl<R: Record> DataFiles<R> {
             .map_err(|error| DataFileError::Encode(error.to_string()))?
     }
 
-    /// The keys of a file by range reads of their columns, however large the features. A file of at most 64 KiB is one request, a
-    /// larger one two: its end, then these columns. A footer longer than that end is one more, as are labels between them
-    /// that take over 256 KiB.
+    /// What `of` makes of some columns of a file, by range reads of these. A file of at most 64 KiB is one request, a larger one two: its end,
+    /// then these columns. A footer longer than that end is one more, as are columns between them that take over 256 KiB.
     ///
     /// # Errors
-    /// [`DataFileError`]. Damage is noticed only where it breaks the format: bytes that aren't read
-    /// aren't checked.
-    pub async fn read_keys(&self, file: &DataFile) -> Result<Vec<Key>, DataFileError> {
-        let columns = ["path", "etag", "event_time", "version"];
-        self.columns(file, &columns, keys_of).await
-    }
-
-    /// What `of` makes of some columns of a file.
+    /// [`DataFileError`]. Damage is noticed only where it breaks the format: bytes that aren't read aren't checked.
     pub(super) async fn columns<T>(
         &self,
         file: &DataFile,
@@ -219,17 +186,6 @@ impl<R: Record> DataFiles<R> {
             })?;
         }
         Ok(values)
-    }
-}
-
-impl DataFiles<Row> {
-    /// Where the rows of a file are among the others, without their features.
-    ///
-    /// # Errors
-    /// As [`read_keys`](Self::read_keys).
-    pub async fn read_reductions(&self, file: &DataFile) -> Result<Vec<Reduction>, DataFileError> {
-        let columns = ["path", "label", "reduced_features", "projection_version"];
-        self.columns(file, &columns, reductions_of).await
     }
 }
 
@@ -313,37 +269,6 @@ fn decode<R: Record>(name: &str, bytes: Bytes) -> Result<Vec<R>, DataFileError> 
         );
     }
     Ok(rows)
-}
-
-fn keys_of(batch: &RecordBatch, keys: &mut Vec<Key>) -> Result<(), SchemaError> {
-    let batch = &undress(batch)?;
-    let (path, etag) = (texts(batch, "path")?, texts(batch, "etag")?);
-    let version = texts(batch, "version")?;
-    let event_time = numbers::<TimestampMicrosecondType>(batch, "event_time", "timestamp")?;
-    keys.reserve(batch.num_rows());
-    for row in 0..batch.num_rows() {
-        keys.push(Key {
-            path: path.required(row)?.into(),
-            etag: etag.get(row).map(Into::into),
-            event_time_ms: millis(event_time.required(row)?),
-            version: version.required(row)?.into(),
-        });
-    }
-    Ok(())
-}
-
-fn reductions_of(batch: &RecordBatch, rows: &mut Vec<Reduction>) -> Result<(), SchemaError> {
-    let (path, label) = (texts(batch, "path")?, texts(batch, "label")?);
-    let reduced = floats(batch, "reduced_features")?;
-    let version = numbers::<Int64Type>(batch, "projection_version", "long")?;
-    for row in 0..batch.num_rows() {
-        rows.push(Reduction {
-            path: path.required(row)?.into(),
-            label: label.get(row).map(Into::into),
-            reduced: version.get(row).zip(reduced.get(row)?),
-        });
-    }
-    Ok(())
 }
 
 fn damaged(file: &str, reason: impl ToString) -> DataFileError {

@@ -15,7 +15,7 @@
 //!
 //! - [`Row`] and [`Reject`] are the two tables' records; [`Record`] is what they share with the code below.
 //! - [`DataFiles`] writes and reads rows; [`Table`] reads and commits the log, through `delta_kernel`.
-//! - [`state`] holds what lies beside a table: moments and tombstones, as Parquet.
+//! - [`state`] holds what lies beside a table: moments and tombstones as Parquet, and the models as they were published.
 //! - [`vacuum`] deletes what no retained commit names.
 
 mod columns;
@@ -23,6 +23,7 @@ mod commit;
 mod data_file;
 mod form;
 mod history;
+mod key_row;
 mod point;
 mod range_reader;
 mod schema;
@@ -34,10 +35,11 @@ mod table;
 pub mod vacuum;
 
 pub use commit::{Commit, CommitError};
-pub use data_file::{DataFile, DataFileError, DataFiles, Key, Reduction};
+pub use data_file::{DataFile, DataFileError, DataFiles};
 pub use form::Form;
 pub use history::Past;
-pub use point::{Point, Predicted};
+pub use key_row::KeyRow;
+pub use point::{Point, Predicted, Reduction};
 pub use schema::{Record, Reject, Row, SchemaError};
 pub use stamp::Author;
 pub use table::{Snapshot, Table, TableError};

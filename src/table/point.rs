@@ -34,7 +34,27 @@ pub struct Predicted {
     pub learnt: bool,
 }
 
+/// What a map needs of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reduction {
+    /// `s3://bucket/key`.
+    pub path: String,
+    /// Its label.
+    pub label: Option<String>,
+    /// `[k]`, and the projection that made it.
+    pub reduced: Option<(i64, Vec<f32>)>,
+}
+
 impl DataFiles<Row> {
+    /// Where the rows of a file are among the others, without their features.
+    ///
+    /// # Errors
+    /// As [`read_keys`](Self::read_keys).
+    pub async fn read_reductions(&self, file: &DataFile) -> Result<Vec<Reduction>, DataFileError> {
+        let columns = ["path", "label", "reduced_features", "projection_version"];
+        self.columns(file, &columns, reductions_of).await
+    }
+
     /// The rows of a file, with their `features` if so.
     ///
     /// # Errors
@@ -117,6 +137,20 @@ fn contents_of(
     for row in 0..batch.num_rows() {
         let content = content.as_ref().and_then(|content| content.get(row));
         contents.push((path.required(row)?.into(), content));
+    }
+    Ok(())
+}
+
+fn reductions_of(batch: &RecordBatch, rows: &mut Vec<Reduction>) -> Result<(), SchemaError> {
+    let (path, label) = (texts(batch, "path")?, texts(batch, "label")?);
+    let reduced = floats(batch, "reduced_features")?;
+    let version = numbers::<Int64Type>(batch, "projection_version", "long")?;
+    for row in 0..batch.num_rows() {
+        rows.push(Reduction {
+            path: path.required(row)?.into(),
+            label: label.get(row).map(Into::into),
+            reduced: version.get(row).zip(reduced.get(row)?),
+        });
     }
     Ok(())
 }

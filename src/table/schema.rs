@@ -14,7 +14,7 @@ use super::columns::{blobs, bytes, floats, lists, millis, numbers, sides, string
 /// What a table holds: columns, and the way to Arrow and back. Everything else is the same for every table.
 ///
 /// Laws: `from_batch(&to_batch(rows)?)? == rows`, and the columns `path`, `etag`, `event_time` and
-/// `version` exist (see [`Key`](super::Key)).
+/// `version` exist (see [`KeyRow`](super::KeyRow)).
 pub trait Record: Clone + Send + Sync + 'static {
     /// Columns that a table need not have: all their values are null where it doesn't.
     const OPTIONAL: &[&str] = &[];
@@ -51,7 +51,7 @@ pub trait Record: Clone + Send + Sync + 'static {
 }
 
 /// An image of the main table.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Row {
     /// `s3://bucket/key`, the key verbatim.
     pub path: String,
@@ -342,22 +342,13 @@ mod tests {
     fn row() -> Row {
         Row {
             path: "s3://b/100%25 é\t苹果.jpg".into(),
-            label: None,
             etag: "e".into(),
             event_time_ms: -1,
             version: "v".into(),
             width: 1,
             height: i32::MAX as u32,
             features: vec![0.0, -0.0, f32::MIN_POSITIVE, f32::MAX],
-            reduced_features: None,
-            scaled_features: None,
-            projection_version: None,
-            predicted_label: None,
-            confidence: None,
-            classifier_version: None,
-            cluster: None,
-            clustering_version: None,
-            content: None,
+            ..Row::default()
         }
     }
 

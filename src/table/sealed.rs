@@ -26,10 +26,7 @@ pub fn holds(name: &str, bytes: &[u8]) -> bool {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)[..DIGEST_BYTES]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex::encode(&Sha256::digest(bytes)[..DIGEST_BYTES])
 }
 
 #[cfg(test)]

@@ -288,6 +288,8 @@ fn a_crash_at_any_call_leaves_no_trace(servers: Backend) {
             crash(schedule);
         }
     }
+    // Some calls of a schedule are not made that time, and its moment comes after the end.
+    assert!(kills > 0 || schedules < 10, "no job was killed");
     loud(&format!(
         "{schedules} schedules, {kills} kills on {}; calls to {SERVERS:?} by act and layout: {:?}",
         servers.name(),

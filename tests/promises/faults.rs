@@ -28,7 +28,6 @@ keep_on_all_servers!(
     an_outage_of_the_broker_is_waited_out,
 );
 
-const TWO: Layout = Layout::new(2, 1);
 const SETTINGS: &str = "[publish]\nrows = 8\ninterval_ms = 200\n[projection]\ncomponents = 3\n[log]\nformat = \"human\"\n";
 const UNAVAILABLE: Fate = Fate::Refused(503, "SlowDown");
 /// Longer than a client that is told to be impatient waits for an answer.
@@ -97,7 +96,7 @@ impl History {
             seen.fetch_or(!matches!(fate, Fate::Pass), Relaxed);
             fate
         });
-        let job = world.start(TWO, SETTINGS, &["--until-end"]).pop();
+        let job = world.start(Layout::TWO, SETTINGS, &["--until-end"]).pop();
         let log = end(job.expect("a process"));
         // The table is then read by the same way.
         doors.of(server).watch(|_, _| Fate::Pass);
@@ -109,7 +108,7 @@ impl History {
 
 /// What a run publishes that nothing disturbs.
 fn undisturbed(world: &World) -> Published {
-    world.run(TWO, SETTINGS);
+    world.run(Layout::TWO, SETTINGS);
     Published::of(world)
 }
 
@@ -223,7 +222,7 @@ fn refused(
 fn what_the_store_refuses_to_all_is_no_objects_fault(servers: Backend) {
     let history = History::on(servers);
     // Of two processes one looks at the other's keys, too: who asked must not take a failed look for one that has ended.
-    for layout in [TWO, Layout::PROCESSES] {
+    for layout in [Layout::TWO, Layout::PROCESSES] {
         let mut world = history.world.fork();
         let outputs = refused(&mut world, layout, |number, _| number > 10);
         let logs = outputs.iter().map(|output| {
@@ -242,7 +241,7 @@ fn what_the_store_refuses_to_all_is_no_objects_fault(servers: Backend) {
 fn an_object_that_the_store_refuses_alone_is_a_reject(servers: Backend) {
     let history = History::on(servers);
     let mut world = history.world.fork();
-    let outputs = refused(&mut world, TWO, |_, path| path.contains("/21.png"));
+    let outputs = refused(&mut world, Layout::TWO, |_, path| path.contains("/21.png"));
     let [output] = &outputs[..] else {
         panic!("one process: {outputs:?}")
     };
@@ -281,7 +280,10 @@ fn an_outage_of_the_broker_is_waited_out(servers: Backend) {
     let mut world = servers.world(2);
     let untouched = world.fork();
     let doors = Doors::before(&mut world);
-    let job = world.start(TWO, SETTINGS, &[]).pop().expect("a process");
+    let job = world
+        .start(Layout::TWO, SETTINGS, &[])
+        .pop()
+        .expect("a process");
     world.upload(0, 1, "first.png", picture(0));
     world.wait_for(|state| state["rows"] == 1);
     world.remove(0, 2, "first.png");

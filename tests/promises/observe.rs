@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use differential_dataflow::Hashable;
-use eigenflow::operators::key_of;
 use eigenflow::table::Row;
 use serde_json::Value;
 
@@ -12,6 +11,7 @@ use crate::backend::{Backend, keep_on_all_servers};
 use crate::caller::{Listening, get, open};
 use crate::promtool;
 use crate::world::{Layout, SMALL_EPOCHS, World, picture};
+use eigenflow::storage::key_of;
 
 keep_on_all_servers!(
     metrics_and_state_equal_what_the_job_did_over_two_processes,

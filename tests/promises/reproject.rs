@@ -202,6 +202,25 @@ fn a_job_that_is_overtaken_says_so_and_goes_on_when_started_again(servers: Backe
 }
 
 #[test]
+fn clusters_of_a_table_that_shows_none_are_refused() {
+    let world = World::new(1);
+    for i in 0..4 {
+        world.upload(0, 1, &format!("a/{i}.png"), picture(i));
+    }
+    world.run(Layout::ONE, LIVE);
+    let before = world.inspect();
+    for asked in ["-k", "--seed"] {
+        let mut command = world.command();
+        let command = command.args(["reproject", &world.servers.uri, "--endpoint"]);
+        let output = outcome(command.arg(world.endpoint()).args([asked, "2"]));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("shows no clusters"), "{said}");
+    }
+    assert_eq!(world.inspect(), before);
+}
+
+#[test]
 fn what_is_asked_wrongly_is_told() {
     let world = World::new(1);
     for (arguments, code) in [

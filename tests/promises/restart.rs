@@ -96,16 +96,23 @@ fn a_signal_publishes_what_is_in_flight(servers: Backend) {
 
 fn a_killed_job_goes_on_from_its_last_commit(servers: Backend) {
     let world = servers.world(3);
-    for i in 0..200 {
-        world.upload(i % 3, 1, &format!("a/{i}.png"), picture(i as u64));
-    }
+    let mut before = 0;
     for round in 0..6 {
-        let layout = [Layout::ONE, Layout::TWO, Layout::PROCESSES][round % 3];
-        for process in world.start(layout, SMALL_EPOCHS, &[]) {
-            std::thread::sleep(Duration::from_millis(150 + 70 * round as u64));
+        for i in round * 33..(round + 1) * 33 {
+            world.upload(i % 3, 1, &format!("a/{i}.png"), picture(i as u64));
+        }
+        let layout = [Layout::ONE, Layout::TWO, Layout::PROCESSES][round as usize % 3];
+        let processes = world.start(layout, SMALL_EPOCHS, &[]);
+        // Of its own commits the first is made, and others may be under way.
+        world.wait_for(|state| state["epoch"].as_i64() > Some(before));
+        for process in processes {
             process.signal(libc::SIGKILL);
             process.wait();
         }
+        before = world.inspect()["epoch"].as_i64().expect("an epoch");
+    }
+    for i in 198..200 {
+        world.upload(i % 3, 1, &format!("a/{i}.png"), picture(i as u64));
     }
     world.run(Layout::TWO, SMALL_EPOCHS);
     assert_eq!(world.rows().len(), 200);

@@ -29,15 +29,7 @@ fn row(name: &str, x: f32) -> Row {
         width: 10,
         height: 20,
         features: vec![x; 16],
-        reduced_features: None,
-        scaled_features: None,
-        projection_version: None,
-        predicted_label: None,
-        confidence: None,
-        classifier_version: None,
-        cluster: None,
-        clustering_version: None,
-        content: None,
+        ..Row::default()
     }
 }
 
@@ -548,33 +540,34 @@ async fn vacuum_deletes_only_what_no_retained_version_names() {
         removes: vec![gone.name.clone()],
         ..adding(&[], 2)
     };
+    let since = Instant::now();
     let two = table.commit(&one, remove).await.unwrap();
-    let garbage = async |older_than_ms| {
-        let older_than = Duration::from_millis(older_than_ms);
+    let garbage = async |older_than: Duration| {
         let retained = table.retained(&two, older_than).await.unwrap();
         let named = |name: &str| retained.files.contains_key(name);
         let swept = retained.sweep(table.place(), vacuum::is_data_file, named);
         swept.await.unwrap().garbage
     };
-    let unnamed = async |older_than_ms| -> BTreeSet<_> {
-        let garbage = garbage(older_than_ms).await;
+    let unnamed = async |older_than| -> BTreeSet<_> {
+        let garbage = garbage(older_than).await;
         garbage.into_iter().map(|object| object.name).collect()
     };
 
     // Everything is younger than an hour.
-    assert_eq!(unnamed(3_600_000).await, [].into());
+    assert_eq!(unnamed(Duration::from_secs(3600)).await, [].into());
     // A reader may have opened version 1 a moment ago, and that names `gone`.
-    assert_eq!(unnamed(700).await, [never.name.clone()].into());
+    let moment = since.elapsed() + Duration::from_millis(700);
+    assert_eq!(unnamed(moment).await, [never.name.clone()].into());
     assert_eq!(
-        unnamed(0).await,
+        unnamed(Duration::ZERO).await,
         [never.name.clone(), gone.name.clone()].into()
     );
 
-    vacuum::delete(table.place(), &garbage(0).await)
+    vacuum::delete(table.place(), &garbage(Duration::ZERO).await)
         .await
         .unwrap();
     assert_eq!(live_rows(&table, &two).await, [row("live", 1.0)]);
-    assert_eq!(unnamed(0).await, [].into());
+    assert_eq!(unnamed(Duration::ZERO).await, [].into());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ use super::quantise::BYTES;
 use super::x86::{Avx2, Avx2Int8, Avx512, Avx512Bf16, Avx512Int8, Avx512Split};
 use crate::backbone::{Architecture, BackboneError, Precision};
 use std::fmt;
+use std::str::FromStr;
 
 /// A family of kernels: one instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,16 @@ impl fmt::Display for Family {
             Self::Avx2 => "avx2",
             Self::Portable => "portable",
         })
+    }
+}
+
+impl FromStr for Family {
+    type Err = BackboneError;
+
+    fn from_str(name: &str) -> Result<Self, BackboneError> {
+        let named = |family: &Self| family.to_string() == name;
+        let found = Self::ALL.into_iter().find(named);
+        found.ok_or_else(|| BackboneError::UnknownFamily(name.into()))
     }
 }
 

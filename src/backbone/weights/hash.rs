@@ -18,11 +18,7 @@ impl Hasher {
     }
 
     pub(super) fn finish(self) -> String {
-        self.0
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex::encode(self.0.finalize())
     }
 }
 

@@ -64,7 +64,7 @@ impl Weights {
         &self.bytes
     }
 
-    /// Bytes and hash, for [`Model::int8`](super::Model::int8).
+    /// Bytes and hash, for [`Model::load`](super::Model::load).
     pub fn parameters(&self) -> Parameters<'_> {
         Parameters::Safetensors {
             bytes: &self.bytes,

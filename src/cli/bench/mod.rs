@@ -41,9 +41,9 @@ pub struct Extract {
     network: String,
     /// Arithmetic: f32, bf16 or int8
     #[arg(long, default_value = "f32")]
-    precision: String,
+    precision: Precision,
     /// Instructions of the convolutions, as backbone.kernels: amx, avx512, avx2 or portable; without it the fastest of this CPU
-    #[arg(long, value_name = "NAME", value_parser = family)]
+    #[arg(long, value_name = "NAME")]
     kernels: Option<Family>,
     /// Side of the square input in pixels
     #[arg(long, default_value_t = 224, value_name = "PIXELS")]
@@ -71,8 +71,7 @@ impl Command {
 
 impl Extract {
     fn run(self) -> Result<ExitCode, Failure> {
-        let precision: Precision = self.precision.parse().map_err(usage)?;
-        let model = self.load(precision)?;
+        let model = self.load()?;
         if self.serve {
             let served = bench::serve(&model, self.threads.max(1), stdin().lock(), stdout().lock());
             served.context("bench extract --serve")?;
@@ -82,19 +81,16 @@ impl Extract {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn load(&self, precision: Precision) -> Result<Model, Failure> {
+    fn load(&self) -> Result<Model, Failure> {
         let options = Options {
             family: self.kernels,
-            precision,
+            precision: self.precision,
             side: self.side,
             ..Options::default()
         };
         let Some(file) = &self.model else {
             let network = Architecture::parse(&self.network).map_err(usage)?;
-            if precision == Precision::Int8 {
-                return int8(network, &Parameters::Random(1), &options);
-            }
-            return Model::random(network, 1, &options).map_err(usage);
+            return load(network, &Parameters::Random(1), &options);
         };
         let cache = weights::cache_dir().context("no cache folder")?;
         let weights = weights::load(&file.to_string_lossy(), &cache).context("--model")?;
@@ -102,11 +98,7 @@ impl Extract {
             preprocessing: weights.preprocessing,
             ..options
         };
-        let network = weights.network;
-        match precision {
-            Precision::Int8 => int8(network, &weights.parameters(), &options),
-            _ => Model::load(network, weights.bytes(), &weights.sha256, &options).map_err(usage),
-        }
+        load(weights.network, &weights.parameters(), &options)
     }
 
     /// Each layer beside the peak of the micro-kernel on data in the nearest cache.
@@ -134,19 +126,15 @@ impl Extract {
     }
 }
 
-/// A family of kernels by its name.
-fn family(name: &str) -> Result<Family, String> {
-    let named = |family: &Family| family.to_string() == name;
-    let found = Family::ALL.into_iter().find(named);
-    found.ok_or_else(|| "choose amx, avx512, avx2 or portable".to_owned())
-}
-
-/// Calibrated for this once.
-fn int8(
+/// For int8 calibrated for this once.
+fn load(
     network: Architecture,
     parameters: &Parameters,
     options: &Options,
 ) -> Result<Model, Failure> {
+    if options.precision != Precision::Int8 {
+        return Model::load(network, parameters, options).map_err(usage);
+    }
     let calibration = job::calibrate(network, parameters, options).map_err(Failure::Usage)?;
     Model::int8(network, parameters, &calibration, options).map_err(usage)
 }

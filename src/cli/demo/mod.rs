@@ -16,13 +16,14 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::spawn_blocking;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::listen::Listen;
 use super::{Failure, free_addresses, log, runtime};
 use crate::backbone::weights::{self, Source};
 use crate::config::{self, Backbone, Config, Log, LogFormat, Weights, keys};
 use crate::embedded::{EmbeddedKafka, EmbeddedS3};
-use crate::job::{Job, Layout, Options, Rules};
+use crate::job::{self, Job, Layout, Options};
 use crate::storage::Credentials;
 
 mod settings;
@@ -94,8 +95,8 @@ impl Demo {
     pub fn run(self) -> Result<ExitCode, Failure> {
         log::start(&Log {
             format: LogFormat::Human,
-            filter: "warn".to_owned(),
-        })?;
+            filter: Targets::new().with_default(LevelFilter::WARN),
+        });
         let runtime = runtime()?;
         let (pictures, most) = self.asked(&runtime)?;
         let out = self.prepare_out().map_err(Failure::Usage)?;
@@ -169,7 +170,7 @@ impl Demo {
         // There are no servers yet; nothing that is checked depends on where they are.
         let config =
             Settings::new(self, "http://127.0.0.1:9000", "127.0.0.1:9092", most).config()?;
-        Rules::new(&config).map_err(anyhow::Error::from)?;
+        job::form(&config.columns).map_err(anyhow::Error::from)?;
         let chosen = pictures.chosen(&config, self.limit);
         Ok((chosen.map_err(Failure::Usage)?, most))
     }

@@ -61,13 +61,13 @@ impl Pictures {
     /// `limit` of those that the job selects, evenly spread, in no order.
     ///
     /// # Errors
-    /// A selection of none, or that is none.
+    /// A selection of none.
     pub fn chosen(self, config: &Config, limit: Option<usize>) -> Result<Self> {
         let (folder, mut keys) = match self {
             Pictures::Folder(folder, keys) => (folder, keys),
             rendered => return Ok(Pictures::Rendered(rendered.most(limit))),
         };
-        let mut sample = Sample::new(config)?;
+        let mut sample = Sample::new(config);
         keys.retain(|key| sample.takes(key));
         ensure!(
             !keys.is_empty(),

@@ -13,9 +13,9 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::{JobState, Tables};
+use super::{JobState, Tables, opened};
 use crate::job::state::version_of;
 use crate::job::statistics::{Kind, versions};
 use crate::operators::Epoch;
@@ -40,7 +40,7 @@ impl Tables {
     pub async fn garbage(&mut self, older_than: Duration) -> Result<Vec<Sweep>> {
         self.open_existing().await?;
         let logs = self.logs.lock().await;
-        let logs = logs.as_ref().context("the tables' logs are not open")?;
+        let logs = opened(logs.as_ref())?;
         // The main table's log is read first: what its later commits write ahead is too young to go.
         let main = logs.main.table.retained(&logs.main.base, older_than);
         let main = main.await?;

@@ -37,7 +37,7 @@ impl Lag {
     pub fn seconds(&self) -> Option<f64> {
         match (self.offsets(), self.read_ms) {
             (0, _) => Some(0.0),
-            (_, Some(read_ms)) => Some((now_ms() - read_ms).max(0) as f64 / 1e3),
+            (_, Some(read_ms)) => Some(now_ms().saturating_sub(read_ms).max(0) as f64 / 1e3),
             (_, None) => None,
         }
     }

@@ -16,7 +16,8 @@ use super::Answer;
 use super::keys::Keys;
 use super::tally::{Tally, Work};
 use crate::job::Job;
-use crate::operators::{Change, Key, Load, Report, Round};
+use crate::operators::{Change, Load, Report, Round};
+use crate::storage::Key;
 
 /// Turns `answers`, and what was `known` without, into changes and reports of them; `ask` is activated for what is next.
 pub fn answer<'scope>(

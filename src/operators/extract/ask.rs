@@ -19,7 +19,8 @@ use super::tally::Tally;
 use crate::job::Job;
 use crate::operators::latest::Latest;
 use crate::operators::restore::Restored;
-use crate::operators::{Change, Key, Read, Round};
+use crate::operators::{Change, Read, Round};
+use crate::storage::Key;
 
 /// The outputs of [`ask`], at the rounds of the changes.
 pub struct Asked<'scope> {

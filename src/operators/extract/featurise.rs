@@ -14,8 +14,8 @@ use crate::image::{self, Preprocess, Resizer};
 use crate::job::Job;
 use crate::moments;
 use crate::observe::Worker;
-use crate::operators::{Change, Hint, digest, path_of};
-use crate::storage::Upload;
+use crate::operators::{Change, Hint};
+use crate::storage::{Upload, digest, path_of};
 use crate::table::{Reject, Row};
 
 /// What an image came to.
@@ -130,7 +130,7 @@ impl Featuriser {
         let (hint, upload) = (&image.hint, &image.fetched.upload);
         Ok(Row {
             path: path_of(&hint.bucket, &hint.object),
-            label: self.job.labeller.label(&hint.object),
+            label: self.job.config.label.label(&hint.object),
             etag: upload.meta.etag.clone(),
             event_time_ms: image.version.time_ms,
             version: image.version.to_string(),

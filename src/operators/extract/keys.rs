@@ -12,7 +12,8 @@ use super::{Answer, Found, Look, Owed};
 use crate::job::Job;
 use crate::operators::latest::{Content, Latest};
 use crate::operators::restore::Restored;
-use crate::operators::{Change, Key, Read, Round, digest};
+use crate::operators::{Change, Read, Round};
+use crate::storage::{Key, digest};
 use crate::table::Reject;
 
 /// Where a look goes out, and what needs none.
@@ -102,7 +103,7 @@ impl Keys {
         while self.owed.all() < job.config.limits.fetches_in_flight {
             match self
                 .pending
-                .next(|hint| job.selection.takes(&hint.object))?
+                .next(|hint| job.config.select.takes(&hint.object))?
             {
                 Step::Touch(task) => {
                     let ([_, at], touch) = (task.at, Change::Touch(task.latest.version));

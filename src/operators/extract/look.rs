@@ -12,8 +12,8 @@ use anyhow::Context;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::job::Job;
-use crate::operators::{Hint, digest, path_of};
-use crate::storage::{Backoff, FetchError, Upload};
+use crate::operators::Hint;
+use crate::storage::{Backoff, FetchError, Upload, digest, path_of};
 
 /// What a look found.
 pub enum Seen {
@@ -60,7 +60,7 @@ const UNKNOWN_SIZE_BYTES: u64 = 1 << 20;
 
 /// Looks at the object that `hint` names. With `known`, an etag's digest, only at its etag as long as that is the same.
 pub async fn look(job: &Arc<Job>, hint: &Hint, known: Option<u128>) -> anyhow::Result<Seen> {
-    if !job.selection.takes(&hint.object) {
+    if !job.config.select.takes(&hint.object) {
         return Ok(Seen::Gone);
     }
     if let Some(known) = known

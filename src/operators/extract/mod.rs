@@ -26,9 +26,10 @@ use timely::dataflow::StreamVec;
 
 use super::latest::Latest;
 use super::restore::Restored;
-use super::{Change, Hint, Key, Read, Report, Round};
+use super::{Change, Hint, Read, Report, Round};
 use crate::event::Version;
 use crate::job::Job;
+use crate::storage::Key;
 use crate::table::Reject;
 
 mod answer;

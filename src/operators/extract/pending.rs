@@ -10,8 +10,9 @@ use std::collections::{HashMap, VecDeque};
 use differential_dataflow::consolidation;
 
 use crate::event::Version;
+use crate::operators::Hint;
 use crate::operators::latest::{Content, Latest};
-use crate::operators::{Hint, Key};
+use crate::storage::Key;
 
 /// A key to look at. `At` is where its change may go out.
 pub struct Task<At> {

@@ -15,7 +15,8 @@ use super::featurise::reject;
 use super::look::{Seen, look};
 use super::{Answer, Found, Look};
 use crate::job::Job;
-use crate::operators::{Key, Round, Tasks, digest};
+use crate::operators::{Round, Tasks};
+use crate::storage::{Key, digest};
 
 /// Looks, and answers at the round of what was asked.
 pub fn serve<'scope>(

@@ -5,7 +5,7 @@ use url::Url;
 
 use super::*;
 use crate::storage::Patience;
-use crate::table::{Form, Row};
+use crate::table::{Form, KeyRow, Reduction, Row};
 
 fn files() -> DataFiles<Row> {
     let url = Url::parse("memory:///table/").unwrap();
@@ -25,14 +25,8 @@ fn rows(count: usize, d: usize) -> Vec<Row> {
             height: 200,
             features: (0..d).map(|j| ((i * d + j) as f32).sin()).collect(),
             reduced_features: (i % 2 == 0).then(|| vec![i as f32; 5]),
-            scaled_features: None,
             projection_version: (i % 2 == 0).then_some(3),
-            predicted_label: None,
-            confidence: None,
-            classifier_version: None,
-            cluster: None,
-            clustering_version: None,
-            content: None,
+            ..Row::default()
         })
         .collect()
 }
@@ -93,7 +87,7 @@ async fn keys_are_read_without_the_features() {
     let keys = files.read_keys(&file).await.unwrap();
     let wanted: Vec<_> = rows
         .iter()
-        .map(|row| Key {
+        .map(|row| KeyRow {
             path: row.path.clone(),
             etag: Some(row.etag.clone()),
             event_time_ms: row.event_time_ms,

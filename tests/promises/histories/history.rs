@@ -145,15 +145,7 @@ impl History {
                 width: 16,
                 height: 16,
                 features: features(live.seed?),
-                reduced_features: None,
-                scaled_features: None,
-                projection_version: None,
-                predicted_label: None,
-                confidence: None,
-                classifier_version: None,
-                cluster: None,
-                clustering_version: None,
-                content: None,
+                ..Row::default()
             };
             Some((path, row))
         };

@@ -37,8 +37,7 @@ fn against_pytorch(
         preprocessing: weights.preprocessing,
         ..*options
     };
-    let (bytes, sha256) = (weights.bytes(), &weights.sha256);
-    let Ok(model) = Model::load(weights.network, bytes, sha256, &options) else {
+    let Ok(model) = Model::load(weights.network, &weights.parameters(), &options) else {
         let (family, precision) = (options.chosen_family(weights.network), options.precision);
         loud(&format!(
             "SKIPPED: no {family} kernels for {precision} on this CPU"
@@ -162,8 +161,8 @@ fn features_of_jpeg_files_are_those_of_pillow_and_pytorch() {
     let tensor = file.tensor("features").unwrap();
     let wanted = floats(tensor.data());
     let wanted = wanted.chunks(tensor.shape()[1]);
-    let (network, sha256) = (weights.network, &weights.sha256);
-    let model = Model::load(network, weights.bytes(), sha256, &Options::default()).unwrap();
+    let (network, parameters) = (weights.network, weights.parameters());
+    let model = Model::load(network, &parameters, &Options::default()).unwrap();
     let (mut worker, mut resizer) = (model.worker(), Resizer::new());
     let preprocess = Preprocess {
         side: SIDE,

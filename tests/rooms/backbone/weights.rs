@@ -2,8 +2,8 @@
 
 use super::{of_side, resnet};
 use eigenflow::backbone::{
-    Architecture, BackboneError, Family, Head, Model, Options, Pooling, Precision, Preprocessing,
-    Strides,
+    Architecture, BackboneError, Family, Head, Model, Options, Parameters, Pooling, Precision,
+    Preprocessing, Strides,
 };
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -73,7 +73,12 @@ fn file(spoil: impl Fn(&str, &mut Vec<usize>, &mut Vec<u8>, &mut Dtype) -> bool)
 }
 
 fn load(bytes: &[u8]) -> Result<Model, BackboneError> {
-    Model::load(resnet(18), bytes, SHA, &on_portable())
+    load_as(resnet(18), bytes)
+}
+
+fn load_as(network: Architecture, bytes: &[u8]) -> Result<Model, BackboneError> {
+    let parameters = Parameters::Safetensors { bytes, sha256: SHA };
+    Model::load(network, &parameters, &on_portable())
 }
 
 #[test]
@@ -133,7 +138,7 @@ fn spoilt_weights_are_named() {
         true
     }));
     assert!(matches!(imaginary, Err(BackboneError::NotFinite(_))));
-    let other = Model::load(resnet(50), &whole, SHA, &on_portable());
+    let other = load_as(resnet(50), &whole);
     assert!(matches!(
         other,
         Err(BackboneError::TensorShape { .. } | BackboneError::MissingTensor(_))

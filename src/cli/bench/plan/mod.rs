@@ -14,7 +14,7 @@ mod random;
 mod simulation;
 
 /// Arguments of `bench plan`: what there is, what it costs, what bounds it. Costs are by default those of ResNet-50 in f32 on
-/// the first machine of benches/README.md.
+/// the EPYC of 116 GFLOP/s in benches/README.md.
 #[derive(Clone, Debug, Args)]
 pub struct Plan {
     /// Machines to try

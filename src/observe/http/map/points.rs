@@ -7,12 +7,12 @@ use anyhow::Result;
 use ndarray::Array2;
 use serde::Serialize;
 
-use crate::operators::{Key, key_of};
 use crate::projection::{self, Stored};
+use crate::storage::{Key, key_of};
 use crate::table::Reduction;
 
 /// Points that the map has at most. Of a larger table it has a sample: the rows whose paths' hashes begin with so many zeros.
-pub const POINTS_MAX: u64 = 100_000;
+const POINTS_MAX: u64 = 100_000;
 /// Samples are drawn so that chance does not take them over the top.
 const SAMPLE_MAX: u64 = POINTS_MAX / 10 * 9;
 /// Labels that are told apart, as they come: they are parts of keys, so that there may be as many as rows. All that come later

@@ -23,8 +23,7 @@ use super::map::Map;
 use super::{Site, cached, unavailable};
 use crate::image;
 use crate::job::Job;
-use crate::operators::object_of;
-use crate::storage::{FetchError, Upload};
+use crate::storage::{FetchError, Upload, object_of};
 
 /// The longer side, in pixels.
 const SIDE_MAX: u32 = 128;

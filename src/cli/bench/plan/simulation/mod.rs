@@ -162,7 +162,7 @@ impl<'a> Simulation<'a> {
             now: 0,
             due: BinaryHeap::new(),
             scheduled: 0,
-            random: Random(1),
+            random: Random::new(1),
             workers: (0..count)
                 .map(|index| Worker::new(index, count, plan.workers()))
                 .collect(),
