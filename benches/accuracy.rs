@@ -53,7 +53,7 @@ fn main() {
 }
 
 async fn frames(table: &str) -> Vec<Frame> {
-    let tables = open_tables(table, &S3Config::default(), 0).await;
+    let tables = open_tables(table, &S3Config::default()).await;
     let mut tables = tables.expect("an address");
     let found = tables.open_existing().await.expect("a table");
     let mut frames = Vec::new();

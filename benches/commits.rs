@@ -59,7 +59,7 @@ async fn grow(config: &Path, dir: &Path, commits: usize, rows_each: usize) {
         if is_milestone(epoch) || epoch == commits {
             let table = dir.join("growing/table");
             let start = Instant::now();
-            let mut tables = open_tables(&table.to_string_lossy(), &S3Config::default(), 0)
+            let mut tables = open_tables(&table.to_string_lossy(), &S3Config::default())
                 .await
                 .expect("a table");
             let found = tables.open_existing().await.expect("a table");

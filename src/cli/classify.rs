@@ -89,14 +89,13 @@ impl Classify {
 
     /// The identity of the table's network, and its classifier.
     async fn classifier(&self) -> Result<(String, Classifier)> {
-        let mut tables =
-            job::open_tables(&self.table, &self.view.store(), job::PATIENCE_MS).await?;
+        let mut tables = job::open_tables(&self.table, &self.view.store()).await?;
         let found = tables.open_existing_at(self.view.version).await?;
         let state = JobState::committed(found.state)?;
         let stored = job::read_classifier(&tables, &state).await?;
         let stored = stored.context(
-            "the table has no classifier: it needs classifier.enabled = true and images of at least two labels, and comes with the next \
-             commit of its job that changes them",
+            "the table has no classifier: it needs classifier.enabled = true and images of at least two labels, more than one of some and not all \
+             alike, and comes with the next commit of its job that changes them",
         )?;
         Ok((state.backbone, stored.classifier))
     }

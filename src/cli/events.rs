@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
@@ -32,41 +32,49 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Reads `s3://bucket/prefix`, or a folder inside the one that `s3.endpoint` names.
+    /// Reads `s3://bucket/prefix`, whose prefix is any beginning of keys, or a folder inside the one that `s3.endpoint` names.
     ///
     /// # Errors
     /// An address that is none, or of objects whose events the job would reject.
     pub fn parse(source: &str, config: &Config) -> Result<Self> {
-        let (bucket, prefix) = match Location::parse(source)? {
-            Location::S3 { bucket, prefix } => (bucket, prefix),
-            Location::Folder(folder) => {
-                let root = uploads::root(config).context(
-                    "a folder can be read when the job reads folders: set s3.endpoint = \"file:///…\" to the folder that \
-                     holds the bucket's folder",
-                )?;
-                let inside = folder
-                    .strip_prefix(&root)
-                    .ok()
-                    .and_then(|inside| inside.to_str());
-                let inside = inside.with_context(|| {
-                    format!(
-                        "{} is not inside s3.endpoint, {}",
-                        folder.display(),
-                        root.display()
-                    )
-                })?;
-                match inside.split_once('/') {
-                    Some((bucket, prefix)) => (bucket.to_owned(), format!("{prefix}/")),
-                    None => (inside.to_owned(), String::new()),
-                }
-            }
+        let in_s3 = source.strip_prefix("s3://");
+        let (bucket, prefix) = match in_s3.map(|rest| rest.split_once('/').unwrap_or((rest, ""))) {
+            Some((bucket, prefix)) => (bucket.to_owned(), prefix.to_owned()),
+            None => Self::of_folder(source, config)?,
         };
         ensure!(
             config.s3.buckets.contains(&bucket),
-            "bucket {bucket} is not among s3.buckets ({}): the job would reject its events",
+            "bucket {bucket:?} is not among s3.buckets ({}): the job would reject its events",
             config.s3.buckets.join(", ")
         );
         Ok(Objects { bucket, prefix })
+    }
+
+    fn of_folder(source: &str, config: &Config) -> Result<(String, String)> {
+        let root = uploads::root(config).with_context(|| {
+            format!(
+                "{source} is a folder, which can be read when the job reads folders: write s3://BUCKET/PREFIX, or set s3.endpoint = \
+                 \"file:///…\" to the folder that holds the bucket's folder"
+            )
+        })?;
+        let Location::Folder(folder) = Location::parse(source)? else {
+            bail!("{source} is no folder");
+        };
+        let inside = folder
+            .strip_prefix(&root)
+            .ok()
+            .and_then(|inside| inside.to_str());
+        let inside = inside.with_context(|| {
+            format!(
+                "{} is not inside s3.endpoint, {}",
+                folder.display(),
+                root.display()
+            )
+        })?;
+        Ok(match inside.split_once('/') {
+            Some((bucket, prefix)) => (bucket.to_owned(), format!("{prefix}/")),
+            None => (inside.to_owned(), String::new()),
+        })
     }
 }
 

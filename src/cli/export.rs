@@ -104,8 +104,7 @@ impl Export {
 
     /// One file at a time, so memory is bounded by a file.
     async fn export<W: Write>(&self, mut output: Writer<W>) -> Result<()> {
-        let mut tables =
-            job::open_tables(&self.table, &self.store.config(), job::PATIENCE_MS).await?;
+        let mut tables = job::open_tables(&self.table, &self.store.config()).await?;
         let found = tables.open_existing().await?;
         if self.rejects {
             output.write_record(REJECT)?;

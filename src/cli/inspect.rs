@@ -38,8 +38,7 @@ impl Inspect {
     }
 
     async fn report(&self) -> Result<Value> {
-        let mut tables =
-            job::open_tables(&self.table, &self.store.config(), job::PATIENCE_MS).await?;
+        let mut tables = job::open_tables(&self.table, &self.store.config()).await?;
         let found = tables.open_existing().await?;
         let state = JobState::committed(found.state)?;
         let projection = state.projection.as_ref();

@@ -10,12 +10,15 @@ use crate::config::{Log, LogFormat};
 
 /// Starts logging to standard error as configured.
 pub fn start(log: &Log) {
+    let terminal = std::io::stderr().is_terminal();
     let human = match log.format {
-        LogFormat::Auto => std::io::stderr().is_terminal(),
+        LogFormat::Auto => terminal,
         LogFormat::Human => true,
         LogFormat::Json => false,
     };
-    let lines = fmt::layer::<Registry>().with_writer(std::io::stderr);
+    let lines = fmt::layer::<Registry>()
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal);
     let lines = match human {
         true => lines.with_target(false).boxed(),
         false => lines.json().boxed(),

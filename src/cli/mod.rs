@@ -19,7 +19,7 @@ use crate::config::{Config, ConfigError, environment};
 use crate::job::{self, Contradiction};
 use crate::observe::Metrics;
 use crate::operators::kafka;
-use crate::storage::{LocationError, S3Config};
+use crate::storage::{Location, LocationError, S3Config};
 use crate::table::CommitError;
 
 mod bench;
@@ -118,11 +118,20 @@ enum ConfigCommand {
 #[derive(Debug, Args)]
 struct StoreArguments {
     /// Address of an S3-compatible store; without it AWS_ENDPOINT_URL, then AWS itself
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = endpoint)]
     endpoint: Option<String>,
     /// Region of the store; without it the standard AWS chain decides
     #[arg(long)]
     region: Option<String>,
+}
+
+fn endpoint(text: &str) -> Result<String, &'static str> {
+    let schemes = ["http://", "https://"];
+    let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
+    match rest {
+        Some(rest) if !rest.is_empty() => Ok(text.to_owned()),
+        _ => Err("write http://host:port or https://host"),
+    }
 }
 
 impl StoreArguments {
@@ -173,12 +182,12 @@ impl fmt::Display for Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         let network = |error: &BackboneError| error.stands();
-        let name = |error: &WeightsError| matches!(error, WeightsError::UnknownName { .. });
+        let weights = |error: &WeightsError| error.stands();
         if error.chain().any(|cause| {
             cause.is::<Contradiction>()
                 || cause.is::<LocationError>()
                 || cause.downcast_ref().is_some_and(network)
-                || cause.downcast_ref().is_some_and(name)
+                || cause.downcast_ref().is_some_and(weights)
         }) {
             Failure::Usage(error)
         } else if CommitError::fenced(&error) {
@@ -230,6 +239,7 @@ impl ConfigCommand {
         match self {
             ConfigCommand::Check { file } => {
                 let config = Config::load(&file, environment())?;
+                Location::parse(&config.table.uri).map_err(anyhow::Error::from)?;
                 job::form(&config.columns).map_err(anyhow::Error::from)?;
                 kafka::check(&config.kafka)?;
                 println!("{}: fine", file.display());

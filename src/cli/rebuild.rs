@@ -70,8 +70,9 @@ impl Rebuild {
         extraction: &Extraction,
     ) -> Result<Option<(Rebuilt, u64)>> {
         let s3 = job::uploads::s3_config(config, None);
-        let tables = job::open_tables(&config.table.uri, &s3, job::PATIENCE_MS).await?;
-        let rebuilding = Rebuilding::open(tables, extraction, &config.kafka.topic).await?;
+        let tables = job::open_tables(&config.table.uri, &s3).await?;
+        let rebuilding =
+            Rebuilding::open(tables, extraction, &config.label, &config.kafka.topic).await?;
         let Some(rebuilding) = rebuilding else {
             return Ok(None);
         };

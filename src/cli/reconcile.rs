@@ -1,8 +1,8 @@
 //! `eigenflow reconcile`: what the events missed.
 //!
 //! Event feeds lose events: on a restart of the store, with a full queue, or because nobody had switched them on. Here
-//! the bucket is listed and compared with the table, and an event is sent for every difference; the job then looks at
-//! those objects and does the rest. An event too many does no harm, so neither side needs to stand still meanwhile: the
+//! the bucket is listed and compared with the table, and an event is sent for every difference, and for what was rejected, whose cause
+//! may have passed; the job then looks at those objects and does the rest. An event too many does no harm, so neither side needs to stand still meanwhile: the
 //! table is read first, and what changes after that has an event of its own.
 //!
 //! Memory: 56 to 112 bytes for each row and reject below the prefix (49 an entry of a hash table that is filled to
@@ -48,6 +48,7 @@ struct Differences {
     missing: u64,
     changed: u64,
     gone: u64,
+    rejected: u64,
     same: u64,
     unreadable: u64,
 }
@@ -61,14 +62,17 @@ impl Reconcile {
             missing,
             changed,
             gone,
+            rejected,
             same,
             unreadable,
         } = found;
-        println!("{missing} missing, {changed} changed, {gone} gone, {same} as they should be");
+        println!(
+            "{missing} missing, {changed} changed, {gone} gone, {rejected} rejected, {same} as they should be"
+        );
         if unreadable > 0 {
             println!("{unreadable} keys can't be read (see the warnings)");
         }
-        let (sent, topic) = (missing + changed + gone, &config.kafka.topic);
+        let (sent, topic) = (missing + changed + gone + rejected, &config.kafka.topic);
         if self.dry_run {
             println!("{sent} events to send to topic {topic}; none was sent (--dry-run)");
         } else {
@@ -79,7 +83,7 @@ impl Reconcile {
 
     async fn compare(&self, config: &Config, objects: &Objects) -> Result<Differences> {
         let s3 = uploads::s3_config(config, None);
-        let mut tables = job::open_tables(&config.table.uri, &s3, job::PATIENCE_MS).await?;
+        let mut tables = job::open_tables(&config.table.uri, &s3).await?;
         let table = tables.open_existing().await?;
         let mut known = Known::read(&tables, &table, objects).await?;
         let mut sender = match self.dry_run {
@@ -114,6 +118,7 @@ impl Reconcile {
                 }
                 Judgement::Missing => differences.missing += 1,
                 Judgement::Changed => differences.changed += 1,
+                Judgement::Rejected => differences.rejected += 1,
             }
             if let Some(sender) = &mut sender {
                 sender.send(events::created(bucket, object)).await?;
@@ -146,8 +151,8 @@ struct Known(HashMap<Key, Content>);
 enum Content {
     /// The digest of an etag.
     Etag(u128),
-    /// A reject of an object that was never read: the time of its event, in ms.
-    Unread(i64),
+    /// A reject: its cause may have passed, as limits, permissions and archives do.
+    Rejected,
     /// It was listed.
     Seen,
 }
@@ -155,6 +160,7 @@ enum Content {
 enum Judgement {
     Same,
     Changed,
+    Rejected,
     Missing,
 }
 
@@ -164,9 +170,9 @@ impl Known {
         for (which, file) in files(table) {
             for row in tables.read_keys(which, file).await? {
                 if object(objects, &row.path).is_some() {
-                    let content = match &row.etag {
-                        Some(etag) => Content::Etag(digest(etag.as_bytes())),
-                        None => Content::Unread(row.event_time_ms),
+                    let content = match (which, &row.etag) {
+                        (Which::Main, Some(etag)) => Content::Etag(digest(etag.as_bytes())),
+                        _ => Content::Rejected,
                     };
                     known.insert(key_of(&row.path), content);
                 }
@@ -180,14 +186,10 @@ impl Known {
         let Some(content) = self.0.get_mut(&key) else {
             return Judgement::Missing;
         };
-        let same = match std::mem::replace(content, Content::Seen) {
-            Content::Etag(etag) => etag == digest(object.etag.as_bytes()),
-            Content::Unread(time_ms) => object.last_modified_ms <= time_ms,
-            Content::Seen => true,
-        };
-        match same {
-            true => Judgement::Same,
-            false => Judgement::Changed,
+        match std::mem::replace(content, Content::Seen) {
+            Content::Etag(etag) if etag != digest(object.etag.as_bytes()) => Judgement::Changed,
+            Content::Rejected => Judgement::Rejected,
+            Content::Etag(_) | Content::Seen => Judgement::Same,
         }
     }
 

@@ -13,6 +13,7 @@ use super::signals::on_signal;
 use super::{Failure, runtime};
 use crate::config::{Config, environment};
 use crate::job::{Sample, Stop, uploads};
+use crate::storage::FetchError;
 
 /// How long an interrupted replay waits for what it has sent.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -33,6 +34,13 @@ pub struct Replay {
     after: Option<String>,
 }
 
+/// What a replay came to.
+struct Sent {
+    sent: u64,
+    /// Objects that `[select]` does not take.
+    left_out: u64,
+}
+
 impl Replay {
     pub fn run(self) -> Result<ExitCode, Failure> {
         let config = Config::load(&self.config, environment())?;
@@ -42,13 +50,22 @@ impl Replay {
         on_signal(&runtime, move || {
             asked.ask();
         })?;
-        let sent = runtime.block_on(self.send(&config, &objects, &stop))?;
+        let Sent { sent, left_out } = runtime.block_on(self.send(&config, &objects, &stop))?;
         println!("{sent} events sent to topic {}", config.kafka.topic);
+        match (sent, left_out) {
+            (0, 0) => println!("there is no object at {}", self.source),
+            (0, _) => println!(
+                "[select] takes none of the {left_out} objects at {}; in a glob, * ends at a folder: **/*.jpg goes below",
+                self.source
+            ),
+            (_, 0) => {}
+            (_, _) => println!("{left_out} objects were left out by [select]"),
+        }
         Ok(ExitCode::SUCCESS)
     }
 
     /// Sends all; one that a signal interrupts has not done what it was asked for, so that is a failure, too.
-    async fn send(&self, config: &Config, objects: &Objects, stop: &Stop) -> Result<u64> {
+    async fn send(&self, config: &Config, objects: &Objects, stop: &Stop) -> Result<Sent> {
         let mut sender = tokio::select! {
             sender = Sender::new(config, self.rate) => sender?,
             () = stop.asked() => bail!("interrupted; nothing was sent"),
@@ -72,20 +89,33 @@ impl Replay {
         config: &Config,
         objects: &Objects,
         sender: &mut Sender,
-    ) -> Result<u64> {
+    ) -> Result<Sent> {
         let Objects { bucket, prefix } = objects;
         let uploads = uploads::open(config, None).await?;
-        let mut sample = Sample::new(config);
+        let (mut sample, mut left_out) = (Sample::new(config), 0);
         let after = self.after.as_deref();
         // What comes before counts, too, where a label has only so many.
         let from = after.filter(|_| config.select.per_label == 0);
         let mut listed = uploads.list(bucket, prefix, from);
         while let Some(object) = listed.next().await {
-            let object = object?;
-            if sample.takes(&object.key) && after.is_none_or(|after| *object.key > *after) {
-                sender.send(events::created(bucket, object)).await?;
+            let object = match object {
+                Ok(object) => object,
+                Err(error @ FetchError::Invalid { .. }) => {
+                    eprintln!("eigenflow: {error}");
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let taken = sample.takes(&object.key);
+            if after.is_some_and(|after| *object.key <= *after) {
+                continue;
+            }
+            match taken {
+                true => sender.send(events::created(bucket, object)).await?,
+                false => left_out += 1,
             }
         }
-        sender.finish().await
+        let sent = sender.finish().await?;
+        Ok(Sent { sent, left_out })
     }
 }

@@ -76,7 +76,7 @@ impl Reproject {
         let start = Instant::now();
         let runtime = runtime()?;
         let store = self.store.config();
-        let tables = job::open_tables(&self.table, &store, job::PATIENCE_MS);
+        let tables = job::open_tables(&self.table, &store);
         let file_max = Load {
             count: self.rows_per_file,
             bytes: self.file_bytes,

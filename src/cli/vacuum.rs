@@ -27,7 +27,10 @@ pub struct Vacuum {
 }
 
 fn duration(text: &str) -> Result<Duration, &'static str> {
-    parse_milliseconds(text)
+    // A number alone would be milliseconds, which nobody means here.
+    let unit = |text: &&str| text.ends_with(|c: char| c.is_ascii_alphabetic());
+    let text = Some(text).filter(unit);
+    text.and_then(parse_milliseconds)
         .map(Duration::from_millis)
         .ok_or("write a time such as \"30s\", \"12h\" or \"7d\"")
 }
@@ -39,8 +42,7 @@ impl Vacuum {
     }
 
     async fn vacuum(&self) -> anyhow::Result<()> {
-        let mut tables =
-            job::open_tables(&self.table, &self.store.config(), job::PATIENCE_MS).await?;
+        let mut tables = job::open_tables(&self.table, &self.store.config()).await?;
         let (mut gone, mut gone_bytes, mut kept, mut kept_bytes) = (0, 0, 0, 0);
         for sweep in tables.garbage(self.older_than).await? {
             if !self.dry_run {

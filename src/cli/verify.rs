@@ -33,7 +33,7 @@ impl Verify {
         let start = Instant::now();
         let runtime = runtime()?;
         let store = self.store.config();
-        let tables = job::open_tables(&self.table, &store, job::PATIENCE_MS);
+        let tables = job::open_tables(&self.table, &store);
         let verification = runtime.block_on(async { Verification::open(tables.await?).await })?;
         let verdict = job::verify(&Arc::new(verification), self.workers)?;
         if self.json {

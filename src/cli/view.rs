@@ -25,7 +25,7 @@ impl ViewArguments {
 
     /// The version of the table at this address.
     pub async fn open(&self, table: &str) -> Result<View> {
-        let tables = job::open_tables(table, &self.store(), job::PATIENCE_MS).await?;
+        let tables = job::open_tables(table, &self.store()).await?;
         View::open(tables, self.version).await
     }
 }

@@ -243,7 +243,7 @@ pub const KEYS: &[Key] = &[
     key("limits", "fetch_bytes_in_flight", at_least(1), Default("134217728"), "Fetched bytes that wait for their worker, per process; at least image_bytes."),
     key("limits", "events_per_round", at_least(1), Default("4096"), "Events that one worker reads for a round at most."),
     key("limits", "rounds_in_flight", at_least(1), Default("8"), "Rounds that may be unfinished before no more events are read."),
-    key("limits", "retry_ms", Kind::Milliseconds, Default("600000"), "How long a failing fetch is retried before the job stops."),
+    key("limits", "retry_ms", Kind::Milliseconds, Default("600000"), "How long a failing fetch is retried. Then the object is rejected if another of its bucket can be read (access-denied, unavailable), or else the job stops."),
     key("limits", "labels", at_least(1), Default("10000"), "Most labels of live rows: each takes 16 bytes a feature of the first process's memory and of every version's moments. A job that would have more ends."),
     key("limits", "tombstone_retention_ms", Kind::Milliseconds, Default("604800000"), "How long a deleted key is remembered against late events."),
 

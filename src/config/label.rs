@@ -1,5 +1,7 @@
 //! An object's label, from its key: `[label]`.
 
+use std::fmt;
+
 use regex::Regex;
 
 /// How an object's key becomes its label.
@@ -27,6 +29,17 @@ impl LabelRule {
                 .captures(key)?
                 .get(1)
                 .map(|label| label.as_str().to_owned()),
+        }
+    }
+}
+
+/// As the table keeps it.
+impl fmt::Display for LabelRule {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            LabelRule::Parent => f.write_str("parent"),
+            LabelRule::None => f.write_str("none"),
+            LabelRule::Regex(LabelPattern(pattern)) => write!(f, "regex {pattern}"),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use url::Url;
 
 use super::error::ConfigError;
@@ -196,12 +196,13 @@ impl Said {
                 is_bucket(bucket) && !prefix.trim_matches('/').is_empty()
             }),
             Some(_) => false,
-            None => true,
+            // No shell has been there.
+            None => !uri.starts_with('~'),
         };
         if !acceptable {
             self.wrong(
                 "table.uri",
-                "takes s3://bucket/prefix, or the path of a folder",
+                "takes s3://bucket/prefix, or the path of a folder (~ is not expanded)",
             );
         }
         Table {
@@ -309,6 +310,9 @@ impl Said {
 
     fn label(&mut self) -> LabelRule {
         let pattern = self.optional_text("label.pattern");
+        if pattern.is_some() && self.text("label.rule") != "regex" {
+            self.wrong("label.pattern", "needs `label.rule = \"regex\"`");
+        }
         match (self.text("label.rule").as_str(), pattern) {
             ("regex", Some(pattern)) => match LabelPattern::new(&pattern) {
                 Ok(pattern) => LabelRule::Regex(pattern),
@@ -459,6 +463,15 @@ impl Said {
     fn log(&mut self) -> Log {
         let text = self.text("log.filter");
         let directives: Vec<_> = text.split(',').map(str::trim).collect();
+        let level =
+            |directive: &&&str| directive.contains('=') || directive.parse::<LevelFilter>().is_ok();
+        if let Some(bare) = directives.iter().find(|directive| !level(directive)) {
+            // It would be taken for a module, whose lines of all levels are shown, and nobody else's.
+            let message = format!(
+                "takes levels (error, warn, info, debug, trace, off), of a module as module=level; {bare:?} is neither"
+            );
+            self.wrong("log.filter", &message);
+        }
         let filter = directives.join(",").parse().unwrap_or_else(|error| {
             let message = format!("takes a filter such as \"info,eigenflow=debug\": {error}");
             self.wrong("log.filter", &message);

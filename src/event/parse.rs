@@ -151,8 +151,12 @@ fn record(record: &Value) -> Result<Option<ObjectEvent>, EventError> {
     let Some(change) = change(required(record, "/eventName")?)? else {
         return Ok(None);
     };
-    let encoded = required(record, "/s3/object/key")?;
-    let key = key::decode(encoded).ok_or_else(|| EventError::BadKeyEncoding(excerpt(encoded)))?;
+    let said = required(record, "/s3/object/key")?;
+    let key = match dialect {
+        // RGW says the key as it is.
+        Dialect::Ceph => said.to_owned(),
+        _ => key::decode(said).ok_or_else(|| EventError::BadKeyEncoding(excerpt(said)))?,
+    };
     Ok(Some(ObjectEvent {
         change,
         bucket: required(record, "/s3/bucket/name")?.to_owned(),
@@ -175,10 +179,10 @@ fn event_bridge(document: &Value) -> Result<Option<ObjectEvent>, EventError> {
         )));
     }
     let change = match required(document, "/detail-type")? {
-        "Object Created" => Change::Created,
+        // What is restored from an archive can be read again.
+        "Object Created" | "Object Restore Completed" => Change::Created,
         "Object Deleted" => Change::Removed,
         "Object Restore Initiated"
-        | "Object Restore Completed"
         | "Object Restore Expired"
         | "Object Tags Added"
         | "Object Tags Deleted"
@@ -210,6 +214,8 @@ fn change(name: &str) -> Result<Option<Change>, EventError> {
             Ok(None)
         }
         ("ObjectCreated", _) | ("ObjectSynced", "Create") => Ok(Some(Change::Created)),
+        // What is restored from an archive can be read again.
+        ("ObjectRestore", "Completed") => Ok(Some(Change::Created)),
         // MinIO: a delete that found nothing.
         ("ObjectRemoved", "NoOP") => Ok(None),
         ("ObjectRemoved" | "LifecycleExpiration", _)

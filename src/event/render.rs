@@ -31,8 +31,12 @@ pub fn render(event: &ObjectEvent) -> Vec<u8> {
         Dialect::Ceph => "ceph:s3",
         Dialect::Aws | Dialect::Sns | Dialect::EventBridge => "aws:s3",
     };
+    let key = match event.dialect {
+        Dialect::Ceph => event.key.clone(),
+        _ => key::encode(&event.key),
+    };
     let mut object = json!({
-        "key": key::encode(&event.key),
+        "key": key,
         "sequencer": format!("{:032X}", event.version.sequencer),
     });
     if let Some(etag) = &event.etag {

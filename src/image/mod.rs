@@ -16,7 +16,7 @@
 //!   block: an end marker that some tool has put behind a cut scan deceives nobody.
 //! - Arithmetic-coded, lossless and 12-bit JPEGs and floating-point TIFFs are unsupported. A wrong checksum in a PNG is
 //!   corruption. Noise that happens to be a valid Huffman stream can't be recognised, and decodes as noise.
-//! - 16-bit samples are rounded to 8; grey, palette and CMYK become RGB; transparency is laid over white, so that the
+//! - 16-bit samples are rounded to 8; grey, palettes (not of TIFF) and CMYK become RGB; transparency is laid over white, so that the
 //!   colour of invisible pixels does not count. Colour profiles and gamma are ignored.
 //! - The EXIF orientation is **not** applied: the pipelines that we succeed (`binaryFile` with Pillow or Keras) do not
 //!   either, and features must stay comparable with theirs. Broken metadata never loses a good picture.

@@ -3,7 +3,7 @@
 //! The first two are filters that widen with the reduction (antialiased); rows first, then columns, each pass in integers of
 //! 22 fractional bits and rounded to 8. The third takes one pixel with all of the weight. An implementation of fewer bits is a level off in one value of ten, which a
 //! network's features show. (Pillow 13 takes the columns first where height shrinks much more than width, which moves
-//! some values of such a picture by a level; earlier versions never do.)
+//! some values of such a picture by a level, bicubic by several; earlier versions never do.)
 
 use std::fmt;
 use std::str::FromStr;

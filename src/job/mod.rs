@@ -1,5 +1,6 @@
 //! A job in one process: what its operators share, and what its last commit says.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -44,7 +45,7 @@ pub use calibration::{calibrate, calibrate_on, calibration};
 pub use clusterer::Clusterer;
 pub use extraction::Extraction;
 pub use models::{read_classifier, read_clustering, read_moments, read_projection};
-pub use open::{Options, PATIENCE_MS, form, open, open_tables};
+pub use open::{Options, form, open, open_tables};
 pub use origin::{Beginning, Origin};
 pub use points::{FILES_IN_FLIGHT, Points};
 pub use rebuilding::{Rebuilding, Rebuilt};
@@ -107,8 +108,12 @@ pub struct Job {
     /// What is known of all processes: in process 0, where somebody may ask for it.
     pub board: Option<Arc<Board>>,
     fetch_budget: Arc<Semaphore>,
+    /// Not the job's, and told of.
+    other_buckets: Mutex<BTreeSet<String>>,
 }
 
+/// So many buckets of others are told of; a topic may have the events of any number.
+const OTHER_BUCKETS_MAX: usize = 16;
 /// One permit of the fetch budget.
 const BUDGET_UNIT_BYTES: u64 = 4096;
 
@@ -120,6 +125,18 @@ impl Job {
         match self.fetch_budget.clone().acquire_many_owned(permits).await {
             Ok(permit) => permit,
             Err(_) => unreachable!("the budget is never closed"),
+        }
+    }
+
+    /// Each event of a bucket that is not the job's is a reject; that its events are, is told once a bucket.
+    pub fn tell_of_bucket(&self, bucket: &str) {
+        let told = self.other_buckets.lock();
+        let mut told = told.unwrap_or_else(PoisonError::into_inner);
+        if told.len() < OTHER_BUCKETS_MAX && told.insert(bucket.to_owned()) {
+            let ours = self.config.s3.buckets.join(", ");
+            tracing::warn!(
+                "events of bucket {bucket:?} are rejected: it is not among s3.buckets ({ours})"
+            );
         }
     }
 

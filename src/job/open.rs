@@ -1,8 +1,8 @@
 //! Opening a job: network, store and tables, before any worker starts.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -40,7 +40,7 @@ pub struct Options {
 }
 
 /// How long commands other than jobs wait out a store's faults.
-pub const PATIENCE_MS: u64 = 30_000;
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Loads the network and connects to the store. Nothing is read or written yet.
 ///
@@ -87,6 +87,7 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
         writer: uuid::Uuid::new_v4().simple().to_string(),
         stop: options.stop,
         stopped: AtomicBool::new(false),
+        other_buckets: Mutex::default(),
         failure: Failure::default(),
         broker: Spell::new("Kafka", metrics.retries.of(["broker"])),
         metrics,
@@ -106,9 +107,9 @@ pub async fn open(config: Config, options: Options) -> Result<Arc<Job>> {
 ///
 /// # Errors
 /// An address that can't be one, no credentials.
-pub async fn open_tables(uri: &str, s3: &S3Config, patience_ms: u64) -> Result<Tables> {
+pub async fn open_tables(uri: &str, s3: &S3Config) -> Result<Tables> {
     let patience = Patience {
-        limit: Duration::from_millis(patience_ms),
+        limit: PATIENCE,
         ..Patience::default()
     };
     tables(uri, s3, patience, Form::default()).await

@@ -38,15 +38,20 @@ impl Beginning {
     /// Opens the tables of `job`, creating them if need be, and reads the last commit.
     pub async fn read(job: &Job) -> Result<Self> {
         let found = job.tables.open().await?;
+        let label = job.config.label.to_string();
         let state = match found.state {
             Some(state) => {
-                check(&state, &job.identity, &job.config.kafka.topic)?;
-                state
+                check(&state, &job.identity, &label, &job.config.kafka.topic)?;
+                JobState {
+                    label: Some(label),
+                    ..state
+                }
             }
             None => JobState {
                 format: FORMAT,
                 backbone: job.identity.clone(),
                 features: job.features,
+                label: Some(label),
                 topic: job.config.kafka.topic.clone(),
                 ..JobState::default()
             },
@@ -94,8 +99,8 @@ impl Beginning {
     }
 }
 
-/// Refuses to go on with a state that a job of this backbone and topic would corrupt.
-fn check(state: &JobState, identity: &str, topic: &str) -> Result<()> {
+/// Refuses to go on with a state that a job of this backbone, label rule and topic would corrupt.
+fn check(state: &JobState, identity: &str, label: &str, topic: &str) -> Result<()> {
     if state.backbone != identity {
         bail!(Contradiction(format!(
             "the table was made with the backbone {}, this job has {identity}: features of both can't share a table. Go back to \
@@ -103,6 +108,14 @@ fn check(state: &JobState, identity: &str, topic: &str) -> Result<()> {
              choose another table.uri, start the job, and bring in what Kafka no longer holds by `eigenflow replay \
              s3://BUCKET/PREFIX --config FILE`",
             state.backbone
+        )));
+    }
+    if let Some(before) = state.label.as_deref()
+        && before != label
+    {
+        bail!(Contradiction(format!(
+            "the table's labels are by label.rule = {before}, this job has {label}: labels of both can't share a table. Go back to the old \
+             rule, or tell the table to be rebuilt: `eigenflow rebuild --config FILE`, then start the job again; or choose another table.uri"
         )));
     }
     check_topic(state, topic)
@@ -143,19 +156,34 @@ mod tests {
             topic: "uploads".into(),
             ..JobState::default()
         };
-        assert!(check(&state, &before, "uploads").is_ok());
+        assert!(check(&state, &before, "parent", "uploads").is_ok());
         let others = [
             identity(Family::Portable, 33),
             before.replace("; f32; ", "; bf16; "),
             before.replace(" portable, ", " avx512, "),
         ];
         for other in others {
-            let refused = check(&state, &other, "uploads").unwrap_err();
+            let refused = check(&state, &other, "parent", "uploads").unwrap_err();
             assert!(refused.is::<Contradiction>());
             let said = refused.to_string();
             assert!(said.contains(&before) && said.contains(&other), "{said}");
             assert!(said.contains("eigenflow replay"), "{said}");
         }
-        assert!(check(&state, &before, "others").is_err());
+        assert!(check(&state, &before, "parent", "others").is_err());
+    }
+
+    #[test]
+    fn labels_of_two_rules_share_no_table() {
+        let by = |label: Option<&str>| JobState {
+            label: label.map(str::to_owned),
+            ..JobState::default()
+        };
+        assert!(
+            check(&by(None), "", "parent", "").is_ok(),
+            "a table from before"
+        );
+        assert!(check(&by(Some("parent")), "", "parent", "").is_ok());
+        let refused = check(&by(Some("parent")), "", "regex ^(a)", "").unwrap_err();
+        assert!(refused.is::<Contradiction>() && refused.to_string().contains("eigenflow rebuild"));
     }
 }

@@ -1,4 +1,4 @@
-//! A table made anew by another network: its rows go, in one commit, and events bring them back.
+//! A table made anew by another network, or with labels by another rule: its rows go, in one commit, and events bring them back.
 //!
 //! Features of two networks can't share sums, so no row of before may stay. What tells which images there were is the table
 //! itself: an event of each goes to the topic first, then one commit takes all rows away and names the new network. It keeps the
@@ -11,14 +11,16 @@ use futures::{Stream, StreamExt, stream};
 use super::origin::check_topic;
 use super::state::{FileList, JobState};
 use super::{Extraction, Tables};
+use crate::config::LabelRule;
 use crate::operators::Which;
 use crate::table::{Author, CommitError, DataFile, KeyRow};
 
-/// A table whose rows are to be of another network.
+/// A table whose rows are to be of another network, or to have labels by another rule.
 pub struct Rebuilding {
     tables: Tables,
     version: u64,
     state: JobState,
+    label: String,
     rows: Vec<DataFile>,
 }
 
@@ -34,28 +36,31 @@ pub struct Rebuilt {
 }
 
 impl Rebuilding {
-    /// Opens `tables`, which a job of this `topic` made. `None` if that was with the network of `extraction`. A rejects commit that a crash left undone is
-    /// carried out; nothing else is written yet.
+    /// Opens `tables`, which a job of this `topic` made. `None` if that was with the network of `extraction` and this rule of labels. A rejects
+    /// commit that a crash left undone is carried out; nothing else is written yet.
     ///
     /// # Errors
     /// Where there is no table, or no job has committed to it; another topic; logs that can't be read.
     pub async fn open(
         mut tables: Tables,
         extraction: &Extraction,
+        label: &LabelRule,
         topic: &str,
     ) -> Result<Option<Self>> {
         let found = tables.open_to_rewrite(Author::Rebuild).await;
         let found = found.map_err(explained)?;
         let state = JobState::committed(found.state)?;
         check_topic(&state, topic)?;
-        Ok(
-            (state.backbone != extraction.identity).then_some(Rebuilding {
-                tables,
-                version: found.version,
-                state,
-                rows: found.rows,
-            }),
-        )
+        let label = label.to_string();
+        let other_label = state.label.as_ref().is_some_and(|before| *before != label);
+        let other = state.backbone != extraction.identity || other_label;
+        Ok(other.then_some(Rebuilding {
+            tables,
+            version: found.version,
+            state,
+            label,
+            rows: found.rows,
+        }))
     }
 
     /// The keys of all rows, a file's at a time.
@@ -83,6 +88,7 @@ impl Rebuilding {
             writer: uuid::Uuid::new_v4().simple().to_string(),
             backbone: extraction.identity.clone(),
             features: extraction.model.spec().features,
+            label: Some(self.label),
             topic,
             offsets,
             tombstones,

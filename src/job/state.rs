@@ -32,6 +32,9 @@ pub struct JobState {
     pub backbone: String,
     /// Features of a row.
     pub features: usize,
+    /// How its rows' keys became labels, as `[label]` said it; not known of commits from before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// The topic of the offsets.
     pub topic: String,
     /// The next offset to read, by partition.

@@ -162,7 +162,7 @@ impl Tables {
         match Log::open(self.place.clone()).await? {
             Some(main) => Ok(main),
             None if taken => bail!(Contradiction(format!(
-                "{rejects} belongs to another table, whose state lies beside it: give {} a folder of its own, such as {}/table",
+                "{rejects} belongs to another table, whose state lies beside it: give {} a folder of its own, such as {}table",
                 self.place, self.place
             ))),
             None => Log::create(self.place.clone(), self.rows.form()).await,

@@ -10,14 +10,12 @@ use tokio::runtime::Handle;
 use super::models::{read_classifier, read_clustering, read_moments, read_projection};
 use super::state::{JobState, decode_tombstones, version_of};
 use super::{Failure, Tables};
-use crate::classifier;
-use crate::clusters;
 use crate::moments::Moments;
 use crate::operators::{Epoch, Host};
-use crate::projection::Stored;
-use crate::table::state::{CLASSIFIERS, CLUSTERS, PROJECTIONS};
+use crate::table::state::{CLASSIFIERS, CLUSTERS, Objects, PROJECTIONS};
 use crate::table::{DataFile, Form, Row};
 use crate::tensors::StoredError;
+use crate::{classifier, clusters, projection};
 
 /// An object to read whole.
 #[derive(Clone, Debug)]
@@ -126,9 +124,6 @@ pub struct Digests {
     pub classifier_sha256: Option<String>,
 }
 
-/// The objects of each version of a model; several where an epoch was begun more than once.
-type Versions = BTreeMap<Epoch, Vec<String>>;
-
 /// What the workers of `verify` share.
 pub struct Verification {
     /// The last commit's state.
@@ -141,12 +136,9 @@ pub struct Verification {
     runtime: Handle,
     commit: u64,
     checks: Vec<Check>,
-    newest: Option<Stored>,
-    projections: Versions,
-    newest_classifier: Option<classifier::Stored>,
-    classifiers: Versions,
-    newest_clustering: Option<clusters::Stored>,
-    clusterings: Versions,
+    projections: Kept<projection::Stored>,
+    classifiers: Kept<classifier::Stored>,
+    clusterings: Kept<clusters::Stored>,
     /// What was found before the workers began.
     opening: Findings,
     verdict: Mutex<Option<Verdict>>,
@@ -176,24 +168,21 @@ impl Verification {
         let object = state.moments.as_ref().map(|named| &*named.object);
         let moments = read_moments(&tables, &state).await;
         let moments = opening.readable(object.unwrap_or("moments"), moments);
-        let object = state.projection.as_ref().map(|named| &*named.object);
-        let newest = read_projection(&tables, &state).await;
-        let newest = opening.readable(object.unwrap_or("projection"), newest);
         let named = state.projection.as_ref();
-        let named = named.map(|named| (named.version, &named.object));
-        let projections = versions(&tables, PROJECTIONS, named).await?;
-        let object = state.classifier.as_ref().map(|named| &*named.object);
-        let newest_classifier = read_classifier(&tables, &state).await;
-        let newest_classifier = opening.readable(object.unwrap_or("classifier"), newest_classifier);
+        let named = named.map(|named| (named.version, &*named.object));
+        let read = read_projection(&tables, &state).await;
+        let newest = opening.readable(named.map_or(PROJECTIONS, |(_, object)| object), read);
+        let projections = Kept::list(&tables, PROJECTIONS, named, newest.flatten()).await?;
         let named = state.classifier.as_ref();
-        let named = named.map(|named| (named.version, &named.object));
-        let classifiers = versions(&tables, CLASSIFIERS, named).await?;
-        let object = state.clustering.as_ref().map(|named| &*named.object);
-        let newest_clustering = read_clustering(&tables, &state).await;
-        let newest_clustering = opening.readable(object.unwrap_or("clusters"), newest_clustering);
+        let named = named.map(|named| (named.version, &*named.object));
+        let read = read_classifier(&tables, &state).await;
+        let newest = opening.readable(named.map_or(CLASSIFIERS, |(_, object)| object), read);
+        let classifiers = Kept::list(&tables, CLASSIFIERS, named, newest.flatten()).await?;
         let named = state.clustering.as_ref();
-        let named = named.map(|named| (named.version, &named.object));
-        let clusterings = versions(&tables, CLUSTERS, named).await?;
+        let named = named.map(|named| (named.version, &*named.object));
+        let read = read_clustering(&tables, &state).await;
+        let newest = opening.readable(named.map_or(CLUSTERS, |(_, object)| object), read);
+        let clusterings = Kept::list(&tables, CLUSTERS, named, newest.flatten()).await?;
         let checks = found.rows.into_iter().map(Check::Rows);
         let checks = checks
             .chain(found.rejects.into_iter().map(Check::Rejects))
@@ -201,7 +190,6 @@ impl Verification {
         Ok(Verification {
             checks: checks.collect(),
             moments,
-            newest: newest.flatten(),
             failure: Failure::default(),
             runtime: Handle::current(),
             commit: found.version,
@@ -209,9 +197,7 @@ impl Verification {
             state,
             tables,
             projections,
-            newest_classifier: newest_classifier.flatten(),
             classifiers,
-            newest_clustering: newest_clustering.flatten(),
             clusterings,
             opening,
         })
@@ -232,11 +218,21 @@ impl Verification {
                     tally.files = 1;
                     tally.rows = rows.len() as u64;
                     count(&mut tally, &file, rows.len());
+                    let objects = &self.tables.objects;
+                    let named = rows.iter().filter_map(|row| row.projection_version);
+                    let read = projection::Stored::from_safetensors;
+                    let projections = self.projections.of(named, objects, read, &mut tally).await;
+                    let named = rows.iter().filter_map(|row| row.classifier_version);
+                    let read = classifier::Stored::from_safetensors;
+                    let classifiers = self.classifiers.of(named, objects, read, &mut tally).await;
+                    let named = rows.iter().filter_map(|row| row.clustering_version);
+                    let read = clusters::Stored::from_safetensors;
+                    let clusterings = self.clusterings.of(named, objects, read, &mut tally).await;
                     let opened = Opened {
                         file: file.name,
-                        projections: self.projections_of(&rows, &mut tally).await,
-                        classifiers: self.classifiers_of(&rows, &mut tally).await,
-                        clusterings: self.clusterings_of(&rows, &mut tally).await,
+                        projections,
+                        classifiers,
+                        clusterings,
                         rows,
                         form: self.tables.rows.form().clone(),
                     };
@@ -265,79 +261,6 @@ impl Verification {
         (tally, None)
     }
 
-    /// Every projection that may have reduced one of `rows`, by version.
-    async fn projections_of(
-        &self,
-        rows: &[Row],
-        tally: &mut Findings,
-    ) -> BTreeMap<Epoch, Vec<Stored>> {
-        let named = rows.iter().filter_map(|row| row.projection_version);
-        let newest = self.newest.as_ref();
-        let newest = newest.map(|newest| (newest.version, newest));
-        let read = Stored::from_safetensors;
-        self.models_of(named, newest, &self.projections, read, tally)
-            .await
-    }
-
-    /// Every classifier that may have predicted the label of one of `rows`, by version.
-    async fn classifiers_of(
-        &self,
-        rows: &[Row],
-        tally: &mut Findings,
-    ) -> BTreeMap<Epoch, Vec<classifier::Stored>> {
-        let named = rows.iter().filter_map(|row| row.classifier_version);
-        let newest = self.newest_classifier.as_ref();
-        let newest = newest.map(|newest| (newest.version, newest));
-        let read = classifier::Stored::from_safetensors;
-        self.models_of(named, newest, &self.classifiers, read, tally)
-            .await
-    }
-
-    /// Every clustering that may have one of `rows`, by version.
-    async fn clusterings_of(
-        &self,
-        rows: &[Row],
-        tally: &mut Findings,
-    ) -> BTreeMap<i64, Vec<clusters::Stored>> {
-        let named = rows.iter().filter_map(|row| row.clustering_version);
-        let newest = self.newest_clustering.as_ref();
-        let newest = newest.map(|newest| (newest.version, newest));
-        let read = clusters::Stored::from_safetensors;
-        self.models_of(named, newest, &self.clusterings, read, tally)
-            .await
-    }
-
-    async fn models_of<M: Clone>(
-        &self,
-        named: impl Iterator<Item = Epoch>,
-        newest: Option<(Epoch, &M)>,
-        objects: &Versions,
-        read: impl Fn(&[u8]) -> Result<M, StoredError>,
-        tally: &mut Findings,
-    ) -> BTreeMap<Epoch, Vec<M>> {
-        let mut models: BTreeMap<Epoch, Vec<M>> = BTreeMap::new();
-        for version in named {
-            if models.contains_key(&version) {
-                continue;
-            }
-            let mut there = Vec::new();
-            match newest.filter(|(newest, _)| *newest == version) {
-                Some((_, newest)) => there.push(newest.clone()),
-                None => {
-                    for name in objects.get(&version).into_iter().flatten() {
-                        let bytes = self.tables.objects.get(name).await;
-                        let model = bytes
-                            .map_err(anyhow::Error::from)
-                            .and_then(|bytes| read(&bytes).with_context(|| name.clone()));
-                        there.extend(tally.readable(name, model));
-                    }
-                }
-            }
-            models.insert(version, there);
-        }
-        models
-    }
-
     /// Sets the verdict: what was read by all workers, and the digests of what was recomputed.
     pub fn conclude(&self, mut tally: Findings, recomputed: Digests) {
         tally.add(self.opening.clone());
@@ -362,20 +285,62 @@ impl Verification {
     }
 }
 
-/// The objects of a folder of models by version; of the version that the last commit names, its own only.
-async fn versions(
-    tables: &Tables,
-    folder: &str,
-    newest: Option<(Epoch, &String)>,
-) -> Result<Versions> {
-    let mut versions = Versions::new();
-    for name in tables.objects.list(folder).await? {
-        if let Some(version) = version_of(&name) {
-            versions.entry(version).or_default().push(name);
+/// A kind of model: the objects of each version, several where an epoch was begun more than once; of the version that the last commit
+/// names, its own only.
+struct Kept<M> {
+    objects: BTreeMap<Epoch, Vec<String>>,
+    /// The one that the last commit names, if it can be read.
+    newest: Option<(Epoch, M)>,
+}
+
+impl<M: Clone> Kept<M> {
+    /// Those in `folder`; `named` is the last commit's, and `newest` what is in it.
+    async fn list(
+        tables: &Tables,
+        folder: &str,
+        named: Option<(Epoch, &str)>,
+        newest: Option<M>,
+    ) -> Result<Self> {
+        let mut objects: BTreeMap<Epoch, Vec<String>> = BTreeMap::new();
+        for name in tables.objects.list(folder).await? {
+            if let Some(version) = version_of(&name) {
+                objects.entry(version).or_default().push(name);
+            }
         }
+        objects.extend(named.map(|(version, object)| (version, vec![object.to_owned()])));
+        let newest = named.map(|(version, _)| version).zip(newest);
+        Ok(Kept { objects, newest })
     }
-    versions.extend(newest.map(|(version, object)| (version, vec![object.clone()])));
-    Ok(versions)
+
+    /// Every one of the versions that rows have `named`, as far as they are still there.
+    async fn of(
+        &self,
+        named: impl Iterator<Item = Epoch>,
+        objects: &Objects,
+        read: impl Fn(&[u8]) -> Result<M, StoredError>,
+        found: &mut Findings,
+    ) -> BTreeMap<Epoch, Vec<M>> {
+        let mut models: BTreeMap<Epoch, Vec<M>> = BTreeMap::new();
+        for version in named {
+            if models.contains_key(&version) {
+                continue;
+            }
+            let mut there = Vec::new();
+            match self.newest.as_ref().filter(|newest| newest.0 == version) {
+                Some((_, newest)) => there.push(newest.clone()),
+                None => {
+                    for name in self.objects.get(&version).into_iter().flatten() {
+                        let bytes = objects.get(name).await.map_err(anyhow::Error::from);
+                        let model =
+                            bytes.and_then(|bytes| read(&bytes).with_context(|| name.clone()));
+                        there.extend(found.readable(name, model));
+                    }
+                }
+            }
+            models.insert(version, there);
+        }
+        models
+    }
 }
 
 /// Rows of a file, and the models that may have made what they hold.
@@ -385,7 +350,7 @@ pub struct Opened {
     /// Its rows.
     pub rows: Vec<Row>,
     /// The projections that the rows name, as far as they are still there.
-    pub projections: BTreeMap<Epoch, Vec<Stored>>,
+    pub projections: BTreeMap<Epoch, Vec<projection::Stored>>,
     /// The classifiers that they name, as far as they are still there.
     pub classifiers: BTreeMap<Epoch, Vec<classifier::Stored>>,
     /// The clusterings that they name, as far as they are still there.

@@ -23,6 +23,7 @@ use timely::dataflow::operators::vec::Broadcast;
 use super::alarm::Alarm;
 use super::clock::{FIRST_ROUND, pause};
 use super::{Control, Cut, Epoch, Load, Placed, Report, Round};
+use crate::config::Start;
 use crate::job::Job;
 use crate::observe::Trace;
 
@@ -51,6 +52,8 @@ pub fn mint<'scope>(
         }
         let mut reported = Reported::default();
         let mut minted = last;
+        // Where a job begins that reads what is news from now on, its first commit says: until then a restart would begin later.
+        let begins = job.config.kafka.start == Start::Latest;
         let mut since = Instant::now();
         control.committed.set(last);
         move |frontiers| {
@@ -90,7 +93,10 @@ pub fn mint<'scope>(
                 let (load, moved) = reported.below(upper);
                 let interval = Duration::from_millis(job.config.publish.interval_ms);
                 let left = interval.saturating_sub(since.elapsed());
-                let due = upper.is_none() || load.reaches(job.epoch_max()) || left.is_zero();
+                let due = upper.is_none()
+                    || load.reaches(job.epoch_max())
+                    || left.is_zero()
+                    || (begins && minted == 0 && reported.waiting.len() == peers);
                 let holds = load.count > 0 || moved;
                 if holds && !due {
                     wait = wait.min(left);

@@ -17,10 +17,10 @@ use timely::dataflow::operators::{Capability, Concat, Exchange, ToStream};
 use timely::dataflow::{Scope, StreamVec};
 
 use super::latest::{Content, Latest};
-use super::{Placed, Round, Slot, Tasks};
+use super::{Placed, Round, Slot, Tasks, Which};
 use crate::event::Version;
 use crate::job::{Contradiction, Job, Origin};
-use crate::storage::{Key, digest, key_of};
+use crate::storage::{Key, digest, key_of, object_of};
 use crate::table::{self, DataFile};
 
 /// What is known of a key from the table.
@@ -109,7 +109,8 @@ fn read_keys<'scope>(
 ) -> StreamVec<'scope, Round, Restored> {
     let scope = placed.scope();
     let mut builder = OperatorBuilder::new("RestoreKeys".to_owned(), scope);
-    let mut tasks = Tasks::new(scope.worker(), &builder.operator_info().address, &job);
+    let mut tasks: Tasks<(Slot, Vec<table::KeyRow>)> =
+        Tasks::new(scope.worker(), &builder.operator_info().address, &job);
     let mut placed = builder.new_input(placed, Pipeline);
     let (output, keys) = builder.new_output();
     let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Restored>>>::from(output);
@@ -127,6 +128,12 @@ fn read_keys<'scope>(
                 let Some(capability) = &held else {
                     unreachable!("a capability is held while tasks run")
                 };
+                // One of a file is enough to tell a fault of the store from that of an object.
+                if let (Which::Main, Some(row)) = (slot.which, rows.last())
+                    && let Some((bucket, object)) = object_of(&row.path)
+                {
+                    job.witnesses.read(bucket, object);
+                }
                 let restored = restored(slot, rows);
                 output
                     .activate()

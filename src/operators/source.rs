@@ -24,6 +24,7 @@ use super::clock::Tick;
 use super::discovery::Discovery;
 use super::latest::{Content, Latest};
 use super::{Hint, Read, Report, Round, kafka};
+use crate::config::Start;
 use crate::event::{self, Change, ObjectEvent};
 use crate::job::Job;
 use crate::observe::{Lag, Outcome};
@@ -112,6 +113,8 @@ struct Reader {
     discovery: Discovery,
     /// Of each partition.
     places: HashMap<i32, Place>,
+    /// Whether the end of the topic at this moment is where the job begins.
+    settles: bool,
     /// What was reported last; nothing yet at first.
     told: Option<[bool; 3]>,
     ended: bool,
@@ -177,6 +180,7 @@ impl Reader {
             consumer: Arc::new(consumer),
             discovery: Discovery::new(config),
             places,
+            settles: begin.is_empty() && config.start == Start::Latest,
             told: None,
             ended: false,
             measured: Instant::now(),
@@ -202,6 +206,11 @@ impl Reader {
         if !job.until_end {
             self.widen(job)?;
         }
+        // What is news from now on is settled by the commit that says where that began: nothing is read before.
+        let quota = match self.settles {
+            true if self.told.is_none() => 0,
+            _ => quota,
+        };
         let mut taken = 0;
         while taken < quota && !(job.until_end && self.ended) {
             match self.consumer.poll(Duration::ZERO) {
@@ -374,6 +383,7 @@ fn read(job: &Job, message: &BorrowedMessage, give: &mut impl FnMut(Read)) -> us
         let place = || format!("{place}#{number}");
         give(match record {
             Ok(event) if !job.config.s3.buckets.contains(&event.bucket) => {
+                job.tell_of_bucket(&event.bucket);
                 let path = path_of(&event.bucket, &event.key);
                 let detail = format!("{path}: the bucket is not among s3.buckets");
                 reject(

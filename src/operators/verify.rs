@@ -154,29 +154,29 @@ impl Recount {
             tally.incomplete = true;
             tally.differs(file, what);
         }
-        if let Some(first) = unlike.first() {
-            let count = unlike.len();
-            let what = format!(
-                "{file}: reduced_features of {count} rows are not what the projection they name makes of their features, \
-                 first {first}"
-            );
-            tally.differs(file, what);
-        }
-        if let Some(first) = unlabelled.first() {
-            let count = unlabelled.len();
-            let what = format!(
-                "{file}: predicted labels of {count} rows are not what the classifier they name makes of their features, first \
-                 {first}"
-            );
-            tally.differs(file, what);
-        }
-        if let Some(first) = misplaced.first() {
-            let count = misplaced.len();
-            let what = format!(
-                "{file}: clusters of {count} rows are not what the clustering they name makes of their reduced features, first \
-                 {first}"
-            );
-            tally.differs(file, what);
+        for (rows, columns, made) in [
+            (
+                unlike,
+                "reduced_features",
+                "the projection they name makes of their features",
+            ),
+            (
+                unlabelled,
+                "predicted labels",
+                "the classifier they name makes of their features",
+            ),
+            (
+                misplaced,
+                "clusters",
+                "the clustering they name makes of their reduced features",
+            ),
+        ] {
+            if let Some(first) = rows.first() {
+                let count = rows.len();
+                let what =
+                    format!("{file}: {columns} of {count} rows are not what {made}, first {first}");
+                tally.differs(file, what);
+            }
         }
     }
 
@@ -330,15 +330,19 @@ fn refit(state: &JobState, moments: &Moments, tally: &mut Findings) -> Result<Op
         return Ok(None);
     };
     let sha256 = fit(moments, &named.options)?.sha256();
-    if sha256 != named.sha256 {
-        let what = format!(
-            "{}: the rows' projection has sha256 {sha256}, the commit names {} (bits are equal on one kind of CPU only: \
-             was this one the job's?)",
-            named.object, named.sha256
-        );
-        tally.differs(&named.object, what);
-    }
+    compare("projection", &sha256, &named.object, &named.sha256, tally);
     Ok(Some(sha256))
+}
+
+/// Holds what was fitted again against the published model.
+fn compare(model: &str, found: &str, object: &str, published: &str, tally: &mut Findings) {
+    if found != published {
+        let what = format!(
+            "{object}: the rows' {model} has sha256 {found}, the commit names {published} (bits are equal on one kind of CPU only: was \
+             this one the job's?)"
+        );
+        tally.differs(object, what);
+    }
 }
 
 /// The sha256 of the classifier fitted from `moments` as the published one was; none where none was published.
@@ -352,14 +356,7 @@ fn refit_classifier(state: &JobState, moments: &Moments, tally: &mut Findings) -
             return None;
         }
     };
-    if sha256 != named.sha256 {
-        let what = format!(
-            "{}: the rows' classifier has sha256 {sha256}, the commit names {} (bits are equal on one kind of CPU only: \
-             was this one the job's?)",
-            named.object, named.sha256
-        );
-        tally.differs(&named.object, what);
-    }
+    compare("classifier", &sha256, &named.object, &named.sha256, tally);
     Some(sha256)
 }
 

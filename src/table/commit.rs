@@ -27,7 +27,7 @@ use super::data_file::DataFile;
 use super::schema::Record;
 use super::stamp::{Author, STAMP_DOMAIN, Stamp, Winner};
 use super::table::{APP_ID, ENGINE_INFO, Engine, JOB_DOMAIN, Snapshot, Table, TableError};
-use crate::storage::{Place, StorageError};
+use crate::storage::StorageError;
 
 /// Commits between two checkpoints: the most commit files that opening a table reads.
 const CHECKPOINT_EVERY: u64 = 100;
@@ -66,6 +66,20 @@ pub enum CommitError {
         "version {version} of {table} was written by {by} while the job was at work: start the job again, it goes on from there"
     )]
     Overtaken {
+        /// The table.
+        table: String,
+        /// The version that both wanted.
+        version: u64,
+        /// Who has it.
+        by: String,
+    },
+    /// The run that made the version before this one's first made that version, too: its commit was on its way when this run began, or
+    /// it runs still. Nothing of this run's epoch was published; started again, it goes on from there.
+    #[error(
+        "version {version} of {table} was written by {by}, as the one before, since this job began: start it again, it goes on from there; \
+         but if that job runs still, stop one of them"
+    )]
+    Late {
         /// The table.
         table: String,
         /// The version that both wanted.
@@ -117,8 +131,9 @@ impl<R: Record> Table<R> {
     /// and every 100th time a checkpoint (whose failure is only logged: the commit is true by then).
     ///
     /// # Errors
-    /// [`CommitError::Fenced`] where another writer was faster, [`CommitError::Overtaken`] where it was a `reproject` or `rebuild`. Transient faults are retried as long as the place's
-    /// patience lasts, then [`CommitError::Unknown`].
+    /// [`CommitError::Fenced`] where another writer was faster, [`CommitError::Overtaken`] where it was a `reproject` or `rebuild`,
+    /// [`CommitError::Late`] where it was the writer of `base`. Transient faults are retried as long as the place's patience lasts, then
+    /// [`CommitError::Unknown`].
     pub async fn commit(&self, base: &Snapshot, commit: Commit) -> Result<Snapshot, CommitError> {
         let version = base.version + 1;
         let (kept, removed) = split(base, &commit)?;
@@ -140,15 +155,18 @@ impl<R: Record> Table<R> {
         let attempt = || self.attempt(&change);
         let patience = self.place.patience();
         let tried = patience.retry("commit", |tried| tried.is_transient(), attempt);
-        let kernel = tried.await.map_err(|tried| match tried {
-            Failed::Late(winner) => self.lost(version, &winner),
-            Failed::Table(source) if source.is_transient() => CommitError::Unknown {
-                table: self.place.to_string(),
-                version,
-                source,
-            },
-            Failed::Table(source) => CommitError::Table(source),
-        })?;
+        let kernel = match tried.await {
+            Ok(kernel) => kernel,
+            Err(Failed::Late(winner)) => return Err(self.lost(version, &winner).await),
+            Err(Failed::Table(source)) if source.is_transient() => {
+                return Err(CommitError::Unknown {
+                    table: self.place.to_string(),
+                    version,
+                    source,
+                });
+            }
+            Err(Failed::Table(source)) => return Err(source.into()),
+        };
 
         let change = Arc::unwrap_or_clone(change);
         Ok(Snapshot {
@@ -167,7 +185,7 @@ impl<R: Record> Table<R> {
             let change = Arc::clone(change);
             self.call(move |place, engine| {
                 change
-                    .put(&place, &engine)
+                    .put(&engine)
                     .map_err(|error| TableError::from_kernel(&place, error))
             })
         };
@@ -202,12 +220,20 @@ impl<R: Record> Table<R> {
     }
 
     /// What the loss of `version` to `winner` means.
-    fn lost(&self, version: u64, winner: &Winner) -> CommitError {
+    async fn lost(&self, version: u64, winner: &Winner) -> CommitError {
         let (table, by) = (self.place.to_string(), winner.name());
-        if self.author == Author::Job && winner.is_command() {
-            CommitError::Overtaken { table, version, by }
-        } else {
-            CommitError::Fenced { table, version, by }
+        if self.author != Author::Job {
+            return CommitError::Fenced { table, version, by };
+        }
+        if winner.is_command() {
+            return CommitError::Overtaken { table, version, by };
+        }
+        let before = self.winner(version - 1).await.ok().flatten();
+        let writer = |stamp: Option<Stamp>| stamp.map(|stamp| stamp.writer);
+        let before = before.and_then(|before| writer(before.stamp));
+        match before.is_some() && before == writer(winner.stamp) {
+            true => CommitError::Late { table, version, by },
+            false => CommitError::Fenced { table, version, by },
         }
     }
 
@@ -292,7 +318,7 @@ struct Change {
 impl Change {
     /// Tries to write the version; `None` if it exists already. The kernel uses a transaction up, so each try
     /// builds its own.
-    fn put(&self, place: &Place, engine: &Engine) -> KernelResult<Option<SnapshotRef>> {
+    fn put(&self, engine: &Engine) -> KernelResult<Option<SnapshotRef>> {
         let operation = if self.removed.is_empty() {
             UpdateTableOperation::Write
         } else {
@@ -305,7 +331,7 @@ impl Change {
             .with_transaction_id(APP_ID.into(), self.epoch)
             .with_domain_metadata(JOB_DOMAIN.into(), self.job.clone())
             .with_domain_metadata(STAMP_DOMAIN.into(), stamp);
-        self.add_files(place, engine, &mut transaction)?;
+        self.add_files(engine, &mut transaction)?;
         self.remove_files(engine, &mut transaction)?;
         match transaction.commit(engine)? {
             CommitResult::Committed(committed) => match committed.post_commit_snapshot() {
@@ -319,21 +345,18 @@ impl Change {
         }
     }
 
-    fn add_files(
-        &self,
-        place: &Place,
-        engine: &Engine,
-        transaction: &mut Transaction,
-    ) -> KernelResult<()> {
+    fn add_files(&self, engine: &Engine, transaction: &mut Transaction) -> KernelResult<()> {
         if self.adds.is_empty() {
             return Ok(());
         }
         let context = transaction.write_state()?.write_context_builder().build()?;
         let texts = self.adds.iter().map(|file| file.stats.clone());
         let stats = StructArray::from(parse(engine, texts, transaction.stats_schema()?)?);
+        // The kernel's own, which names no symbolic link.
+        let root = self.base.table_root();
         let now_ms = chrono::Utc::now().timestamp_millis();
         for (row, file) in self.adds.iter().enumerate() {
-            let meta = FileMeta::new(place.url().join(&file.name)?, now_ms, file.bytes);
+            let meta = FileMeta::new(root.join(&file.name)?, now_ms, file.bytes);
             let metadata = DataFileMetadata::new(meta, stats.slice(row, 1));
             transaction.add_files(build_add_file_metadata(metadata, &context)?);
         }

@@ -23,6 +23,7 @@ use arrow::error::ArrowError;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use parquet::errors::ParquetError;
+use uuid::Uuid;
 
 use super::columns::{numbers, texts};
 use super::data_file::{from_parquet, parquet_writer, to_parquet};
@@ -99,8 +100,8 @@ impl Objects {
         })
     }
 
-    /// Writes an object as `folder/<label>-<digest>.<extension>` and returns that name, which the commit
-    /// is to carry.
+    /// Writes an object as `folder/<label>-<uuid>-<digest>.<extension>` and returns that name, which the commit
+    /// is to carry. No name comes back: `vacuum` may be about to delete what an earlier try left.
     ///
     /// # Errors
     /// [`StateError::Storage`].
@@ -111,6 +112,7 @@ impl Objects {
         extension: &str,
         bytes: Bytes,
     ) -> Result<String, StateError> {
+        let label = format!("{label}-{}", Uuid::new_v4().simple());
         let name = format!("{folder}/{}", sealed::name(label, &bytes, extension));
         self.parent.put(&name, bytes).await?;
         Ok(name)

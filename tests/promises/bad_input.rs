@@ -3,12 +3,14 @@
 use std::path::Path;
 
 use crate::backend::{Backend, keep_on_all_servers};
+use crate::process::succeed;
 use crate::shared::{loud, shared};
 use crate::world::{Layout, World, picture};
 
 keep_on_all_servers!(
     unreadable_messages_become_rejects_with_their_place,
     a_reject_gives_way_to_a_good_upload_and_back,
+    a_reject_by_a_limit_is_a_row_once_the_limit_is_raised,
     bad_images_meet_their_verdicts_and_good_ones_their_rows,
     awkward_keys_are_kept_verbatim,
 );
@@ -47,6 +49,32 @@ fn a_reject_gives_way_to_a_good_upload_and_back(servers: Backend) {
     world.remove(0, 4, "a/1.png");
     world.run(Layout::TWO, "");
     assert_eq!((world.rows().len(), world.rejects().len()), (0, 0));
+}
+
+fn a_reject_by_a_limit_is_a_row_once_the_limit_is_raised(servers: Backend) {
+    let world = servers.world(1);
+    world.upload(0, 1, "a/1.png", picture(1));
+    world.upload(0, 1, "a/2.png", picture(2));
+    world.run(Layout::TWO, "[limits]\nimage_pixels = 16\n");
+    let rejects = world.rejects();
+    assert_eq!((world.rows().len(), rejects.len()), (0, 2));
+    // An event that says what was known: of the first it is judged anew, by the limits of this run.
+    let replay = |key: &str| {
+        let mut replay = world.command();
+        replay.arg("replay").arg(world.path_of(key)).arg("--config");
+        succeed(replay.arg(world.config("")));
+    };
+    replay("a/1.png");
+    world.run(Layout::TWO, "");
+    let of = |key: &str| world.path_of(key);
+    assert!(world.rows().into_keys().eq([of("a/1.png")]));
+    assert!(world.rejects().into_keys().eq([of("a/2.png")]));
+    // Judged again by the same limits, a reject stays one.
+    replay("a/2.png");
+    world.run(Layout::TWO, "[limits]\nimage_pixels = 16\n");
+    let again = &world.rejects()[&of("a/2.png")];
+    let before = &rejects[&of("a/2.png")];
+    assert_eq!((&again.reason, &again.etag), (&before.reason, &before.etag));
 }
 
 /// What poison may cost a job, in KiB.

@@ -13,7 +13,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use crate::backend::{Backend, keep_on_all_servers};
 use crate::crash::{Dice, seed};
 use crate::doors::{Doors, Server};
-use crate::process::Process;
+use crate::process::{Process, succeed};
 use crate::proxy::{Call, Fate, Moment};
 use crate::world::{Layout, Published, World, picture};
 
@@ -23,12 +23,14 @@ keep_on_all_servers!(
     a_burst_of_refusals_is_waited_out,
     a_clock_that_is_wrong_for_a_while_is_waited_out_and_said,
     what_the_store_refuses_to_all_is_no_objects_fault,
-    an_object_that_the_store_refuses_alone_is_a_reject,
+    an_object_that_the_store_gives_nobody_is_a_reject,
+    what_a_run_meets_first_may_be_what_nobody_gets,
     an_outage_of_the_store_is_waited_out,
     an_outage_of_the_broker_is_waited_out,
 );
 
 const SETTINGS: &str = "[publish]\nrows = 8\ninterval_ms = 200\n[projection]\ncomponents = 3\n[log]\nformat = \"human\"\n";
+const DENIED: Fate = Fate::Refused(403, "AccessDenied");
 const UNAVAILABLE: Fate = Fate::Refused(503, "SlowDown");
 /// Longer than a client that is told to be impatient waits for an answer.
 const SILENCE: Fate = Fate::Delay(Duration::from_secs(3600));
@@ -194,6 +196,7 @@ fn a_clock_that_is_wrong_for_a_while_is_waited_out_and_said(servers: Backend) {
 fn refused(
     world: &mut World,
     layout: Layout,
+    fate: Fate,
     mut which: impl FnMut(u64, &str) -> bool + Send + 'static,
 ) -> Vec<Output> {
     let found = world.servers.clone();
@@ -206,7 +209,7 @@ fn refused(
         }
         number += 1;
         if which(number, &call.path) {
-            Fate::Refused(403, "AccessDenied")
+            fate
         } else {
             Fate::Pass
         }
@@ -224,7 +227,7 @@ fn what_the_store_refuses_to_all_is_no_objects_fault(servers: Backend) {
     // Of two processes one looks at the other's keys, too: who asked must not take a failed look for one that has ended.
     for layout in [Layout::TWO, Layout::PROCESSES] {
         let mut world = history.world.fork();
-        let outputs = refused(&mut world, layout, |number, _| number > 10);
+        let outputs = refused(&mut world, layout, DENIED, |number, _| number > 10);
         let logs = outputs.iter().map(|output| {
             assert_eq!(output.status.code(), Some(1), "{output:?}");
             String::from_utf8_lossy(&output.stderr).into_owned()
@@ -238,25 +241,60 @@ fn what_the_store_refuses_to_all_is_no_objects_fault(servers: Backend) {
     }
 }
 
-fn an_object_that_the_store_refuses_alone_is_a_reject(servers: Backend) {
+fn an_object_that_the_store_gives_nobody_is_a_reject(servers: Backend) {
     let history = History::on(servers);
-    let mut world = history.world.fork();
-    let outputs = refused(&mut world, Layout::TWO, |_, path| path.contains("/21.png"));
-    let [output] = &outputs[..] else {
+    for (fate, reason) in [(DENIED, "access-denied"), (UNAVAILABLE, "unavailable")] {
+        let mut world = history.world.fork();
+        let outputs = refused(&mut world, Layout::TWO, fate, |_, path| {
+            path.contains("/21.png")
+        });
+        let path = world.path_of("class 0/21.png");
+        assert_eq!(reasons(&world, &outputs), [(path, reason.to_owned())]);
+        // Once it may be read, its event makes it a row.
+        world.upload(1, 1, "class 0/21.png", picture(21));
+        assert_eq!(undisturbed(&world), history.undisturbed);
+    }
+}
+
+/// The rejects of a job of one process that came to a good end.
+fn reasons(world: &World, outputs: &[Output]) -> Vec<(String, String)> {
+    let [output] = outputs else {
         panic!("one process: {outputs:?}")
     };
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
-    let rejects = world.rejects();
-    let reasons: Vec<_> = rejects
-        .iter()
-        .map(|(path, r)| (path.clone(), &*r.reason))
-        .collect();
-    let path = world.path_of("class 0/21.png");
-    assert_eq!(reasons, [(path, "access-denied")]);
-    // Once it may be read, its event makes it a row.
-    world.upload(1, 1, "class 0/21.png", picture(21));
-    assert_eq!(undisturbed(&world), history.undisturbed);
+    let rejects = world.rejects().into_iter();
+    rejects
+        .map(|(path, reject)| (path, reject.reason))
+        .collect()
+}
+
+/// Nothing was read in this run that could tell it from the store's own fault, but the table has rows.
+fn what_a_run_meets_first_may_be_what_nobody_gets(servers: Backend) {
+    let mut world = servers.world(1);
+    for i in 0..4 {
+        world.upload(0, 1, &format!("a/{i}.png"), picture(i));
+    }
+    world.run(Layout::ONE, SETTINGS);
+    world.upload(0, 2, "a/private.png", picture(9));
+    let outputs = refused(&mut world, Layout::ONE, DENIED, |_, path| {
+        path.contains("private")
+    });
+    let path = world.path_of("a/private.png");
+    let denied = [(path, "access-denied".to_owned())];
+    assert_eq!(reasons(&world, &outputs), denied);
+    assert_eq!(world.rows().len(), 4);
+    // It may be read now, and nobody uploads it again: a listing brings it back.
+    let mut reconcile = world.command();
+    reconcile
+        .arg("reconcile")
+        .arg(world.path_of(""))
+        .arg("--config");
+    let said = succeed(reconcile.arg(world.config(SETTINGS)));
+    let said = String::from_utf8_lossy(&said.stdout);
+    assert!(said.contains("1 rejected, 4 as they should be"), "{said}");
+    world.run(Layout::ONE, SETTINGS);
+    assert_eq!((world.rows().len(), world.rejects().len()), (5, 0));
 }
 
 fn an_outage_of_the_store_is_waited_out(servers: Backend) {

@@ -270,7 +270,7 @@ impl Expected {
 
     async fn compare(&self, table: &Path) -> Result<(), String> {
         let uri = table.to_str().expect("a path");
-        let opened = job::open_tables(uri, &S3Config::default(), 1000).await;
+        let opened = job::open_tables(uri, &S3Config::default()).await;
         let mut tables: Tables = opened.expect("tables");
         let found = tables.open_existing().await.expect("tables");
         let state = found.state.ok_or("nothing was committed")?;

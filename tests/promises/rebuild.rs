@@ -11,6 +11,7 @@ use crate::world::{Layout, Published, World, picture};
 
 keep_on_all_servers!(
     a_rebuilt_table_is_the_one_that_the_other_network_makes,
+    labels_by_another_rule_are_another_table,
     a_rebuild_that_loses_to_a_job_changes_nothing,
     a_job_that_is_overtaken_by_a_rebuild_does_not_go_on,
 );
@@ -68,13 +69,37 @@ fn a_rebuilt_table_is_the_one_that_the_other_network_makes(servers: Backend) {
     assert_eq!(world.verify(2).tally.differences, []);
 }
 
+fn labels_by_another_rule_are_another_table(servers: Backend) {
+    let world = servers.world(2);
+    let other = world.fork();
+    arrive(&world);
+    world.run(Layout::TWO, OLD);
+    let by_rule = format!("{OLD}[label]\nrule = \"regex\"\npattern = '([0-9]+)[.]png$'\n");
+    let refused = outcome(&mut world.processes(Layout::ONE, &by_rule, &["--until-end"])[0]);
+    let message = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{message}");
+    assert!(message.contains("label.rule = parent"), "{message}");
+    let said = rebuild(&world, &by_rule);
+    assert!(said.contains("11 events sent"), "{said}");
+    for world in [&world, &other] {
+        world.run(Layout::TWO, &by_rule);
+    }
+    let [rebuilt, made] = [&world, &other].map(Published::of);
+    assert_eq!(rebuilt, made);
+}
+
 /// The network of [`NEW`], and a rebuild by it that is yet to make its commit.
 fn begun(world: &World) -> (Extraction, Rebuilding) {
     let said = Said::load(&world.config(NEW), config::environment()).expect("a file");
     let config = said.resolve().expect("a configuration");
     let cache = weights::cache_dir().expect("a folder");
     let extraction = Extraction::load(&config.backbone, &config.head, &cache).expect("a network");
-    let opened = Rebuilding::open(world.tables(), &extraction, &config.kafka.topic);
+    let opened = Rebuilding::open(
+        world.tables(),
+        &extraction,
+        &config.label,
+        &config.kafka.topic,
+    );
     let rebuilding = world.block_on(opened).expect("a table");
     (extraction, rebuilding.expect("another network"))
 }

@@ -1,6 +1,7 @@
 //! Stopped, killed, resumed: nothing lost, nothing twice.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use eigenflow::table::Row;
@@ -15,6 +16,7 @@ keep_on_all_servers!(
     other_projection_options_hold_from_the_next_epoch_on,
     a_signal_publishes_what_is_in_flight,
     a_killed_job_goes_on_from_its_last_commit,
+    what_is_news_from_now_on_is_so_after_a_kill,
     a_lost_process_ends_the_others_within_seconds,
     a_process_that_fails_by_an_error_ends_the_others_within_seconds,
     a_supervised_job_goes_on_after_a_kill,
@@ -125,6 +127,36 @@ fn a_killed_job_goes_on_from_its_last_commit(servers: Backend) {
     for digest in ["moments_sha256", "projection_sha256"] {
         assert_eq!(world.inspect()[digest], other.inspect()[digest]);
     }
+}
+
+fn what_is_news_from_now_on_is_so_after_a_kill(servers: Backend) {
+    let world = servers.world(3);
+    world.upload(0, 1, "a/before.png", picture(1));
+    let start = |layout, arguments: &[&str]| {
+        let mut commands = world.processes(layout, "", arguments);
+        let latest = |command: &mut Command| {
+            Process::start(command.env("EIGENFLOW__KAFKA__START", "latest"))
+        };
+        commands.iter_mut().map(latest).collect::<Vec<_>>()
+    };
+    let processes = start(Layout::PROCESSES, &[]);
+    world.wait_for(|state| {
+        state["offsets"]
+            .as_object()
+            .is_some_and(|offsets| offsets.len() == 3)
+    });
+    for i in 0..3 {
+        world.upload(i, 2, &format!("a/{i}.png"), picture(2 + i as u64));
+    }
+    for process in processes {
+        process.signal(libc::SIGKILL);
+        process.wait();
+    }
+    for process in start(Layout::TWO, &["--until-end"]) {
+        assert!(process.wait().status.success());
+    }
+    let expected = [0, 1, 2].map(|i| world.path_of(&format!("a/{i}.png")));
+    assert!(world.rows().into_keys().eq(expected));
 }
 
 fn a_lost_process_ends_the_others_within_seconds(servers: Backend) {

@@ -180,7 +180,7 @@ fn only_what_is_selected_is_a_row_and_reconcile_follows_a_new_selection(servers:
     let told = succeed(&mut reconcile);
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(
-        told.starts_with("5 missing, 0 changed, 7 gone, 8 as"),
+        told.starts_with("5 missing, 0 changed, 7 gone, 0 rejected, 8 as"),
         "{told}"
     );
     world.run(Layout::ONE, &other);

@@ -444,7 +444,7 @@ impl World {
     }
 
     pub fn tables(&self) -> Tables {
-        let opened = open_tables(self.table(), &self.servers.s3, 1000);
+        let opened = open_tables(self.table(), &self.servers.s3);
         self.runtime.block_on(opened).expect("tables")
     }
 

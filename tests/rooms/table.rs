@@ -253,6 +253,53 @@ async fn the_loser_learns_whether_it_lost_to_a_job_or_to_a_reproject() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_on_its_way_when_a_job_began_is_no_rivals_commit() {
+    let (_folder, place) = local().await;
+    let before = Table::<Row>::create(place.clone(), &Form::default())
+        .await
+        .unwrap();
+    let first = before.snapshot().await.unwrap();
+    let first = before.commit(&first, adding(&[], 1)).await.unwrap();
+    let after = Table::<Row>::open(place).await.unwrap().unwrap();
+    let begun = after.snapshot().await.unwrap();
+    let second = before.commit(&first, adding(&[], 2)).await.unwrap();
+    let error = after.commit(&begun, adding(&[], 2)).await.unwrap_err();
+    assert!(
+        matches!(error, CommitError::Late { version: 2, .. }),
+        "{error}"
+    );
+    // Where it goes on from there, the other is its rival.
+    after.commit(&second, adding(&[], 3)).await.unwrap();
+    let error = before.commit(&second, adding(&[], 3)).await.unwrap_err();
+    assert!(
+        matches!(error, CommitError::Fenced { version: 3, .. }),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_behind_a_symbolic_link_is_written_as_any_other() {
+    let (folder, place) = local().await;
+    let link = folder.path().canonicalize().unwrap().join("link");
+    let real = place.url().to_file_path().unwrap();
+    std::fs::create_dir_all(real.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink(real.parent().unwrap(), &link).unwrap();
+    let linked = Location::Folder(link.join("table"));
+    let linked = Place::open(&linked, &S3Config::default(), Patience::default())
+        .await
+        .unwrap();
+    let table = Table::<Row>::create(linked, &Form::default())
+        .await
+        .unwrap();
+    let empty = table.snapshot().await.unwrap();
+    let file = files(&table).write(vec![row("a", 1.0)]).await.unwrap();
+    let one = table.commit(&empty, adding(&[&file], 1)).await.unwrap();
+    let direct = Table::<Row>::open(place).await.unwrap().unwrap();
+    assert_same(&one, &direct.snapshot().await.unwrap());
+    assert_eq!(live_rows(&direct, &one).await, [row("a", 1.0)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_racing_committers_one_wins_in_a_folder() {
     let (_folder, place) = local().await;
     one_committer_wins(place).await;

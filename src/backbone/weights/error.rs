@@ -132,6 +132,20 @@ pub enum WeightsError {
 }
 
 impl WeightsError {
+    /// Whether a restart would meet it again: what only another configuration, or a command of `eigenflow weights`, cures.
+    pub fn stands(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownName { .. }
+                | Self::NotCached { .. }
+                | Self::NoCacheDir
+                | Self::Corrupt { .. }
+                | Self::NotWeights { .. }
+        )
+    }
+}
+
+impl WeightsError {
     /// For `map_err`: an I/O error with the path it is about.
     pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |cause| Self::Io {

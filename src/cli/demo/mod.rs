@@ -24,7 +24,7 @@ use crate::backbone::weights::{self, Source};
 use crate::config::{self, Backbone, Config, Log, LogFormat, Weights, keys};
 use crate::embedded::{EmbeddedKafka, EmbeddedS3};
 use crate::job::{self, Job, Layout, Options};
-use crate::storage::Credentials;
+use crate::storage::{Credentials, Location};
 
 mod settings;
 mod summary;
@@ -180,6 +180,9 @@ impl Demo {
             Some(out) => out.clone(),
             None => std::env::temp_dir().join(format!("eigenflow-demo-{}", std::process::id())),
         };
+        // The commands on the table want an address.
+        let said = out.to_str().context("--out must be text")?;
+        Location::parse(said).context("--out")?;
         let make = |folder: &Path| {
             std::fs::create_dir_all(folder)
                 .with_context(|| format!("{} can't be made", folder.display()))

@@ -117,12 +117,22 @@ impl fmt::Display for Summary {
             f,
             "  Spark    spark.read.format(\"delta\").load(\"{table}\")"
         )?;
-        writeln!(f, "What it holds: eigenflow inspect {table}")?;
         let images = self.table.ancestors().nth(2).unwrap_or(&self.table);
+        let [table, images] = [&self.table, images].map(word);
+        writeln!(f, "What it holds: eigenflow inspect {table}")?;
         write!(
             f,
-            "To look at it: eigenflow report {table} --images {} -o report.html",
-            images.display()
+            "To look at it: eigenflow report {table} --images {images} -o report.html"
         )
+    }
+}
+
+/// A path as a shell's word.
+fn word(path: &Path) -> String {
+    let path = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@".contains(c);
+    match path.chars().all(plain) {
+        true => path,
+        false => format!("'{}'", path.replace('\'', r"'\''")),
     }
 }

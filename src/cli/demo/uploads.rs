@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use futures::TryStreamExt;
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use indicatif::ProgressBar;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
@@ -15,7 +14,7 @@ use crate::config::Config;
 use crate::job::{self, Sample};
 use crate::operators::kafka;
 use crate::pictures;
-use crate::storage::{Credentials, FolderUploads, Uploads};
+use crate::storage::{Credentials, FetchError, FolderUploads, Uploads};
 
 /// Pictures that the demo renders where it is given none.
 const RENDERED: usize = 400;
@@ -41,11 +40,15 @@ impl Pictures {
         let said = format!("--images {}", folder.display());
         let uploads = FolderUploads::new(BUCKET, folder).with_context(|| said.clone())?;
         ensure!(folder.is_dir(), "{said} is no folder");
-        let listed: Vec<String> = uploads
-            .keys()
-            .try_collect()
-            .await
-            .with_context(|| said.clone())?;
+        let mut listed = Vec::new();
+        let mut keys = uploads.keys();
+        while let Some(key) = keys.next().await {
+            match key {
+                Ok(key) => listed.push(key),
+                Err(error @ FetchError::Invalid { .. }) => eprintln!("eigenflow: {error}"),
+                Err(error) => return Err(error).context(said),
+            }
+        }
         ensure!(!listed.is_empty(), "{said} holds no files");
         Ok(Pictures::Folder(uploads, listed))
     }

@@ -2,12 +2,15 @@
 
 use super::{
     super::DecodeError,
+    entropy::Pass,
     idct,
     upsample::{Samples, Upsampling},
 };
 
 /// Rows of units whose samples are held: filters look one row beyond the unit's edge, so its neighbours stay.
 const HELD_ROWS: usize = 3;
+/// Coefficients of the lowest frequencies, without which there is no picture.
+const SMOOTHED: usize = 10;
 
 /// The picture's size and its components.
 #[derive(Clone, Debug)]
@@ -44,6 +47,8 @@ pub(super) struct Component {
     /// Blocks in a row, with those that fill up the last unit.
     blocks_across: usize,
     pub upsampling: Upsampling,
+    /// Of each coefficient in zigzag order, the lowest bit that scans have brought; `None` before any.
+    lowest: [Option<u8>; 64],
     /// Quantisation steps, from the table of its first scan.
     pub steps: Option<[u16; 64]>,
     /// `[held rows of blocks, blocks_across, 64]`: all, or those of one row of units.
@@ -122,6 +127,7 @@ impl Frame {
                 height: (height * down).div_ceil(most_down),
                 blocks_across: units_across * across,
                 upsampling: Upsampling::new(most_across / across, most_down / down, own_width),
+                lowest: [None; 64],
                 steps: None,
                 coefficients: Vec::new(),
                 samples: Vec::new(),
@@ -146,6 +152,17 @@ impl Frame {
             (row * units_held * size_of::<i16>() + HELD_ROWS * row) as u64
         };
         self.components.iter().map(of).sum()
+    }
+
+    /// Whether scans have brought each coefficient to its last bit, or nothing of it where it is one of the higher frequencies, which some
+    /// files leave out. Where one of the first ten is missing, libjpeg makes up a smooth picture.
+    pub fn is_whole(&self) -> bool {
+        let whole = |(place, lowest): (usize, &Option<u8>)| match lowest {
+            Some(low) => *low == 0,
+            None => place >= SMOOTHED,
+        };
+        let mut parts = self.components.iter();
+        parts.all(|part| part.lowest.iter().enumerate().all(whole))
     }
 
     /// Makes room for the coefficients of `units_held` rows of units and for the samples.
@@ -182,6 +199,16 @@ impl Frame {
 }
 
 impl Component {
+    /// A scan has this of it.
+    pub fn brings(&mut self, pass: Pass) {
+        let (range, low) = match pass {
+            Pass::Sequential => (0..=63, 0),
+            Pass::Dc { low } | Pass::DcBit { low } => (0..=0, low),
+            Pass::Ac { start, end, low } | Pass::AcBit { start, end, low } => (start..=end, low),
+        };
+        self.lowest[range].fill(Some(low));
+    }
+
     /// Blocks that have samples of the picture: across, down.
     pub fn blocks(&self) -> (usize, usize) {
         (self.width.div_ceil(8), self.height.div_ceil(8))

@@ -24,6 +24,7 @@ mod huffman;
 mod idct;
 mod outline;
 mod scan;
+mod standard;
 mod upsample;
 
 #[cfg(test)]
@@ -39,8 +40,8 @@ use scan::{Scan, Tables};
 /// Decodes what [`Outline::read`] has found: `[height, width, 3]`, RGB.
 ///
 /// # Errors
-/// [`Truncated`](DecodeError::Truncated) where a scan ends before its last block, [`Corrupt`](DecodeError::Corrupt)
-/// where it means nothing.
+/// [`Truncated`](DecodeError::Truncated) where a scan ends before its last block or scans are missing,
+/// [`Corrupt`](DecodeError::Corrupt) where it means nothing.
 pub(super) fn decode(bytes: &[u8], outline: &Outline) -> Result<Vec<u8>, DecodeError> {
     let mut frame = outline.frame.clone();
     frame.allocate(outline.units_held());
@@ -64,6 +65,11 @@ pub(super) fn decode(bytes: &[u8], outline: &Outline) -> Result<Vec<u8>, DecodeE
             }
             code => tables.read(code, markers.segment()?)?,
         }
+    }
+    if !frame.is_whole() {
+        return Err(DecodeError::Truncated(
+            "the JPEG's scans end before the last bits of its coefficients".into(),
+        ));
     }
     let colour = Colour::of(&frame, tables.colour);
     paint(&mut frame, colour, |_, _| Ok(()))

@@ -7,6 +7,7 @@ use super::{
     fault::Fault,
     frame::Frame,
     huffman::HuffmanTable,
+    standard,
 };
 
 fn corrupt(what: &str) -> DecodeError {
@@ -122,11 +123,14 @@ impl<'a> Scan<'a> {
         let &[start, end, bits] = rest else {
             return Err(wrong());
         };
+        let progressive = frame.progressive;
         let mut parts: Vec<(usize, BlockTables)> = Vec::new();
         for &[id, coding] in selectors.as_chunks().0 {
-            let index = frame.components.iter().position(|part| part.id == id);
-            let index = index
-                .filter(|index| parts.iter().all(|(taken, _)| taken != index))
+            // Where several have one id, each is meant in turn.
+            let free = |index: usize| parts.iter().all(|(taken, _)| *taken != index);
+            let mut components = frame.components.iter().enumerate();
+            let index = components
+                .position(|(index, part)| part.id == id && free(index))
                 .ok_or_else(|| corrupt("scan of components that are not the frame's"))?;
             let part = &mut frame.components[index];
             if part.steps.is_none() {
@@ -136,11 +140,14 @@ impl<'a> Scan<'a> {
             if part.steps.is_none() {
                 return Err(corrupt("without a quantisation table that it needs"));
             }
-            let of = |tables: &[Option<HuffmanTable>; 4], number: u8| {
-                tables.get(usize::from(number)).cloned().flatten()
+            let of = |tables: &[Option<HuffmanTable>; 4], usual: &[HuffmanTable], number: u8| {
+                let number = usize::from(number);
+                let usual = usual.get(number).filter(|_| !progressive);
+                let own = tables.get(number).and_then(Option::as_ref);
+                own.or(usual).cloned()
             };
-            let dc = of(&tables.dc, coding >> 4);
-            let ac = of(&tables.ac, coding & 15);
+            let dc = of(&tables.dc, &*standard::DC, coding >> 4);
+            let ac = of(&tables.ac, &*standard::AC, coding & 15);
             parts.push((index, BlockTables { dc, ac }));
         }
         let pass = if frame.progressive {
@@ -152,6 +159,9 @@ impl<'a> Scan<'a> {
         };
         if parts.is_empty() {
             return Err(corrupt("scan of no component"));
+        }
+        for (index, _) in &parts {
+            frame.components[*index].brings(pass);
         }
         Ok(Self {
             parts,

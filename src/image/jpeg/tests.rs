@@ -40,6 +40,23 @@ const PROGRESSIVE: &str = concat!(
     "a3b3ffd9",
 );
 
+/// A frame as Motion JPEG has it, without tables of codes.
+const WITHOUT_TABLES: &str = concat!(
+    "ffd8ffe000104a46494600010100000100010000ffdb0043000302020302020303030304030304050805050404050a070706080c0a0c0c0b",
+    "0a0b0b0d0e12100d0e110e0b0b1016101113141515150c0f171816141812141514ffdb00430103040405040509050509140d0b0d14141414",
+    "14141414141414141414141414141414141414141414141414141414141414141414141414141414141414141414ffc00011080005000603",
+    "012200021101031101ffda000c03010002110311003f00ebbc11fb26f83bec67e4fe1ff9e43fc68a28afcff8a33bccbfb5ebfefe5bf73e27",
+    "84b89b39fec5c3ff00b54b6ee7ffd9",
+);
+#[rustfmt::skip]
+const PIXELS_WITHOUT_TABLES: [[u8; 18]; 5] = [
+    [5, 17, 181, 25, 20, 174, 57, 21, 153, 89, 21, 132, 124, 21, 112, 144, 25, 105],
+    [21, 60, 197, 40, 64, 188, 72, 65, 169, 104, 65, 146, 140, 66, 129, 159, 69, 120],
+    [21, 118, 197, 41, 122, 188, 74, 122, 170, 106, 122, 147, 139, 122, 128, 160, 127, 120],
+    [24, 168, 202, 43, 172, 193, 77, 172, 174, 109, 172, 151, 142, 173, 132, 163, 177, 124],
+    [36, 219, 217, 56, 222, 208, 88, 223, 190, 120, 223, 167, 153, 224, 148, 174, 228, 140],
+];
+
 fn bytes(hex: &str) -> Vec<u8> {
     let digits = hex.as_bytes().chunks(2);
     digits
@@ -66,6 +83,47 @@ fn an_end_marker_behind_a_cut_scan_deceives_nobody() {
             matches!(refused, Err(DecodeError::Truncated(_))),
             "{lost} bytes lost: {refused:?}"
         );
+    }
+}
+
+#[test]
+fn an_end_marker_in_place_of_the_last_scans_deceives_nobody() {
+    let whole = bytes(PROGRESSIVE);
+    let scans: Vec<usize> = (0..whole.len() - 1)
+        .filter(|at| whole[*at..].starts_with(b"\xFF\xDA"))
+        .collect();
+    assert_eq!(scans.len(), 10);
+    for &scan in &scans[1..] {
+        let cut = [&whole[..scan], b"\xFF\xD9"].concat();
+        let refused = decode(&cut, &Limits::default());
+        assert!(
+            matches!(refused, Err(DecodeError::Truncated(_))),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
+fn a_file_without_tables_of_codes_has_the_standards() {
+    let picture = decode(&bytes(WITHOUT_TABLES), &Limits::default()).expect("as libjpeg");
+    assert_eq!(picture.rgb, PIXELS_WITHOUT_TABLES.as_flattened());
+}
+
+#[test]
+fn components_of_one_name_are_meant_in_turn() {
+    for names in [[1, 1, 1], [0, 0, 0], [1, 2, 2]] {
+        let mut file = bytes(SEQUENTIAL);
+        let after = |file: &[u8], marker: [u8; 2]| {
+            let found = file.windows(2).position(|pair| pair == marker);
+            found.expect("a marker") + 4
+        };
+        let (frame, scan) = (after(&file, [0xFF, 0xC0]), after(&file, [0xFF, 0xDA]));
+        for (part, name) in names.into_iter().enumerate() {
+            file[frame + 6 + 3 * part] = name;
+            file[scan + 1 + 2 * part] = name;
+        }
+        let picture = decode(&file, &Limits::default()).expect("as libjpeg");
+        assert_eq!(picture.rgb, PIXELS.as_flattened(), "{names:?}");
     }
 }
 

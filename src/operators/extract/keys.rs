@@ -12,7 +12,7 @@ use super::{Answer, Found, Look, Owed};
 use crate::job::Job;
 use crate::operators::latest::{Content, Latest};
 use crate::operators::restore::Restored;
-use crate::operators::{Change, Read, Round};
+use crate::operators::{Change, Read, Round, Which};
 use crate::storage::{Key, digest};
 use crate::table::Reject;
 
@@ -73,6 +73,12 @@ impl Keys {
                 _ => digest(b""),
             };
             self.pending.etags.insert(restored.key, etag);
+            if restored
+                .slot
+                .is_some_and(|slot| slot.which == Which::Rejects)
+            {
+                self.pending.rejected.insert(restored.key);
+            }
         }
     }
 
@@ -115,10 +121,11 @@ impl Keys {
                     known,
                     at: [at, _],
                 } => {
+                    let held = self.pending.etags.get(&hint.key).copied();
                     let look = Look {
                         asker: self.index,
                         asked: self.owed.ask(),
-                        held: self.pending.etags.get(&hint.key).copied(),
+                        held: held.filter(|_| !self.pending.rejected.contains(&hint.key)),
                         hint,
                         version,
                         known,
@@ -148,6 +155,7 @@ impl Keys {
 
     fn change(&mut self, task: &Task<At>, found: Found) -> Option<Change> {
         let (key, version) = (task.hint.key, task.latest.version);
+        let judged_anew = self.pending.rejected.remove(&key);
         match found {
             Found::Same => (!task.stale).then_some(Change::Touch(version)),
             Found::Gone => {
@@ -161,8 +169,11 @@ impl Keys {
                 Some(Change::Reject(reject))
             }
             Found::Other(featured) => {
-                self.pending.etags.insert(key, featured.etag);
-                Some(featured.change)
+                let held = self.pending.etags.insert(key, featured.etag);
+                let as_before = judged_anew
+                    && held == Some(featured.etag)
+                    && matches!(featured.change, Change::Reject(_));
+                (!(as_before && task.stale)).then_some(featured.change)
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Faults of the store are not the object's: they are retried with jittered back-off while the change waits, and with it
 //! the frontier; when they outlast `limits.retry_ms` the job ends, and resumes from its last commit. Only what the store
-//! says of the object itself is an answer; a refusal is that only while other objects of the bucket are not refused.
+//! says of the object itself is an answer; a refusal, or a fault that lasts, is that only while another object of the bucket can be read.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -121,9 +121,16 @@ pub async fn look(job: &Arc<Job>, hint: &Hint, known: Option<u128>) -> anyhow::R
         // The wait for the budget is no fault of the store's.
         let failing = failed.get_or_insert(asked).elapsed();
         if failing > Duration::from_millis(job.config.limits.retry_ms) {
-            let denied = matches!(error, FetchError::Denied { .. });
-            if denied && job.witnesses.vouch_for(&*job.uploads, &hint.bucket).await {
-                return Ok(Seen::Unreadable(Unreadable::new("access-denied", &error)));
+            let others = &job.witnesses;
+            if others
+                .vouch_for(&*job.uploads, &hint.bucket, &hint.object, limit_bytes)
+                .await
+            {
+                let reason = match error {
+                    FetchError::Denied { .. } => "access-denied",
+                    _ => "unavailable",
+                };
+                return Ok(Seen::Unreadable(Unreadable::new(reason, &error)));
             }
             let path = path_of(&hint.bucket, &hint.object);
             let tried = failing.as_secs();

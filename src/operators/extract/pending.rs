@@ -5,7 +5,7 @@
 //! here, and is held against the row when its turn comes. One that is dropped for another leaves its doubt with it.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use differential_dataflow::consolidation;
 
@@ -38,11 +38,17 @@ impl<At> Task<At> {
     }
 
     /// One task of two that wait for one key, `later` being of a later round. What a look will see subsumes both, but an
-    /// old hint must not displace a newer one.
+    /// old hint must not displace a newer one. Its change goes out at the earlier round: that one's offset is committed with it.
     fn merge(self, later: Self) -> Self {
         let doubt = self.doubt || later.doubt || self.latest.content != later.latest.content;
-        let kept = if later.stale { self } else { later };
-        Task { doubt, ..kept }
+        match later.stale {
+            true => Task { doubt, ..self },
+            false => Task {
+                doubt,
+                at: self.at,
+                ..later
+            },
+        }
     }
 }
 
@@ -65,6 +71,9 @@ pub enum Step<At> {
 pub struct Pending<At> {
     /// The etag of each live key's row or reject.
     pub etags: HashMap<Key, u128>,
+    /// Those whose reject is of an earlier run, which other limits or another program may have made: what comes first about them is a
+    /// reason to look.
+    pub rejected: HashSet<Key>,
     /// In the order of rounds.
     queue: VecDeque<Task<At>>,
     /// Being looked at: the task, and what waits for it.
@@ -75,6 +84,7 @@ impl<At> Default for Pending<At> {
     fn default() -> Self {
         Pending {
             etags: HashMap::new(),
+            rejected: HashSet::new(),
             queue: VecDeque::new(),
             looking: HashMap::new(),
         }
@@ -135,17 +145,18 @@ impl<At: Clone> Pending<At> {
                 Content::Present(etag) => Some(etag),
                 Content::Removed => None,
             };
-            if held == said && !task.doubt {
-                // What a new selection no longer takes must be looked at, and is then gone.
+            let judged = !self.rejected.contains(&key);
+            if held == said && !task.doubt && judged {
+                // What a new selection no longer takes must be looked at, and is then gone. So must an old removal: it may be that of a
+                // removal, and the register has forgotten what it held of the key.
                 match (held, task.stale) {
-                    (None, true) => continue,
                     (Some(_), true) if takes(&task.hint) => continue,
                     (Some(_), false) if takes(&task.hint) => return Some(Step::Touch(task)),
                     _ => {}
                 }
             }
             // News of another content is best fetched at once.
-            let known = held.filter(|_| task.stale || held == said);
+            let known = held.filter(|_| judged && (task.stale || held == said));
             let look = Step::Look {
                 hint: task.hint.clone(),
                 version: task.latest.version,
@@ -253,6 +264,57 @@ mod tests {
         assert_eq!((room.looked, room.touched), (1, 0));
         room.round(&[(E1, 60), (E1, 55)]);
         assert_eq!((room.looked, room.touched), (1, 1));
+    }
+
+    #[test]
+    fn an_old_removal_of_what_has_no_row_is_looked_at() {
+        let mut room = Room::default();
+        room.round(&[(GONE, 60)]);
+        room.saw(GONE);
+        assert_eq!(room.looked, 1);
+        // Of a removal, say: the object is there again.
+        room.round(&[(GONE, 50)]);
+        assert_eq!(room.looked, 2);
+        room.saw(E1);
+        assert_eq!(room.pending.etags[&KEY], 1);
+    }
+
+    #[test]
+    fn a_reject_of_an_earlier_run_is_judged_anew_once() {
+        let mut room = Room::with_row();
+        room.pending.rejected.insert(KEY);
+        room.round(&[(E1, 50)]);
+        assert_eq!((room.looked, room.looks.back()), (2, Some(&None)));
+        room.pending.rejected.remove(&KEY);
+        room.saw(E1);
+        room.round(&[(E1, 50)]);
+        assert_eq!(room.looked, 2);
+    }
+
+    #[test]
+    fn of_two_hints_that_wait_the_later_goes_out_at_the_earlier_round() {
+        let task = |time_ms: i64, stale: bool, at: u64| {
+            let version = Version {
+                time_ms,
+                sequencer: 0,
+            };
+            let latest = Latest {
+                version,
+                content: E1,
+            };
+            let hint = Hint {
+                key: KEY,
+                bucket: String::new(),
+                object: String::new(),
+                size_bytes: None,
+                latest: latest.clone(),
+            };
+            Task::new(hint, (!stale).then_some(latest), false, at)
+        };
+        let kept = task(10, false, 6).merge(task(20, false, 8));
+        assert_eq!((kept.hint.latest.version.time_ms, kept.at), (20, 6));
+        let kept = task(10, false, 6).merge(task(5, true, 8));
+        assert_eq!((kept.hint.latest.version.time_ms, kept.at), (10, 6));
     }
 
     #[test]
