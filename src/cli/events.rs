@@ -37,7 +37,8 @@ impl Objects {
     /// # Errors
     /// An address that is none, or of objects whose events the job would reject.
     pub fn parse(source: &str, config: &Config) -> Result<Self> {
-        let in_s3 = source.strip_prefix("s3://");
+        let mut schemes = ["s3://", "s3a://"].into_iter();
+        let in_s3 = schemes.find_map(|scheme| source.strip_prefix(scheme));
         let (bucket, prefix) = match in_s3.map(|rest| rest.split_once('/').unwrap_or((rest, ""))) {
             Some((bucket, prefix)) => (bucket.to_owned(), prefix.to_owned()),
             None => Self::of_folder(source, config)?,

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use tempfile::Builder;
 
-/// Has `file` written by `write`; what is there is replaced once the new one is whole, and where it is a symbolic link, what that leads to.
+/// Has `file` written by `write`; what is there is replaced once the new one is whole, and where it is a symbolic link to a file, that one.
 /// Who may read it, the umask says, as of any new file. Devices and pipes are written to as they are.
 ///
 /// # Errors

@@ -53,12 +53,12 @@ impl Replay {
         let Sent { sent, left_out } = runtime.block_on(self.send(&config, &objects, &stop))?;
         println!("{sent} events sent to topic {}", config.kafka.topic);
         match (sent, left_out) {
-            (0, 0) => println!("there is no object at {}", self.source),
+            (0, 0) if self.after.is_none() => println!("there is no object at {}", self.source),
+            (_, 0) => {}
             (0, _) => println!(
                 "[select] takes none of the {left_out} objects at {}; in a glob, * ends at a folder: **/*.jpg goes below",
                 self.source
             ),
-            (_, 0) => {}
             (_, _) => println!("{left_out} objects were left out by [select]"),
         }
         Ok(ExitCode::SUCCESS)

@@ -310,9 +310,6 @@ impl Said {
 
     fn label(&mut self) -> LabelRule {
         let pattern = self.optional_text("label.pattern");
-        if pattern.is_some() && self.text("label.rule") != "regex" {
-            self.wrong("label.pattern", "needs `label.rule = \"regex\"`");
-        }
         match (self.text("label.rule").as_str(), pattern) {
             ("regex", Some(pattern)) => match LabelPattern::new(&pattern) {
                 Ok(pattern) => LabelRule::Regex(pattern),
@@ -462,7 +459,8 @@ impl Said {
 
     fn log(&mut self) -> Log {
         let text = self.text("log.filter");
-        let directives: Vec<_> = text.split(',').map(str::trim).collect();
+        let directives = text.split(',').map(str::trim);
+        let directives: Vec<_> = directives.filter(|said| !said.is_empty()).collect();
         let level =
             |directive: &&&str| directive.contains('=') || directive.parse::<LevelFilter>().is_ok();
         if let Some(bare) = directives.iter().find(|directive| !level(directive)) {

@@ -1,5 +1,7 @@
 //! Which objects are rows, by their keys: `[select]`.
 
+use std::fmt;
+
 use globset::{GlobBuilder, GlobMatcher};
 
 /// Which objects are rows. What it does not take is for the job as if it were not there.
@@ -20,8 +22,8 @@ impl Select {
     }
 }
 
-/// Globs of keys, of which one has to match.
-#[derive(Clone, Debug, Default)]
+/// Globs of keys, of which one has to match. `Debug` shows their texts.
+#[derive(Clone, Default)]
 pub struct Globs(Vec<GlobMatcher>);
 
 impl Globs {
@@ -38,6 +40,13 @@ impl Globs {
 
     fn matches(&self, key: &str) -> bool {
         self.0.iter().any(|glob| glob.is_match(key))
+    }
+}
+
+impl fmt::Debug for Globs {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let texts = self.0.iter().map(|glob| glob.glob().glob());
+        f.debug_list().entries(texts).finish()
     }
 }
 
@@ -81,7 +90,8 @@ mod tests {
     }
 
     #[test]
-    fn globs_are_equal_by_their_text() {
+    fn globs_are_equal_and_shown_by_their_text() {
+        assert_eq!(format!("{:?}", globs(&["a/*", "b"])), r#"["a/*", "b"]"#);
         assert_eq!(globs(&["a/*"]), globs(&["a/*"]));
         assert_ne!(globs(&["a/*"]), globs(&["a/**"]));
         assert_ne!(globs(&["a/*"]), globs(&["a/*", "b"]));

@@ -97,7 +97,9 @@ pub fn mint<'scope>(
                     || load.reaches(job.epoch_max())
                     || left.is_zero()
                     || (begins && minted == 0 && reported.waiting.len() == peers);
-                let holds = load.count > 0 || moved;
+                // A beginning of some partitions only would have the others begin with their oldest.
+                let partial = begins && minted == 0 && !reported.unread.is_empty();
+                let holds = (load.count > 0 || moved) && !partial;
                 if holds && !due {
                     wait = wait.min(left);
                 }
@@ -131,6 +133,8 @@ struct Reported {
     begun: BTreeMap<Round, SystemTime>,
     offsets: BTreeMap<i32, i64>,
     ended: BTreeSet<usize>,
+    /// Workers that were told to stop before they knew where their partitions begin.
+    unread: BTreeSet<usize>,
     /// Messages that wait, by worker.
     waiting: BTreeMap<usize, u64>,
     /// Whether a worker's source met its quota when it last told: each tells its own in order, but not one before the other.
@@ -155,8 +159,11 @@ impl Reported {
                 waiting,
                 ended,
                 full,
-                ..
+                stop,
             } => {
+                if stop && offsets.is_empty() && !self.waiting.contains_key(&worker) {
+                    self.unread.insert(worker);
+                }
                 if !offsets.is_empty() {
                     control.moved.set(Some(Instant::now()));
                 }

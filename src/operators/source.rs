@@ -245,7 +245,8 @@ impl Reader {
             self.tell_lags(job);
         }
         self.ended = self.places.values().all(|place| place.next >= place.end);
-        let (ended, full, stop) = (self.ended, taken >= quota, job.stop.is_asked());
+        let full = quota > 0 && taken >= quota;
+        let (ended, stop) = (self.ended, job.stop.is_asked());
         let news = self.told.replace([ended, full, stop]) != Some([ended, full, stop])
             || !moved.is_empty();
         let offsets = moved

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use super::Uploads;
 
 /// Witnesses of a bucket: enough that some are left when others are removed.
-const WITNESSES: usize = 8;
+const WITNESSES: usize = 4;
 
 /// Of each bucket, some objects that could be read.
 ///
@@ -23,6 +23,9 @@ impl Witnesses {
             witnesses.insert(bucket.to_owned(), [key.to_owned()].into());
             return;
         };
+        if keys.iter().any(|known| known == key) {
+            return;
+        }
         if keys.len() == WITNESSES {
             keys.pop_front();
         }

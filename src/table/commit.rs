@@ -228,10 +228,12 @@ impl<R: Record> Table<R> {
         if winner.is_command() {
             return CommitError::Overtaken { table, version, by };
         }
-        let before = self.winner(version - 1).await.ok().flatten();
+        // Of a run that was killed one commit may have been on its way; two are a job at work.
+        let (before, after) = (self.winner(version - 1), self.winner(version + 1));
+        let (before, after) = (before.await.ok().flatten(), after.await.ok().flatten());
         let writer = |stamp: Option<Stamp>| stamp.map(|stamp| stamp.writer);
         let before = before.and_then(|before| writer(before.stamp));
-        match before.is_some() && before == writer(winner.stamp) {
+        match before.is_some() && before == writer(winner.stamp) && after.is_none() {
             true => CommitError::Late { table, version, by },
             false => CommitError::Fenced { table, version, by },
         }

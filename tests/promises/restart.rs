@@ -133,7 +133,8 @@ fn what_is_news_from_now_on_is_so_after_a_kill(servers: Backend) {
     let world = servers.world(3);
     world.upload(0, 1, "a/before.png", picture(1));
     let start = |layout, arguments: &[&str]| {
-        let mut commands = world.processes(layout, "", arguments);
+        // No other reason for a commit comes up before the kill.
+        let mut commands = world.processes(layout, "[publish]\ninterval_ms = 3600000\n", arguments);
         let latest = |command: &mut Command| {
             Process::start(command.env("EIGENFLOW__KAFKA__START", "latest"))
         };
@@ -243,10 +244,20 @@ fn a_supervisor_gives_up_where_a_restart_cures_nothing(servers: Backend) {
 
 fn of_two_jobs_on_one_table_one_is_fenced_out(servers: Backend) {
     let world = servers.world(1);
-    world.upload(0, 1, "a/1.png", picture(1));
     let slow = "[publish]\ninterval_ms = 1500\nrows = 1000\n";
-    let start = || world.start(Layout::ONE, slow, &[]).remove(0);
+    let start = || {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("its address").to_string();
+        drop(listener);
+        let job = world.start(Layout::ONE, slow, &["--listen", &address]);
+        wait_until("a job that is ready", LIMIT, || {
+            get(&address, "/readyz", "").is_some_and(|answer| answer.status == 200)
+        });
+        job.into_iter().next().expect("a process")
+    };
+    // Both begin with the same version.
     let mut jobs = [start(), start()];
+    world.upload(0, 1, "a/1.png", picture(1));
     world.wait_for(|state| state["rows"] == 1);
     std::thread::sleep(Duration::from_millis(1000));
     world.upload(0, 2, "a/2.png", picture(2));

@@ -9,6 +9,7 @@ use timely::dataflow::operators::Capability;
 use super::pending::{Pending, Step, Task};
 use super::tally::Work;
 use super::{Answer, Found, Look, Owed};
+use crate::event::Version;
 use crate::job::Job;
 use crate::operators::latest::{Content, Latest};
 use crate::operators::restore::Restored;
@@ -67,18 +68,15 @@ impl Keys {
 
     /// Takes in a key that the table holds.
     pub fn restore(&mut self, restored: Restored) {
-        if restored.slot.is_some() {
-            let etag = match restored.latest.map(|latest| latest.content) {
-                Some(Content::Present(etag)) => etag,
-                _ => digest(b""),
-            };
-            self.pending.etags.insert(restored.key, etag);
-            if restored
-                .slot
-                .is_some_and(|slot| slot.which == Which::Rejects)
-            {
-                self.pending.rejected.insert(restored.key);
-            }
+        let Some(slot) = restored.slot else { return };
+        let version = restored.latest.as_ref().map(|latest| latest.version);
+        let etag = match restored.latest.map(|latest| latest.content) {
+            Some(Content::Present(etag)) => etag,
+            _ => digest(b""),
+        };
+        self.pending.etags.insert(restored.key, etag);
+        if slot.which == Which::Rejects {
+            self.pending.rejected.insert(restored.key, version);
         }
     }
 
@@ -125,7 +123,7 @@ impl Keys {
                     let look = Look {
                         asker: self.index,
                         asked: self.owed.ask(),
-                        held: held.filter(|_| !self.pending.rejected.contains(&hint.key)),
+                        held: held.filter(|_| !self.pending.rejected.contains_key(&hint.key)),
                         hint,
                         version,
                         known,
@@ -155,7 +153,7 @@ impl Keys {
 
     fn change(&mut self, task: &Task<At>, found: Found) -> Option<Change> {
         let (key, version) = (task.hint.key, task.latest.version);
-        let judged_anew = self.pending.rejected.remove(&key);
+        let earlier = self.pending.rejected.remove(&key).flatten();
         match found {
             Found::Same => (!task.stale).then_some(Change::Touch(version)),
             Found::Gone => {
@@ -164,17 +162,29 @@ impl Keys {
                 let removal = task.latest.content == Content::Removed && !task.stale;
                 (known || removal).then_some(Change::Remove(version))
             }
-            Found::Unreadable(reject) => {
+            Found::Unreadable(mut reject) => {
                 self.pending.etags.insert(key, digest(b""));
+                keep_newer(&mut reject, earlier);
                 Some(Change::Reject(reject))
             }
-            Found::Other(featured) => {
-                let held = self.pending.etags.insert(key, featured.etag);
-                let as_before = judged_anew
-                    && held == Some(featured.etag)
-                    && matches!(featured.change, Change::Reject(_));
-                (!(as_before && task.stale)).then_some(featured.change)
+            Found::Other(mut featured) => {
+                self.pending.etags.insert(key, featured.etag);
+                if let Change::Reject(reject) = &mut featured.change {
+                    keep_newer(reject, earlier);
+                }
+                Some(featured.change)
             }
         }
+    }
+}
+
+/// A reject that is judged anew is of no older event than before: which hint led there is chance.
+fn keep_newer(reject: &mut Reject, earlier: Option<Version>) {
+    if let Some(earlier) = earlier
+        && let Ok(version) = reject.version.parse::<Version>()
+        && version < earlier
+    {
+        reject.event_time_ms = earlier.time_ms;
+        reject.version = earlier.to_string();
     }
 }

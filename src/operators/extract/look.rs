@@ -57,6 +57,8 @@ impl Unreadable {
 
 /// What is set aside for an object whose size no event tells.
 const UNKNOWN_SIZE_BYTES: u64 = 1 << 20;
+/// How long other objects are waited for, to tell the store's fault from an object's.
+const WITNESSES_WAIT: Duration = Duration::from_secs(30);
 
 /// Looks at the object that `hint` names. With `known`, an etag's digest, only at its etag as long as that is the same.
 pub async fn look(job: &Arc<Job>, hint: &Hint, known: Option<u128>) -> anyhow::Result<Seen> {
@@ -75,6 +77,7 @@ pub async fn look(job: &Arc<Job>, hint: &Hint, known: Option<u128>) -> anyhow::R
         .unwrap_or(UNKNOWN_SIZE_BYTES)
         .clamp(1, limit_bytes);
     let (mut failed, mut backoff) = (None, Backoff::default());
+    let mut vouched = false;
     loop {
         let budget = job.fetch_budget(set_aside_bytes).await;
         let asked = Instant::now();
@@ -121,16 +124,17 @@ pub async fn look(job: &Arc<Job>, hint: &Hint, known: Option<u128>) -> anyhow::R
         // The wait for the budget is no fault of the store's.
         let failing = failed.get_or_insert(asked).elapsed();
         if failing > Duration::from_millis(job.config.limits.retry_ms) {
-            let others = &job.witnesses;
-            if others
-                .vouch_for(&*job.uploads, &hint.bucket, &hint.object, limit_bytes)
-                .await
-            {
+            if vouched {
                 let reason = match error {
                     FetchError::Denied { .. } => "access-denied",
                     _ => "unavailable",
                 };
                 return Ok(Seen::Unreadable(Unreadable::new(reason, &error)));
+            }
+            vouched = is_well(job, hint).await;
+            if vouched {
+                // It may have recovered a moment ago: once more.
+                continue;
             }
             let path = path_of(&hint.bucket, &hint.object);
             let tried = failing.as_secs();
@@ -141,4 +145,19 @@ pub async fn look(job: &Arc<Job>, hint: &Hint, known: Option<u128>) -> anyhow::R
         job.store.fails(error);
         tokio::time::sleep(backoff.next_delay()).await;
     }
+}
+
+/// Whether the store gives another object of the bucket now. Its bytes are of the budget, too.
+async fn is_well(job: &Job, hint: &Hint) -> bool {
+    let limit_bytes = job.config.limits.image_bytes;
+    let asked = async {
+        let _budget = job.fetch_budget(limit_bytes).await;
+        let (uploads, others) = (&*job.uploads, &job.witnesses);
+        others
+            .vouch_for(uploads, &hint.bucket, &hint.object, limit_bytes)
+            .await
+    };
+    tokio::time::timeout(WITNESSES_WAIT, asked)
+        .await
+        .unwrap_or(false)
 }
