@@ -99,7 +99,7 @@ fn ten_thousand_objects_under_one_prefix_are_replayed_and_reconciled() {
     world.run(Layout::TWO, "");
     assert_eq!(world.rows().len() as u64, OBJECTS);
     let found = ask("reconcile");
-    let well = "0 missing, 0 changed, 0 gone, 10000 as they should be";
+    let well = "0 missing, 0 changed, 0 gone, 0 rejected, 10000 as they should be";
     assert!(found.starts_with(well), "{found}");
 }
 
