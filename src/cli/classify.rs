@@ -11,8 +11,7 @@ use super::eye::Eye;
 use super::view::ViewArguments;
 use super::{Failure, runtime};
 use crate::classifier::{Classifier, Prediction};
-use crate::job;
-use crate::job::state::JobState;
+use crate::job::{self, state::JobState};
 
 /// Arguments of `classify`.
 #[derive(Debug, Args)]

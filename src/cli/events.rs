@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::event::{self, Change, Dialect, ObjectEvent, Version};
 use crate::job::{Stop, uploads};
 use crate::operators::kafka;
-use crate::storage::{Location, UploadMeta};
+use crate::storage::{FetchError, Location, UploadMeta};
 use crate::table::KeyRow;
 
 /// More events a second than a topic takes.
@@ -76,6 +76,21 @@ impl Objects {
             Some((bucket, prefix)) => (bucket.to_owned(), format!("{prefix}/")),
             None => (inside.to_owned(), String::new()),
         })
+    }
+}
+
+/// What a listing tells of an object; a name that can't be read is said, and passed over.
+///
+/// # Errors
+/// All others: they are not of that object alone.
+pub fn readable<T>(listed: Result<T, FetchError>) -> Result<Option<T>, FetchError> {
+    match listed {
+        Ok(object) => Ok(Some(object)),
+        Err(error @ FetchError::Invalid { .. }) => {
+            eprintln!("eigenflow: {error}");
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

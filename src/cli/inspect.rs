@@ -7,8 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{Failure, StoreArguments, runtime};
-use crate::job;
-use crate::job::state::JobState;
+use crate::job::{self, state::JobState};
 use crate::table::{Form, Row};
 
 /// Arguments of `inspect`.

@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::backbone::BackboneError;
 use crate::backbone::weights::WeightsError;
-use crate::config::{Config, ConfigError, environment};
+use crate::config::{Config, ConfigError, environment, has_scheme};
 use crate::job::{self, Contradiction};
 use crate::observe::Metrics;
 use crate::operators::kafka;
@@ -126,11 +126,9 @@ struct StoreArguments {
 }
 
 fn endpoint(text: &str) -> Result<String, &'static str> {
-    let schemes = ["http://", "https://"];
-    let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
-    match rest {
-        Some(rest) if !rest.is_empty() => Ok(text.to_owned()),
-        _ => Err("write http://host:port or https://host"),
+    match has_scheme(text, &["http://", "https://"]) {
+        true => Ok(text.to_owned()),
+        false => Err("write http://host:port or https://host"),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::config::{Config, environment};
 use crate::event::Change;
 use crate::job::{self, Found, Sample, Tables, uploads};
 use crate::operators::Which;
-use crate::storage::{FetchError, Key, UploadMeta, digest, key_of, path_of};
+use crate::storage::{Key, UploadMeta, digest, key_of, path_of};
 use crate::table;
 
 /// Arguments of `reconcile`.
@@ -97,14 +97,9 @@ impl Reconcile {
         let uploads = uploads::open(config, None).await?;
         let mut listed = uploads.list(bucket, prefix, None);
         while let Some(object) = listed.next().await {
-            let object = match object {
-                Ok(object) => object,
-                Err(error @ FetchError::Invalid { .. }) => {
-                    eprintln!("eigenflow: {error}");
-                    differences.unreadable += 1;
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
+            let Some(object) = events::readable(object)? else {
+                differences.unreadable += 1;
+                continue;
             };
             if !sample.selects(&object.key) {
                 continue;

@@ -13,7 +13,6 @@ use super::signals::on_signal;
 use super::{Failure, runtime};
 use crate::config::{Config, environment};
 use crate::job::{Sample, Stop, uploads};
-use crate::storage::FetchError;
 
 /// How long an interrupted replay waits for what it has sent.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -98,13 +97,8 @@ impl Replay {
         let from = after.filter(|_| config.select.per_label == 0);
         let mut listed = uploads.list(bucket, prefix, from);
         while let Some(object) = listed.next().await {
-            let object = match object {
-                Ok(object) => object,
-                Err(error @ FetchError::Invalid { .. }) => {
-                    eprintln!("eigenflow: {error}");
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
+            let Some(object) = events::readable(object)? else {
+                continue;
             };
             let taken = sample.takes(&object.key);
             if after.is_some_and(|after| *object.key <= *after) {

@@ -36,7 +36,7 @@ use crate::image::{Filter, Fit};
 
 pub use error::{ConfigError, Problem};
 pub use label::{LabelPattern, LabelRule};
-pub(crate) use resolve::is_host_and_port;
+pub(crate) use resolve::{has_scheme, is_host_and_port};
 pub use said::{Said, parse_milliseconds};
 pub use select::{Globs, Select};
 

@@ -147,16 +147,13 @@ impl Said {
 
     fn s3(&mut self) -> S3 {
         let endpoint = self.optional_text("s3.endpoint");
-        if let Some(url) = &endpoint {
-            let rest = ["http://", "https://", "file:///"]
-                .into_iter()
-                .find_map(|scheme| url.strip_prefix(scheme));
-            if rest.is_none_or(str::is_empty) {
-                self.wrong(
-                    "s3.endpoint",
-                    "takes http://host:port, https://host or file:///folder",
-                );
-            }
+        if let Some(url) = &endpoint
+            && !has_scheme(url, &["http://", "https://", "file:///"])
+        {
+            self.wrong(
+                "s3.endpoint",
+                "takes http://host:port, https://host or file:///folder",
+            );
         }
         let buckets = match self.value("s3.buckets") {
             Some(Value::List(buckets)) => {
@@ -551,6 +548,13 @@ fn is_collector(url: &str) -> bool {
             && url.query().is_none()
             && url.fragment().is_none()
     })
+}
+
+/// Whether it is one of these schemes and something behind it.
+pub(crate) fn has_scheme(url: &str, schemes: &[&str]) -> bool {
+    let mut schemes = schemes.iter();
+    let rest = schemes.find_map(|scheme| url.strip_prefix(scheme));
+    rest.is_some_and(|rest| !rest.is_empty())
 }
 
 /// Whether it is `host:port` or `[v6]:port`; who it is need not be known.

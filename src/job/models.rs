@@ -10,12 +10,13 @@ use crate::{classifier, clusters, projection};
 
 /// The moments that a commit names; none yet are empty ones.
 pub async fn read_moments(tables: &Tables, state: &JobState) -> Result<Moments> {
-    let Some(named) = &state.moments else {
-        return Ok(Moments::empty(state.features)?);
-    };
-    let named = Named::new("moments", &named.object, &named.sha256);
+    let named = state.moments.as_ref();
+    let named = named.map(|named| [&*named.object, &*named.sha256]);
     let decode = |bytes| decode_moments(state.features, bytes);
-    named.read(tables, decode, Moments::sha256).await
+    match read(tables, "moments", named, decode, Moments::sha256).await? {
+        Some(moments) => Ok(moments),
+        None => Ok(Moments::empty(state.features)?),
+    }
 }
 
 /// The projection that a commit names.
@@ -23,13 +24,11 @@ pub async fn read_projection(
     tables: &Tables,
     state: &JobState,
 ) -> Result<Option<projection::Stored>> {
-    let Some(named) = &state.projection else {
-        return Ok(None);
-    };
-    let named = Named::new("projection", &named.object, &named.sha256);
+    let named = state.projection.as_ref();
+    let named = named.map(|named| [&*named.object, &*named.sha256]);
     let decode = |bytes: Bytes| Ok(projection::Stored::from_safetensors(&bytes)?);
-    let read = named.read(tables, decode, |stored| stored.projection.sha256());
-    read.await.map(Some)
+    let digest = |stored: &projection::Stored| stored.projection.sha256();
+    read(tables, "projection", named, decode, digest).await
 }
 
 /// The classifier that a commit names.
@@ -37,13 +36,11 @@ pub async fn read_classifier(
     tables: &Tables,
     state: &JobState,
 ) -> Result<Option<classifier::Stored>> {
-    let Some(named) = &state.classifier else {
-        return Ok(None);
-    };
-    let named = Named::new("classifier", &named.object, &named.sha256);
+    let named = state.classifier.as_ref();
+    let named = named.map(|named| [&*named.object, &*named.sha256]);
     let decode = |bytes: Bytes| Ok(classifier::Stored::from_safetensors(&bytes)?);
-    let read = named.read(tables, decode, |stored| stored.classifier.sha256());
-    read.await.map(Some)
+    let digest = |stored: &classifier::Stored| stored.classifier.sha256();
+    read(tables, "classifier", named, decode, digest).await
 }
 
 /// The clustering that a commit names.
@@ -51,51 +48,30 @@ pub async fn read_clustering(
     tables: &Tables,
     state: &JobState,
 ) -> Result<Option<clusters::Stored>> {
-    let Some(named) = &state.clustering else {
+    let named = state.clustering.as_ref();
+    let named = named.map(|named| [&*named.object, &*named.sha256]);
+    let decode = |bytes: Bytes| Ok(clusters::Stored::from_safetensors(&bytes)?);
+    let digest = |stored: &clusters::Stored| stored.clustering.sha256();
+    read(tables, "clustering", named, decode, digest).await
+}
+
+/// What is in the object that is `named`, with the digest of that.
+async fn read<M>(
+    tables: &Tables,
+    what: &str,
+    named: Option<[&str; 2]>,
+    decode: impl FnOnce(Bytes) -> Result<M>,
+    digest: impl FnOnce(&M) -> String,
+) -> Result<Option<M>> {
+    let Some([object, sha256]) = named else {
         return Ok(None);
     };
-    let named = Named::new("clustering", &named.object, &named.sha256);
-    let decode = |bytes: Bytes| Ok(clusters::Stored::from_safetensors(&bytes)?);
-    let read = named.read(tables, decode, |stored| stored.clustering.sha256());
-    read.await.map(Some)
-}
-
-/// An object beside the table, and the digest of what is in it.
-struct Named<'a> {
-    what: &'static str,
-    object: &'a str,
-    sha256: &'a str,
-}
-
-impl<'a> Named<'a> {
-    fn new(what: &'static str, object: &'a str, sha256: &'a str) -> Self {
-        Named {
-            what,
-            object,
-            sha256,
-        }
-    }
-
-    async fn read<M>(
-        &self,
-        tables: &Tables,
-        decode: impl FnOnce(Bytes) -> Result<M>,
-        digest: impl FnOnce(&M) -> String,
-    ) -> Result<M> {
-        let bytes = tables.objects.get(self.object).await?;
-        let decoded = decode(bytes).with_context(|| self.object.to_owned())?;
-        let (
-            Named {
-                what,
-                object,
-                sha256,
-            },
-            found,
-        ) = (self, digest(&decoded));
-        ensure!(
-            found == *sha256,
-            "{object} is damaged: its {what} has sha256 {found}, the commit names {sha256}"
-        );
-        Ok(decoded)
-    }
+    let bytes = tables.objects.get(object).await?;
+    let decoded = decode(bytes).with_context(|| object.to_owned())?;
+    let found = digest(&decoded);
+    ensure!(
+        found == sha256,
+        "{object} is damaged: its {what} has sha256 {found}, the commit names {sha256}"
+    );
+    Ok(Some(decoded))
 }

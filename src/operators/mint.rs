@@ -93,12 +93,13 @@ pub fn mint<'scope>(
                 let (load, moved) = reported.below(upper);
                 let interval = Duration::from_millis(job.config.publish.interval_ms);
                 let left = interval.saturating_sub(since.elapsed());
+                let beginning = begins && minted == 0;
                 let due = upper.is_none()
                     || load.reaches(job.epoch_max())
                     || left.is_zero()
-                    || (begins && minted == 0 && reported.waiting.len() == peers);
+                    || (beginning && reported.waiting.len() == peers);
                 // A beginning of some partitions only would have the others begin with their oldest.
-                let partial = begins && minted == 0 && !reported.unread.is_empty();
+                let partial = beginning && !reported.unread.is_empty();
                 let holds = (load.count > 0 || moved) && !partial;
                 if holds && !due {
                     wait = wait.min(left);

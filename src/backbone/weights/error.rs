@@ -143,9 +143,7 @@ impl WeightsError {
                 | Self::NotWeights { .. }
         )
     }
-}
 
-impl WeightsError {
     /// For `map_err`: an I/O error with the path it is about.
     pub(super) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |cause| Self::Io {

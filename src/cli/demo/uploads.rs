@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::job::{self, Sample};
 use crate::operators::kafka;
 use crate::pictures;
-use crate::storage::{Credentials, FetchError, FolderUploads, Uploads};
+use crate::storage::{Credentials, FolderUploads, Uploads};
 
 /// Pictures that the demo renders where it is given none.
 const RENDERED: usize = 400;
@@ -43,11 +43,7 @@ impl Pictures {
         let mut listed = Vec::new();
         let mut keys = uploads.keys();
         while let Some(key) = keys.next().await {
-            match key {
-                Ok(key) => listed.push(key),
-                Err(error @ FetchError::Invalid { .. }) => eprintln!("eigenflow: {error}"),
-                Err(error) => return Err(error).context(said),
-            }
+            listed.extend(events::readable(key).with_context(|| said.clone())?);
         }
         ensure!(!listed.is_empty(), "{said} holds no files");
         Ok(Pictures::Folder(uploads, listed))

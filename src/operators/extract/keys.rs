@@ -153,7 +153,9 @@ impl Keys {
 
     fn change(&mut self, task: &Task<At>, found: Found) -> Option<Change> {
         let (key, version) = (task.hint.key, task.latest.version);
-        let earlier = self.pending.rejected.remove(&key).flatten();
+        // A reject that is judged anew is of no older event than before: which hint led there is chance.
+        let newer = self.pending.rejected.remove(&key).flatten();
+        let newer = newer.filter(|newer| version < *newer);
         match found {
             Found::Same => (!task.stale).then_some(Change::Touch(version)),
             Found::Gone => {
@@ -164,13 +166,13 @@ impl Keys {
             }
             Found::Unreadable(mut reject) => {
                 self.pending.etags.insert(key, digest(b""));
-                keep_newer(&mut reject, earlier);
+                date(&mut reject, newer);
                 Some(Change::Reject(reject))
             }
             Found::Other(mut featured) => {
                 self.pending.etags.insert(key, featured.etag);
                 if let Change::Reject(reject) = &mut featured.change {
-                    keep_newer(reject, earlier);
+                    date(reject, newer);
                 }
                 Some(featured.change)
             }
@@ -178,13 +180,10 @@ impl Keys {
     }
 }
 
-/// A reject that is judged anew is of no older event than before: which hint led there is chance.
-fn keep_newer(reject: &mut Reject, earlier: Option<Version>) {
-    if let Some(earlier) = earlier
-        && let Ok(version) = reject.version.parse::<Version>()
-        && version < earlier
-    {
-        reject.event_time_ms = earlier.time_ms;
-        reject.version = earlier.to_string();
+/// Gives a reject another version, if there is one.
+fn date(reject: &mut Reject, version: Option<Version>) {
+    if let Some(version) = version {
+        reject.event_time_ms = version.time_ms;
+        reject.version = version.to_string();
     }
 }
